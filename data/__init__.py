@@ -1,0 +1,1 @@
+"""Facts: law files, accelerators, shapes and published recipes, read as package resources."""

@@ -1,0 +1,336 @@
+"""What a law is: quantities with a form, named coefficients, a range and a source.
+
+A law file (TOML) has `[source]`, `[range]` and any of the tables in `QUANTITIES`. The same
+format serves the shipped law book, `plan fit --out` and a user's `--laws`. Evaluation uses
+`math` alone, so that planning never waits for an array library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from fitting.errors import InputError, nearest_name
+from fitting.forms import FORMS, INPUTS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+QUANTITIES = (
+    "lr",
+    "batch_tokens",
+    "critical_batch_tokens",
+    "weight_decay",
+    "loss",
+    "surface",
+    "curve",
+    "advice",
+)
+"""What a law may speak of; one table each in its file."""
+
+NO_EXTRA = {"extra": "forbid"}
+"""pydantic's reading of a user's file: unknown keys are refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a law comes from."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = NO_EXTRA
+
+    key: str
+    """Citation key, also the BibTeX key."""
+    title: str
+    url: str
+    """Where to read it; empty for a law fitted here."""
+    evidence: Literal["verified", "quoted", "recalled", "fitted", "measured"]
+    authors: str = ""
+    year: int | None = None
+    note: str = ""
+    """What a user must know before trusting it."""
+    command: str = ""
+    """For `fitted` and `measured`: the command that made the numbers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Range:
+    """The setting that a law was measured in; None where the source does not say."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = NO_EXTRA
+
+    params: list[float] | None = None
+    """Lowest and highest params, in the law's own meaning of params."""
+    tokens: list[float] | None = None
+    tokens_per_param: list[float] | None = None
+    batch_tokens: list[float] | None = None
+    flops: list[float] | None = None
+    optimizer: str | None = None
+    parametrization: str | None = None
+    schedule: str | None = None
+    seq_len: int | None = None
+    params_meaning: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Covariance:
+    """Covariance of a quantity's coefficients, in the order of `names`."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = NO_EXTRA
+
+    names: list[str]
+    matrix: list[list[float]]
+
+    def log_variance(self, gradient: Mapping[str, float]) -> float:
+        """Variance of ln(value), g' C g, for the gradient of ln(value) by name."""
+        g = [gradient[name] for name in self.names]
+        return sum(
+            a * b * c
+            for a, row in zip(g, self.matrix, strict=True)
+            for b, c in zip(g, row, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantity:
+    """One quantity of a law: its form and its numbers."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = NO_EXTRA
+
+    form: str
+    """A key of `fitting.forms.FORMS`."""
+    coefficients: dict[str, float] = field(default_factory=dict)
+    reference: dict[str, float] = field(default_factory=dict)
+    """Each input is divided by its reference before the exponent is applied; 1 if absent."""
+    covariance: Covariance | None = None
+    scatter: float | None = None
+    """Standard deviation of ln(measured / law)."""
+    maximum: float | None = None
+    """Cap on the value; None for no cap."""
+    rows: list[dict[str, float]] = field(default_factory=list)
+    """For the form `table`: `params` and `value` of each row."""
+    text: str = ""
+    """For the form `text`, or a remark on any other."""
+    n: int | None = None
+    """Points the fit used."""
+    r2: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Law:
+    """A law file: source, range and the quantities it speaks of."""
+
+    name: str
+    """The file's stem."""
+    source: Source
+    range: Range
+    quantities: Mapping[str, Quantity]
+    sha256: str
+    """Of the file's bytes, for a plan's provenance."""
+
+
+Point = Mapping[str, float]
+"""Inputs of a law by name, all above 0; `fitting.forms.INPUTS` lists them."""
+
+
+def evaluate_law(quantity: Quantity, point: Point) -> float | None:
+    """The value of one quantity at `point`, or None where the law is silent.
+
+    A law is silent when its form gives no absolute value (`text`, `exponents`), when it needs an
+    input that `point` lacks, or outside the rows of a table.
+
+    Args:
+        quantity: a table of a law file.
+        point: inputs by name, each above 0.
+
+    Returns:
+        The quantity in its own unit (lr and weight decay per step, batch in tokens, loss in nats
+        per token).
+    """
+    form = FORMS[quantity.form]
+    if not form.needs(quantity.coefficients) <= point.keys():
+        return None
+    value = form.evaluate(quantity, point)
+    if value is None or quantity.maximum is None:
+        return value
+    return min(value, quantity.maximum)
+
+
+def law_log_sd(quantity: Quantity, point: Point) -> float | None:
+    """Standard deviation of ln(value) from the coefficients' covariance; None where unknown."""
+    form = FORMS[quantity.form]
+    if quantity.covariance is None or form.log_gradient is None:
+        return None
+    return math.sqrt(quantity.covariance.log_variance(form.log_gradient(quantity, point)))
+
+
+def read_law(path: Path, *, trusted: bool = False) -> Law:
+    """Read a law file.
+
+    Args:
+        path: the TOML file; its stem is the law's name.
+        trusted: skip the schema check, for files that the tests have checked.
+
+    Raises:
+        InputError: the file is missing, is not TOML, or breaks the schema; one line.
+    """
+    try:
+        content = path.read_bytes()
+        raw = tomllib.loads(content.decode("utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+    law = build_law(
+        raw, name=path.stem, digest=hashlib.sha256(content).hexdigest(), trusted=trusted
+    )
+    if not trusted:
+        check_law(law, where=str(path))
+    return law
+
+
+def build_law(raw: Mapping[str, Any], *, name: str, digest: str, trusted: bool) -> Law:
+    """A law from a parsed file; keys are checked only in so far as the dataclasses do.
+
+    Raises:
+        InputError: an untrusted file has an unknown table or key, or a value of the wrong type.
+    """
+    for key in () if trusted else raw:
+        if key not in (*QUANTITIES, "source", "range"):
+            known = nearest_name(key, (*QUANTITIES, "source", "range"))
+            raise InputError(f"law {name}: unknown table [{key}]{known}")
+    if not trusted and "source" not in raw:
+        raise InputError(f"law {name}: has no [source] table (plan laws show step-law prints one)")
+    read = from_trusted if trusted else from_untrusted
+    return Law(
+        name=name,
+        source=read(Source, raw["source"], f"law {name} [source]"),
+        range=read(Range, raw.get("range", {}), f"law {name} [range]"),
+        quantities={
+            key: read(Quantity, raw[key], f"law {name} [{key}]") for key in QUANTITIES if key in raw
+        },
+        sha256=digest,
+    )
+
+
+def check_law(law: Law, *, where: str) -> None:
+    """Refuse a law whose numbers do not fit its forms.
+
+    Raises:
+        InputError: the table and key, what is wrong, what would be right.
+    """
+    for name in ("params", "tokens", "tokens_per_param", "batch_tokens", "flops"):
+        limits = getattr(law.range, name)
+        if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf):
+            raise InputError(f"{where} [range] {name}: {limits} is not [low, high] above 0")
+    if not law.quantities:
+        raise InputError(f"{where}: has none of the tables {', '.join(QUANTITIES)}")
+    for name, quantity in law.quantities.items():
+        problem = quantity_problem(quantity)
+        if problem is not None:
+            raise InputError(f"{where} [{name}] {problem}")
+
+
+def quantity_problem(quantity: Quantity) -> str | None:
+    """What is wrong with one table of a law file, or None."""
+    if quantity.form not in FORMS:
+        return f"form '{quantity.form}': no such form{nearest_name(quantity.form, FORMS)}"
+    return coefficient_problem(quantity) or content_problem(quantity)
+
+
+def coefficient_problem(quantity: Quantity) -> str | None:
+    """What is wrong with the numbers of a known form, or None."""
+    form = FORMS[quantity.form]
+    missing = form.required - quantity.coefficients.keys()
+    if missing:
+        return f"coefficients: {', '.join(sorted(missing))} missing ({form.formula})"
+    for name, value in (quantity.coefficients | quantity.reference).items():
+        if not math.isfinite(value):
+            return f"{name}: {value} is not a finite number"
+    unknown = [name for name in quantity.coefficients if not form.allows(name)]
+    if unknown:
+        known = nearest_name(unknown[0], form.required | (INPUTS if form.exponents else set()))
+        return f"coefficients: '{unknown[0]}' means nothing to form {quantity.form}{known}"
+    positive = {"scale": quantity.coefficients.get("scale"), "maximum": quantity.maximum}
+    for name, limit in (positive | quantity.reference).items():
+        if limit is not None and limit <= 0:
+            return f"{name}: {limit} is not above 0"
+    return None
+
+
+def content_problem(quantity: Quantity) -> str | None:
+    """What is wrong with scatter, rows, text or covariance, or None."""
+    if quantity.scatter is not None and not 0 <= quantity.scatter < math.inf:
+        return f"scatter: {quantity.scatter} is not a standard deviation"
+    if quantity.form == "table" and len(quantity.rows) < 2:
+        return "rows: a table needs two rows with params and value"
+    for row in quantity.rows:
+        if row.keys() != {"params", "value"} or not all(0 < v < math.inf for v in row.values()):
+            return f"rows: {row} is not params and value above 0"
+    if quantity.form == "text" and not quantity.text:
+        return "text: missing"
+    return None if quantity.covariance is None else covariance_problem(quantity)
+
+
+def covariance_problem(quantity: Quantity) -> str | None:
+    """What is wrong with a quantity's covariance, or None."""
+    assert quantity.covariance is not None
+    names, matrix = quantity.covariance.names, quantity.covariance.matrix
+    known = {*quantity.coefficients, "log_scale"} - {"scale"}
+    if not set(names) <= known:
+        return f"covariance: names {names} are not among {sorted(known)}"
+    if len(matrix) != len(names) or any(len(row) != len(names) for row in matrix):
+        return f"covariance: the matrix is not {len(names)} x {len(names)}"
+    for i, row in enumerate(matrix):
+        for j, value in enumerate(row):
+            bound = math.sqrt(max(matrix[i][i], 0) * max(matrix[j][j], 0)) * (1 + 1e-9)
+            if not abs(value) <= bound or not math.isclose(value, matrix[j][i], rel_tol=1e-9):
+                return f"covariance: entry {names[i]}, {names[j]} is not that of a covariance"
+    return None
+
+
+def law_to_toml(law: Law) -> str:
+    """The law as the text of a law file; `read_law` of it gives the same law."""
+    import tomli_w
+
+    raw: dict[str, Any] = {"source": given(law.source), "range": given(law.range)}
+    raw |= {name: given(quantity) for name, quantity in law.quantities.items()}
+    return tomli_w.dumps(raw)
+
+
+def given(part: Source | Range | Quantity | Covariance) -> dict[str, Any]:
+    """The fields of a part that are not at their empty default."""
+    values = {f.name: getattr(part, f.name) for f in fields(part)}
+    return {
+        name: given(value) if isinstance(value, Covariance) else value
+        for name, value in values.items()
+        if value is not None and value not in ("", {}, [])
+    }
+
+
+def from_trusted(kind: type[Any], raw: Mapping[str, Any], where: str) -> Any:
+    """A part of a file that the tests have checked."""
+    if "covariance" not in raw:
+        return kind(**raw)
+    return kind(**{**raw, "covariance": Covariance(**raw["covariance"])})
+
+
+def from_untrusted(kind: type[Any], raw: object, where: str) -> Any:
+    """A part of a user's file, its types checked.
+
+    Raises:
+        InputError: the first key that is unknown, missing or of the wrong type.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"])
+        raise InputError(f"{where} {key}: {first['msg'].lower()}") from error

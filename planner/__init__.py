@@ -1,0 +1,4 @@
+"""From laws to a plan a person can act on.
+
+Rooms: `document`, `target`, `lawbook`, `recommendation`, `compute`, `cli`.
+"""

@@ -1,0 +1,5 @@
+"""What a training run is: shape, parametrization, schedule.
+
+Rooms (torch-free): `shape`, `parametrization`, `schedule`. A target is only the largest member
+of its family, so what describes a proxy describes it too.
+"""

@@ -1,0 +1,19 @@
+"""What every test may use: the real measurements beside the checkout, where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("WINDTUNNEL_SHARED", Path(__file__).parents[2] / "shared"))
+"""The folder of real measurements; tests that need it skip where it is absent."""
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder `shared`, or a skip that says what is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no measurements at {SHARED}: set WINDTUNNEL_SHARED to their folder")
+    return SHARED
