@@ -123,7 +123,8 @@ def evaluate_saturating(quantity: Quantity, point: Point) -> float:
     c = quantity.coefficients
     optimal_batch = c["batch_scale"] * point["tokens"] ** c["batch_exponent"]
     saturation = (1 + c["c"] * optimal_batch / point["batch_tokens"]) ** -c["p"]
-    return c["scale"] * point["params"] ** c["params"] * point["tokens"] ** c["tokens"] * saturation
+    level = c["scale"] * point["params"] ** c["params"] * point["tokens"] ** c["tokens"]
+    return float(level * saturation)
 
 
 def evaluate_ema_timescale(quantity: Quantity, point: Point) -> float:
@@ -138,7 +139,7 @@ def evaluate_ema_timescale(quantity: Quantity, point: Point) -> float:
 def ema_fraction(quantity: Quantity, point: Point) -> float:
     """EMA timescale as a fraction of the run: scale (D/N)^tokens_per_param."""
     c = quantity.coefficients
-    return c["scale"] * (point["tokens"] / point["params"]) ** c["tokens_per_param"]
+    return float(c["scale"] * (point["tokens"] / point["params"]) ** c["tokens_per_param"])
 
 
 def evaluate_table(quantity: Quantity, point: Point) -> float | None:

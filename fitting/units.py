@@ -90,8 +90,8 @@ def round_significant(value: float, digits: int) -> float:
 def format_error(value: float, error: float) -> str:
     """Value and standard error with the digits that the error earns.
 
-    The error keeps two digits when its first three are 100 to 354, one when they are 355 to 949, and
-    is rounded up to 1.0 of the next place, with two, from 950.
+    The error keeps two digits when its first three are 100 to 354, one when they are 355 to 949,
+    and is rounded up to 1.0 of the next place, with two, from 950.
 
     Source:
         Particle Data Group, Review of Particle Physics, introduction, section 5.3 (rounding).

@@ -29,7 +29,7 @@ def test_counts_are_read_as_people_write_them(text: str, count: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "1X", "B", "-1B", "0", "nan", "inf", "1e400", "1BB", "1,5B"])
 def test_what_is_not_a_count_is_refused_by_name(text: str) -> None:
-    with pytest.raises(InputError, match="^--params"):
+    with pytest.raises(InputError, match=r"^--params"):
         parse_count(text, where="--params")
 
 

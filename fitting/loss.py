@@ -1,0 +1,101 @@
+"""Families of the loss level L(N, D): what a loss law says of a run at its best lr and batch.
+
+Each family is one function of params N, tokens D and named coefficients, written with operators
+alone, so that it serves floats and arrays alike.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+Coefficients = Mapping[str, float]
+
+
+def chinchilla(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
+    """E + A / N^alpha + B / D^beta (Hoffmann et al. 2022, arXiv 2203.15556, eq. 2)."""
+    return float(c["E"] + c["A"] * params ** -c["alpha"] + c["B"] * tokens ** -c["beta"])
+
+
+def skaling(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
+    """E + (A / N^alpha + B / D^beta)^k (arXiv 2608.07222)."""
+    return float(
+        c["E"] + (c["A"] * params ** -c["alpha"] + c["B"] * tokens ** -c["beta"]) ** c["k"]
+    )
+
+
+def n_dependent(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
+    """E + A / N^a + B N^c / D^(b + e ln N): the exponent of D depends on N."""
+    exponent = c["b"] + c["e"] * math.log(params)
+    return float(c["E"] + c["A"] * params ** -c["a"] + c["B"] * params ** c["c"] * tokens**-exponent)
+
+
+def farseer(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
+    """exp(s N^q + S) + exp(b1 N^b2 + Q) D^(-exp(a1 N^a2 + E)) (arXiv 2506.10972)."""
+    level = math.exp(c["s"] * params ** c["q"] + c["S"])
+    scale = math.exp(c["b1"] * params ** c["b2"] + c["Q"])
+    return float(level + scale * tokens ** -math.exp(c["a1"] * params ** c["a2"] + c["E"]))
+
+
+def data_constrained(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
+    """Chinchilla's form at effective params and tokens (Muennighoff et al., arXiv 2305.16264).
+
+    D' = U + U r_D (1 - exp(-R_D / r_D)) with U = min(unique, D), R_D = D/U - 1, and likewise
+    N' from U_N = min(N, G^2 U), G = (A/B)^(1/(2 alpha)), R_N = N/U_N - 1.
+    """
+    unique = min(unique_tokens, tokens)
+    useful = min(params, (c["A"] / c["B"]) ** (1 / c["alpha"]) * unique)
+    return chinchilla(
+        saturating_count(useful, params, c["r_params"]),
+        saturating_count(unique, tokens, c["r_tokens"]),
+        unique,
+        c,
+    )
+
+
+def saturating_count(unique: float, total: float, r: float) -> float:
+    """unique + unique r (1 - exp(-(total/unique - 1) / r)): repeats count less and less."""
+    return unique * (1 + r * (1 - math.exp(-(total / unique - 1) / r)))
+
+
+def mixed_terms(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
+    """E + sum over k of c_k N^a_k D^b_k U^u_k; an exponent that is not given is 0."""
+    loss, k = c["E"], 1
+    while f"c{k}" in c:
+        exponents = (c.get(f"a{k}", 0.0), c.get(f"b{k}", 0.0), c.get(f"u{k}", 0.0))
+        a, b, u = exponents
+        loss += c[f"c{k}"] * params**a * tokens**b * unique_tokens**u
+        k += 1
+    return loss
+
+
+def predict_loss(
+    family: str,
+    coefficients: Coefficients,
+    *,
+    params: float,
+    tokens: float,
+    unique_tokens: float | None = None,
+) -> float:
+    """Loss in nats per token of one run at its best lr and batch.
+
+    Args:
+        family: a key of `FAMILIES`.
+        coefficients: by name, natural units (N and D as plain counts).
+        params: non-embedding parameters N, > 0.
+        tokens: training tokens D, > 0.
+        unique_tokens: distinct tokens; None means that nothing repeats.
+    """
+    unique = tokens if unique_tokens is None else unique_tokens
+    return FAMILIES[family](params, tokens, unique, coefficients)
+
+
+FAMILIES: dict[str, Callable[[float, float, float, Coefficients], float]] = {
+    "chinchilla": chinchilla,
+    "skaling": skaling,
+    "n-dependent": n_dependent,
+    "farseer": farseer,
+    "data-constrained": data_constrained,
+    "mixed-terms": mixed_terms,
+}
+"""Loss families by the form's name in a law file."""
