@@ -27,7 +27,9 @@ def skaling(params: float, tokens: float, unique_tokens: float, c: Coefficients)
 def n_dependent(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:
     """E + A / N^a + B N^c / D^(b + e ln N): the exponent of D depends on N."""
     exponent = c["b"] + c["e"] * math.log(params)
-    return float(c["E"] + c["A"] * params ** -c["a"] + c["B"] * params ** c["c"] * tokens**-exponent)
+    return float(
+        c["E"] + c["A"] * params ** -c["a"] + c["B"] * params ** c["c"] * tokens**-exponent
+    )
 
 
 def farseer(params: float, tokens: float, unique_tokens: float, c: Coefficients) -> float:

@@ -1,0 +1,63 @@
+"""The command line: one file a command group, loaded when it is used.
+
+`main` is the only entry. It prints every error of ours and of typer as one line on stderr and
+returns the exit code: 0 done, 1 it could not be done, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import typer
+from typer.core import TyperGroup
+
+from fitting.errors import WindtunnelError
+
+if TYPE_CHECKING:
+    from typer.models import Context
+
+COMMANDS = {
+    "laws": "list, show and compare the laws of the law book",
+}
+"""Command groups: the name is the module's in this folder, the text its line in the help."""
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are modules of `planner.cli`, imported when they are called."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the command groups, in the order of the help."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of a module `planner.cli.NAME`, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"planner.cli.{cmd_name.replace('-', '_')}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `plan` with `arguments` (default: those of the process); return the exit code."""
+    from planner.cli.plan import app
+
+    command = typer.main.get_command(app)
+    try:
+        code = command.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="plan",
+            standalone_mode=False,
+        )
+    except (WindtunnelError, typer.TyperException) as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        print("plan:", " ".join(message.split()), file=sys.stderr)
+        return int(getattr(error, "exit_code", 1))
+    except typer.Abort:
+        print("plan: stopped", file=sys.stderr)
+        return 130
+    return code if isinstance(code, int) else 0
