@@ -9,20 +9,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from fitting.errors import WindtunnelError
 
-if TYPE_CHECKING:
-    from typer.models import Context
-
 COMMANDS = {
-    "laws": "list, show and compare the laws of the law book",
+    "laws": "laws",
 }
-"""Command groups: the name is the module's in this folder, the text its line in the help."""
+"""Command groups: what the user types, and the module of this folder that holds its `app`."""
 
 
 class LazyGroup(TyperGroup):
@@ -36,7 +33,7 @@ class LazyGroup(TyperGroup):
         """The command of a module `planner.cli.NAME`, or None."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"planner.cli.{cmd_name.replace('-', '_')}")
+        module = import_module(f"planner.cli.{COMMANDS[cmd_name]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
