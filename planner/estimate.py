@@ -1,0 +1,192 @@
+"""One number from two witnesses: a law inside its range, and published practice outside it.
+
+A law's variance of ln(value) is that of its coefficients plus the scatter of measured optima
+about it. Outside the range it was measured in, a form term grows with the squared log distance
+to the range in params, tokens and tokens per param:
+
+    v_form = s^2 (d_N^2 + d_D^2 + d_{D/N}^2)
+
+and practice, a fit over published recipes, is the second witness. In log the value is
+(1 - w) law + w practice with w = v_form / (v_form + v_practice), so inside the range the law
+stands unchanged. The variance is that of the mixture,
+
+    (1 - w) v_law + w v_practice + w (1 - w) ln(law / practice)^2,
+
+so that disagreement widens the interval.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fitting.laws import Law, Quantity, Range, evaluate_law, law_log_sd
+
+Z80 = 1.2815515655446004
+"""Half-width of a central 80% interval of a normal distribution, in standard deviations."""
+
+FORM_LOG_SD = {"lr": 0.30, "batch_tokens": 0.30}
+"""s: standard deviation of ln(value) from the form, per unit of log distance outside the range."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Witness:
+    """What one source says, with the parts of its variance of ln(value)."""
+
+    name: str
+    value: float
+    """In the quantity's unit, > 0."""
+    coefficient_variance: float | None
+    """From the covariance of its coefficients; None where none is published."""
+    scatter: float | None
+    """Standard deviation of ln(measured / law); None where unknown."""
+    form_variance: float = 0.0
+    """From the distance to the range it was measured in; 0 inside."""
+
+    @property
+    def variance(self) -> float | None:
+        """Of ln(value); None where neither covariance nor scatter is known."""
+        if self.coefficient_variance is None and self.scatter is None:
+            return None
+        return (self.coefficient_variance or 0.0) + (self.scatter or 0.0) ** 2 + self.form_variance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A recommended number, how sure it is, and the witnesses it was made from."""
+
+    value: float
+    log_sd: float | None
+    """Standard deviation of ln(value); None where it is not known."""
+    law: Witness
+    practice: Witness | None
+    """None where practice was not asked: inside the range, or where nothing is published."""
+    practice_weight: float
+    """w, 0 inside the law's range."""
+
+    @property
+    def name(self) -> str:
+        """The law's name, or both names where practice has a weight."""
+        if self.practice is None or self.practice_weight == 0:
+            return self.law.name
+        return f"{self.law.name}+{self.practice.name}"
+
+    @property
+    def weights(self) -> dict[str, float] | None:
+        """Weight of each witness in log; None where there is only one."""
+        if self.practice is None or self.practice_weight == 0:
+            return None
+        w = self.practice_weight
+        return {self.law.name: 1 - w, self.practice.name: w}
+
+    def interval(self) -> tuple[float | None, float | None]:
+        """Low and high end of the 80% interval; None where its width is not known."""
+        if self.log_sd is None:
+            return None, None
+        half = math.exp(Z80 * self.log_sd)
+        return self.value / half, self.value * half
+
+    def times(self, factor: float, *, log_sd: float = 0.0) -> Estimate:
+        """The estimate moved by a factor that is itself uncertain by `log_sd` in log."""
+        sd = None if self.log_sd is None else math.hypot(self.log_sd, log_sd)
+        return replace(self, value=self.value * factor, log_sd=sd)
+
+
+def estimate_from(
+    quantity: str,
+    law: Law,
+    practice: Law | None,
+    *,
+    at: Mapping[str, float],
+    practice_at: Mapping[str, float] | None = None,
+) -> Estimate | None:
+    """One quantity from a law and, outside its range, from practice.
+
+    Args:
+        quantity: `lr` or `batch_tokens`.
+        law: a law with that quantity.
+        practice: the fit over published recipes, or None where it does not apply (another
+            optimizer or parametrization).
+        at: inputs of the law by name; params and tokens at least.
+        practice_at: inputs of practice where they differ (its lr is one at a given batch).
+
+    Returns:
+        The estimate, or None where the law is silent at this point.
+    """
+    part = law.quantities[quantity]
+    value = evaluate_law(part, at)
+    if value is None:
+        return None
+    form_variance = FORM_LOG_SD[quantity] ** 2 * distance_squared(law.range, at)
+    witness = make_witness(law.name, part, value, at, form_variance)
+    other = None
+    if practice is not None and form_variance > 0:
+        point = practice_at or at
+        said = evaluate_law(practice.quantities[quantity], point)
+        if said is not None:
+            other = make_witness(practice.name, practice.quantities[quantity], said, point, 0.0)
+    return mix(witness, other)
+
+
+def make_witness(
+    name: str, part: Quantity, value: float, at: Mapping[str, float], form_variance: float
+) -> Witness:
+    """What a law's quantity says at a point."""
+    sd = law_log_sd(part, at)
+    return Witness(
+        name=name,
+        value=value,
+        coefficient_variance=None if sd is None else sd * sd,
+        scatter=part.scatter,
+        form_variance=form_variance,
+    )
+
+
+def mix(law: Witness, practice: Witness | None) -> Estimate:
+    """The two witnesses as one; see the module's equation."""
+    v_law = law.variance
+    if practice is None or practice.variance is None:
+        sd = None if v_law is None else math.sqrt(v_law)
+        return Estimate(value=law.value, log_sd=sd, law=law, practice=practice, practice_weight=0.0)
+    v_practice = practice.variance
+    w = law.form_variance / (law.form_variance + v_practice)
+    gap = math.log(law.value / practice.value)
+    sd = None
+    if v_law is not None:
+        sd = math.sqrt((1 - w) * v_law + w * v_practice + w * (1 - w) * gap * gap)
+    return Estimate(
+        value=math.exp((1 - w) * math.log(law.value) + w * math.log(practice.value)),
+        log_sd=sd,
+        law=law,
+        practice=practice,
+        practice_weight=w,
+    )
+
+
+def distance_squared(limits: Range, at: Mapping[str, float]) -> float:
+    """Squared log distance from a point to the range a law was measured in; 0 inside.
+
+    The sum over params, tokens and tokens per param of the squared log of the factor by which
+    the point lies outside; limits that the source does not state count as met.
+    """
+    return sum(distance * distance for distance in log_distances(limits, at).values())
+
+
+def log_distances(limits: Range, at: Mapping[str, float]) -> dict[str, float]:
+    """For each stated limit that the point breaks, the log of the factor by which it does."""
+    point = {
+        "params": at["params"],
+        "tokens": at["tokens"],
+        "tokens_per_param": at["tokens"] / at["params"],
+    }
+    found: dict[str, float] = {}
+    for name, value in point.items():
+        stated = getattr(limits, name)
+        if stated is None:
+            continue
+        low, high = stated
+        distance = max(math.log(low / value), math.log(value / high), 0.0)
+        if distance > 0:
+            found[name] = distance
+    return found

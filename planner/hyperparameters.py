@@ -1,0 +1,309 @@
+"""From laws to batch, learning rate, weight decay and loss, with what each came from.
+
+The order is that of dependence: the loss level (some batch laws need it), the batch, the peak lr
+at that batch, the weight decay at both. A pinned number moves what follows it: the lr along the
+measured surface where that reaches, else by the saturating factor, the weight decay with the EMA
+timescale. Every number keeps its witnesses, so that `planner.explanation` can redo it by hand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fitting.errors import InputError
+from fitting.laws import Law
+from planner.estimate import Z80, Estimate, estimate_from
+from planner.lawbook import find_law
+from planner.surfaces import BATCH_REACH, Landscape, Move, landscape_at, saturating_factor
+
+if TYPE_CHECKING:
+    from planner.choices import Choices
+    from planner.target import Target
+    from proxies.shape import Shape
+
+DEFAULT_LAWS = {
+    "lr": "step-law",
+    "batch_tokens": "step-law",
+    "weight_decay": "power-lines",
+    "loss": "chinchilla-replication",
+}
+"""The law of each quantity when none is asked for."""
+
+DEFAULT_SURFACE = "step-law-surface"
+SATURATING_LAW = "step-law-saturating"
+
+ROUNDING = 0.01
+"""Largest log distance between batches that counts as rounding."""
+
+LION_LR_FACTOR = 1 / 5
+"""Lion's lr over AdamW's (arXiv 2302.06675 gives 3 to 10 times smaller); the middle is assumed."""
+
+LION_LR_LOG_SD = math.log(10 / 3) / 2 / Z80
+"""So that 3 to 10 is an 80% interval; assumed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversion:
+    """From the lr that a law gives to the lr that is planned."""
+
+    factor: float
+    """Planned lr over the law's."""
+    log_sd: float
+    """Uncertainty of ln(factor); 0 where it is a rule of the parametrization."""
+    reasons: tuple[str, ...]
+    """One sentence for each part of the factor; empty when there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperparameters:
+    """Recommended or pinned numbers with everything they were made from."""
+
+    point: Mapping[str, float]
+    """Inputs of the laws at the target."""
+    laws: Mapping[str, Law]
+    """The law that each quantity was asked of."""
+    free_batch: Estimate
+    """The batch before pins and rounding."""
+    batch_sequences: int
+    batch_move: Move | None
+    """How a pinned lr moved the batch; None where it did not."""
+    lr: Estimate
+    """At the planned batch, for the planned optimizer and parametrization."""
+    law_lr: Estimate
+    """As the law says it, at the law's own batch."""
+    lr_move: Move | None
+    """How the planned batch moved the lr; None where it did not."""
+    conversion: Conversion
+    weight_decay: Estimate
+    loss: Estimate
+    steps: int
+    landscape: Landscape | None
+    """The surface about the recommendation; None out of its reach."""
+    pin_cost: float | None
+    """Share of the loss that the pinned lr and batch cost; 0 without pins, None if unknown."""
+
+    def batch_tokens(self, seq_len: int) -> int:
+        """The planned batch in tokens."""
+        return self.batch_sequences * seq_len
+
+
+def work_out(
+    target: Target, shape: Shape, choices: Choices, book: Mapping[str, Law], user: tuple[str, ...]
+) -> Hyperparameters:
+    """Batch, lr, weight decay, loss and steps of a target.
+
+    Args:
+        target: params and tokens that the laws see.
+        shape: for laws that ask for widths.
+        choices: pins, law, optimizer, parametrization; checked before.
+        book: the law book, the user's files included.
+        user: names of the user's files, which come before the defaults.
+
+    Raises:
+        InputError: the law asked for does not speak of any quantity, or needs what is not given.
+    """
+    laws = {name: pick_law(book, name, choices, user) for name in DEFAULT_LAWS}
+    point = law_inputs(target, shape)
+    loss = ask("loss", laws["loss"], point)
+    point |= {"loss": loss.value}
+    practice = book.get("practice")
+    pins = choices.pins
+
+    free_batch = ask("batch_tokens", laws["batch_tokens"], point, practice)
+    at_law_batch = point | {"batch_tokens": free_batch.law.value}
+    law_lr = ask(
+        "lr",
+        laws["lr"],
+        at_law_batch,
+        practice,
+        practice_at=point | {"batch_tokens": free_batch.value},
+    )
+    conversion = convert_lr(laws["lr"], choices, shape)
+    landscape = landscape_at(
+        pick_surface(book, user), point, lr=law_lr.value, batch_tokens=free_batch.value
+    )
+
+    batch_move = None
+    wanted = pins.batch_tokens or free_batch.value
+    if pins.steps is not None:
+        wanted = target.tokens / pins.steps
+    elif pins.lr is not None and pins.batch_tokens is None and landscape is not None:
+        wanted = landscape.best_batch(pins.lr / conversion.factor)
+        batch_move = Move(factor=wanted / free_batch.value, rule="surface", law=landscape.law)
+    sequences = round_batch(wanted, target, choices=choices)
+    batch = sequences * target.seq_len
+
+    lr_move = move_lr(book, landscape, point, best=free_batch.value, batch_tokens=batch)
+    lr = law_lr.times(1.0 if lr_move is None else lr_move.factor)
+    lr = lr.times(conversion.factor, log_sd=conversion.log_sd)
+    planned_lr = pins.lr or lr.value
+
+    weight_decay = ask(
+        "weight_decay",
+        laws["weight_decay"],
+        point | {"batch_tokens": float(batch), "lr": planned_lr / conversion.factor},
+    ).times(1 / conversion.factor)
+    pinned = pins.lr is not None or pins.batch_tokens is not None or pins.steps is not None
+    pin_cost: float | None = 0.0
+    if pinned:
+        at = planned_lr / conversion.factor
+        pin_cost = None if landscape is None else landscape.cost(lr=at, batch_tokens=batch)
+    return Hyperparameters(
+        point=point,
+        laws=laws,
+        free_batch=free_batch,
+        batch_sequences=sequences,
+        batch_move=batch_move,
+        lr=lr,
+        law_lr=law_lr,
+        lr_move=lr_move,
+        conversion=conversion,
+        weight_decay=weight_decay,
+        loss=loss.times(1 + (pin_cost or 0.0)),
+        steps=pins.steps or math.ceil(target.tokens / batch),
+        landscape=landscape,
+        pin_cost=pin_cost,
+    )
+
+
+def pick_law(
+    book: Mapping[str, Law], quantity: str, choices: Choices, user: tuple[str, ...]
+) -> Law:
+    """The law of one quantity: the one asked for, a user's file, else the default.
+
+    Raises:
+        InputError: the law asked for is unknown, or gives no number for any quantity.
+    """
+    if choices.law is not None:
+        asked = find_law(book, choices.law)
+        if not any(speaks_of(asked, name) for name in DEFAULT_LAWS):
+            raise InputError(
+                f"--law '{choices.law}': gives no lr, batch, weight decay or loss in numbers "
+                f"(plan laws show {choices.law})"
+            )
+        if speaks_of(asked, quantity):
+            return asked
+    for name in reversed(user):
+        if speaks_of(book[name], quantity):
+            return book[name]
+    return book[DEFAULT_LAWS[quantity]]
+
+
+def speaks_of(law: Law, quantity: str) -> bool:
+    """Whether a law gives absolute numbers of a quantity."""
+    part = law.quantities.get(quantity)
+    return part is not None and part.form not in ("text", "exponents")
+
+
+def pick_surface(book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:
+    """The surface of the last user's file that has one, else the shipped one."""
+    for name in (*reversed(user), DEFAULT_SURFACE):
+        if name in book and "surface" in book[name].quantities:
+            return book[name]
+    return None
+
+
+def ask(
+    quantity: str,
+    law: Law,
+    at: Mapping[str, float],
+    practice: Law | None = None,
+    *,
+    practice_at: Mapping[str, float] | None = None,
+) -> Estimate:
+    """The estimate of one quantity; a law that is silent here is refused by name.
+
+    Raises:
+        InputError: the law needs an input that the target does not have, or lies outside its rows.
+    """
+    found = estimate_from(quantity, law, practice, at=at, practice_at=practice_at)
+    if found is None:
+        raise InputError(
+            f"law {law.name}: says nothing of {quantity} at {at['params']:.4g} params "
+            f"(plan laws show {law.name})"
+        )
+    return found
+
+
+def law_inputs(target: Target, shape: Shape) -> dict[str, float]:
+    """Inputs of the laws at a target; FLOPs with attention are those of the shape."""
+    params, tokens = target.params, target.tokens
+    attention = shape.n_layers * shape.n_heads * shape.head_dim * target.seq_len
+    return {
+        "params": params,
+        "tokens": tokens,
+        "tokens_per_param": target.tokens_per_param,
+        "flops": target.flops,
+        "model_flops": (6 * params + 12 * attention) * tokens,
+        "model_flops_causal": (6 * params + 6 * attention) * tokens,
+        "d_model": float(shape.d_model),
+        "n_layers": float(shape.n_layers),
+        "seq_len": float(target.seq_len),
+    }
+
+
+def round_batch(wanted: float, target: Target, *, choices: Choices) -> int:
+    """Whole sequences a batch, at least one and at most the run's.
+
+    Raises:
+        InputError: a power of two was asked for and none fits.
+    """
+    sequences = wanted / target.seq_len
+    if choices.round_batch == "pow2":
+        rounded = 2 ** round(math.log2(max(sequences, 1.0)))
+    else:
+        rounded = max(round(sequences), 1)
+    return int(min(rounded, math.floor(target.tokens / target.seq_len)))
+
+
+def move_lr(
+    book: Mapping[str, Law],
+    landscape: Landscape | None,
+    at: Mapping[str, float],
+    *,
+    best: float,
+    batch_tokens: float,
+) -> Move | None:
+    """How the lr moves from the best batch to the planned one; None when they are the same.
+
+    A batch that differs by rounding alone, under 1%, moves nothing.
+    """
+    if abs(math.log(batch_tokens / best)) < ROUNDING:
+        return None
+    near = best / BATCH_REACH <= batch_tokens <= best * BATCH_REACH
+    if landscape is not None and near:
+        factor = landscape.best_lr(batch_tokens) / landscape.best_lr(best)
+        return Move(factor=factor, rule="surface", law=landscape.law)
+    return saturating_factor(book[SATURATING_LAW], at, best=best, batch_tokens=batch_tokens)
+
+
+def convert_lr(law: Law, choices: Choices, shape: Shape) -> Conversion:
+    """Factor from a law's lr to the planned optimizer and parametrization.
+
+    Lion: a fifth (assumed). Muon with its update scaled to AdamW's shares AdamW's lr. Under muP
+    and CompleteP the base lr is the law's times the width multiplier, so that hidden matrices
+    get the lr of an SP law.
+    """
+    factor, log_sd, reasons = 1.0, 0.0, []
+    measured_with = law.range.optimizer or "adamw"
+    if choices.optimizer != measured_with:
+        if choices.optimizer == "lion":
+            factor, log_sd = LION_LR_FACTOR, LION_LR_LOG_SD
+        reasons.append(
+            f"{law.name} was measured with {measured_with}; {choices.optimizer} takes "
+            f"{factor:g} times its lr (assumed)"
+        )
+    measured_in = law.range.parametrization or "sp"
+    if choices.parametrization != measured_in:
+        width = shape.d_model / choices.base_d_model
+        into = width if measured_in == "sp" else 1 / width
+        if "sp" in (measured_in, choices.parametrization):
+            factor *= into
+            reasons.append(
+                f"{law.name} was measured under {measured_in}; hidden matrices keep its lr under "
+                f"{choices.parametrization}, so the base lr is {into:g} times it (assumed)"
+            )
+    return Conversion(factor=factor, log_sd=log_sd, reasons=tuple(reasons))

@@ -1,0 +1,98 @@
+"""How far measured optima lie from Step Law, where its runs diverged, and how far losses are off.
+
+Prints the numbers that `data/laws/step-law.toml` and the loss laws carry as `scatter` and
+`cliff`. Usage: python tests/benchmarks/optimum_scatter.py SHARED
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import planner.data
+from fitting.laws import Quantity, evaluate_law, read_law
+
+LAWS = Path(planner.data.__path__[0]) / "laws"
+FITTED_BELOW = 270e6
+"""Cells of larger N judge the interval and must not set its width."""
+
+
+def load_regret(shared: Path) -> ModuleType:
+    """The scoring tool of the measurements' folder, as a module."""
+    path = shared / "tools" / "regret.py"
+    spec = importlib.util.spec_from_file_location("regret", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def measured_optima(shared: Path, table: str) -> list[dict[str, Any]]:
+    """The measured optimum of each cell of a table, as the scoring tool defines it."""
+    tool = load_regret(shared)
+    cells = tool.cells(shared / "data" / table)
+    return [{"params": n, "tokens": d} | tool.optimum(cell) for (n, d), cell in cells.items()]
+
+
+def log_ratio_rms(quantity: Quantity, optima: list[dict[str, Any]], measured: str) -> float:
+    """Root mean square of ln(measured / law) over optima."""
+    total = 0.0
+    for cell in optima:
+        law = evaluate_law(quantity, {"params": cell["params"], "tokens": cell["tokens"]})
+        assert law is not None
+        total += math.log(cell[measured] / law) ** 2
+    return math.sqrt(total / len(optima))
+
+
+def scatter_of_optima(shared: Path) -> dict[str, float]:
+    """Scatter of the measured lr and batch about Step Law, cells of N <= 268M inside the grid."""
+    law = read_law(LAWS / "step-law.toml", trusted=True)
+    optima = [
+        cell
+        for cell in measured_optima(shared, "lr_batch_runs_to_537M.csv")
+        if not cell["edge"] and cell["params"] < FITTED_BELOW
+    ]
+    return {"cells": len(optima)} | {
+        name: log_ratio_rms(law.quantities[name], optima, name) for name in ("lr", "batch_tokens")
+    }
+
+
+def loss_scatter(shared: Path, law_name: str) -> float:
+    """Root mean square of ln(measured / law) of the best loss of all cells."""
+    law = read_law(LAWS / f"{law_name}.toml", trusted=True)
+    optima = measured_optima(shared, "lr_batch_runs_to_537M.csv")
+    return log_ratio_rms(law.quantities["loss"], optima, "loss")
+
+
+def lowest_diverged(shared: Path) -> float:
+    """Lowest lr at which a run diverged (loss above 1.5 times its cell's best), over Step Law's."""
+    tool = load_regret(shared)
+    law = read_law(LAWS / "step-law.toml", trusted=True).quantities["lr"]
+    found = math.inf
+    for (n, d), cell in tool.cells(shared / "data" / "steplaw_dense_to_537M.csv").items():
+        value = evaluate_law(law, {"params": n, "tokens": d})
+        assert value is not None
+        diverged = cell[cell["loss"] > 1.5 * cell["loss"].min()]
+        if len(diverged):
+            found = min(found, float(diverged["lr"].min()) / value)
+    return found
+
+
+def main(shared: Path) -> None:
+    scatter = scatter_of_optima(shared)
+    print(f"optima about step-law, {scatter['cells']} cells of N <= 268M inside their grid:")
+    print(f"  lr scatter {scatter['lr']:.3f}   batch scatter {scatter['batch_tokens']:.3f}")
+    print(f"lowest diverged lr over step-law's: {lowest_diverged(shared):.2f}")
+    for path in sorted(LAWS.glob("*.toml")):
+        loss = read_law(path, trusted=True).quantities.get("loss")
+        if loss is not None and loss.form not in ("text", "exponents"):
+            print(f"loss of {path.stem}, 36 cells: scatter {loss_scatter(shared, path.stem):.3f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
