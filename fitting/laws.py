@@ -32,6 +32,10 @@ QUANTITIES = (
 )
 """What a law may speak of; one table each in its file."""
 
+Evidence = Literal["verified", "quoted", "recalled", "fitted", "measured"]
+"""Read in the source or in two places; one careful quotation; from memory; fitted by us to
+published runs; measured by us."""
+
 NO_EXTRA = {"extra": "forbid"}
 """pydantic's reading of a user's file: unknown keys are refused."""
 
@@ -47,7 +51,7 @@ class Source:
     title: str
     url: str
     """Where to read it; empty for a law fitted here."""
-    evidence: Literal["verified", "quoted", "recalled", "fitted", "measured"]
+    evidence: Evidence
     authors: str = ""
     year: int | None = None
     note: str = ""
@@ -114,6 +118,8 @@ class Quantity:
     """For the form `table`: `params` and `value` of each row."""
     text: str = ""
     """For the form `text`, or a remark on any other."""
+    evidence: Evidence | None = None
+    """Where it differs from the source's: a table whose numbers are known less well."""
     n: int | None = None
     """Points the fit used."""
     r2: float | None = None
