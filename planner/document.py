@@ -94,8 +94,17 @@ class OptimizerPart:
     name: str
     beta1: float
     beta2: float
-    eps: float
+    eps: float | None
+    """None for Lion, which has none."""
     grad_clip: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPart:
+    """One budget of WSD-S: a decayed model, from which the next stable phase starts."""
+
+    step: int
+    decay_steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +115,11 @@ class SchedulePart:
     warmup_steps: int
     stable_steps: int
     decay_steps: int
-    decay_shape: str
+    decay_shape: str | None
+    """None where nothing decays."""
     final_lr_fraction: float
-    checkpoints: tuple[int, ...] = ()
-    """Steps at which a decayed model is saved (WSD-S); empty for the others."""
-    checkpoint_decay_steps: tuple[int, ...] = ()
-    """Decay steps that end at each of `checkpoints`."""
+    checkpoints: tuple[CheckpointPart, ...] = ()
+    """Budgets of WSD-S; empty for the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +165,8 @@ class GroupPart:
     lr: float
     weight_decay: float
     betas: tuple[float, ...]
-    eps: float
+    eps: float | None
+    """None where the optimizer has none."""
     init_std: float | None
 
 
