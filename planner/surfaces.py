@@ -12,17 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fitting.laws import Law, Range, evaluate_law
-from fitting.surface import (
-    Plateau,
-    Span,
-    Surface,
-    best_batch,
-    best_lr,
-    best_point,
-    cost,
-    plateau,
-    surface_from,
-)
+from fitting.surface import Surface, best_batch, best_lr, best_point, surface_from
+from fitting.surface_price import Plateau, Span, cost, plateau
 from planner.estimate import log_distances
 
 REACH = math.log(4)

@@ -1,0 +1,89 @@
+"""Step Law's measured cells, for benchmarks: their runs, their smoothed losses, their optima.
+
+The smoothed loss of a cell is that of `tools/regret.py` in the shared folder: a thin-plate
+spline in (log2 lr, log2 batch) through the runs within 8% of the cell's best.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.interpolate import RBFInterpolator
+
+from fitting.surface_solver import Floats, Runs
+
+TABLE = "lr_batch_runs_to_537M.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One (params, tokens) cell and its smoothed loss over lr and batch."""
+
+    params: float
+    tokens: float
+    spline: RBFInterpolator
+    best: float
+    """Lowest measured loss."""
+    low: Floats
+    """Lowest log2 lr and log2 batch of the grid."""
+    high: Floats
+
+    def loss(self, lr: float, batch_tokens: float) -> float:
+        """Smoothed loss; a point outside the grid is moved to its edge."""
+        point = np.clip([math.log2(lr), math.log2(batch_tokens)], self.low, self.high)
+        return float(self.spline(point[None])[0])
+
+    def regret(self, lr: float, batch_tokens: float) -> float:
+        """Loss over the best measured, percent."""
+        return 100 * (self.loss(lr, batch_tokens) / self.best - 1)
+
+    def covers(self, batch_tokens: float) -> bool:
+        """Whether a batch lies inside the grid."""
+        return bool(self.low[1] <= math.log2(batch_tokens) <= self.high[1])
+
+    def lowest_at(self, batch_tokens: float) -> float:
+        """Lowest smoothed loss over the grid's lr at one batch."""
+        lr = np.linspace(self.low[0], self.high[0], 241)
+        points = np.column_stack([lr, np.full_like(lr, math.log2(batch_tokens))])
+        return float(self.spline(points).min())
+
+
+def read_table(shared: Path) -> pd.DataFrame:
+    """The 2,438 runs of 36 cells."""
+    return pd.read_csv(shared / "data" / TABLE)
+
+
+def columns(table: pd.DataFrame) -> Runs:
+    """The columns that a surface is fitted to."""
+    names = ("params", "tokens", "lr", "batch_tokens", "loss")
+    return Runs(*(table[name].to_numpy(float) for name in names))
+
+
+@cache
+def read_cells(shared: Path) -> list[Cell]:
+    """Every cell with its smoothed loss."""
+    table = read_table(shared)
+    cells = table[["params", "tokens"]].drop_duplicates().to_numpy(float)
+    return [
+        smoothed(params, tokens, table[(table["params"] == params) & (table["tokens"] == tokens)])
+        for params, tokens in cells
+    ]
+
+
+def smoothed(params: float, tokens: float, runs: pd.DataFrame) -> Cell:
+    """A cell's runs as a spline."""
+    at = np.column_stack([np.log2(runs["lr"]), np.log2(runs["batch_tokens"])])
+    loss = runs["loss"].to_numpy(float)
+    near = loss < 1.08 * loss.min()
+    spline = RBFInterpolator(at[near], loss[near], smoothing=1e-4, kernel="thin_plate_spline")
+    return Cell(params, tokens, spline, float(loss.min()), at.min(axis=0), at.max(axis=0))
+
+
+def step_law(params: float, tokens: float) -> tuple[float, float]:
+    """lr and batch of Step Law as published (arXiv 2503.04715)."""
+    return 1.79 * params**-0.713 * tokens**0.307, 0.58 * tokens**0.571

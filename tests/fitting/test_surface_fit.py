@@ -1,0 +1,178 @@
+import numpy as np
+import pytest
+from scipy.optimize import approx_fprime, least_squares
+
+from fitting.errors import FitError, InputError
+from fitting.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
+from fitting.surface_fit import fit_surface, nearness, neutral_prior
+from fitting.surface_solver import (
+    FREE,
+    NOISE,
+    Floats,
+    Problem,
+    Runs,
+    basis,
+    evaluate,
+    gradient,
+    normal_matrix,
+    prepare,
+    solve,
+)
+
+TRUTH = dict(
+    zip(
+        FREE,
+        (-3.5, -0.1, -0.5, -4.2, 0.1, 0.2, 0.35, -0.8, -5.6, 0.55, -0.2, 1.3),
+        strict=True,
+    )
+)
+
+
+def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0) -> Runs:
+    """Runs of nine cells over an 8 x 6 grid around the true optimum."""
+    rng = np.random.default_rng(seed)
+    lr, batch = np.meshgrid(2.0 ** np.arange(-11.5, -6, 0.75), 2.0 ** np.arange(16, 22))
+    blocks = []
+    for params in (6e7, 1.2e8, 2.5e8):
+        for tokens in (2e9, 8e9, 3e10):
+            level = 1.7 + 400 / params**0.34 + 400 / tokens**0.28
+            n = lr.size
+            blocks.append(
+                (np.full(n, params), np.full(n, tokens), lr.ravel(), batch.ravel(), level)
+            )
+    columns = [np.concatenate([block[i] for block in blocks]) for i in range(4)]
+    level = np.concatenate([np.full(lr.size, block[4]) for block in blocks])
+    logs = np.column_stack(
+        [np.ones(len(level))]
+        + [
+            np.log(column / reference)
+            for column, reference in zip(
+                columns,
+                (REFERENCE.params, REFERENCE.tokens, REFERENCE.lr, REFERENCE.batch_tokens),
+                strict=True,
+            )
+        ]
+    )
+    terms = np.exp(logs @ (basis() @ np.array([*TRUTH.values()])).reshape(3, 5).T).sum(axis=1)
+    loss = level * (1 + terms) * np.exp(noise * rng.normal(size=len(level)))
+    bad = rng.random(len(loss)) < outliers
+    loss[bad] *= rng.uniform(1.0, 1.4, size=bad.sum())
+    return Runs(columns[0], columns[1], columns[2], columns[3], loss)
+
+
+def problem_of(runs: Runs) -> Problem:
+    prior = neutral_prior()
+    return prepare(runs, mean=prior.mean, precision=np.diag(1 / np.diag(prior.covariance)))
+
+
+def true_point(params: float, tokens: float) -> tuple[float, float]:
+    return best_point(surface_of((basis() @ np.array([*TRUTH.values()])).tolist()), params, tokens)
+
+
+def test_gradient_agrees_with_finite_differences() -> None:
+    problem = problem_of(simulate(0))
+    weight = nearness(problem)[None]
+    at = np.array([*TRUTH.values()]) + 0.05
+
+    def objective(free: Floats) -> float:
+        first = evaluate(problem, free[None], weight)
+        settled = evaluate(problem, free[None], weight, start=first.offset)
+        return float(settled.objective[0])
+
+    first = evaluate(problem, at[None], weight)
+    exact = 2 * gradient(problem, evaluate(problem, at[None], weight, start=first.offset))[0]
+    numeric = approx_fprime(at, objective, 1e-6)
+    # The one-sided difference errs by half the second derivative times 1e-6.
+    assert np.allclose(exact, numeric, rtol=1e-3, atol=1e-3 * np.abs(exact).max())
+
+
+def test_solver_reaches_the_minimum_that_scipy_finds() -> None:
+    problem = problem_of(simulate(1))
+    weight = nearness(problem)
+    cells = len(problem.start)
+
+    def residuals(joint: Floats) -> Floats:
+        free, offset = joint[: len(FREE)], joint[len(FREE) :]
+        terms = np.exp(np.einsum("knp,p->kn", problem.design, free)).sum(axis=0)
+        r = (problem.log_loss - offset[problem.cell] - np.log1p(terms)) / NOISE
+        # scipy's robust loss is of each residual; this is its square root, ridge left square.
+        robust = np.sign(r) * np.sqrt(weight * 2 * (np.sqrt(1 + r**2) - 1))
+        return np.concatenate([robust, free - problem.mean])
+
+    ours = solve(problem, problem.mean[None], weight[None])
+    start = np.concatenate([ours.weights[0] + 0.02, ours.offset[0] + 1e-3])
+    theirs = least_squares(residuals, start, x_scale="jac", xtol=1e-12, ftol=1e-12)
+    assert len(theirs.x) == len(FREE) + cells
+    assert ours.objective[0] <= 2 * theirs.cost * (1 + 1e-5)
+    at_both = [
+        best_point(surface_of((basis() @ v).tolist()), 1e9, 2e10)
+        for v in (ours.weights[0], theirs.x[: len(FREE)])
+    ]
+    assert np.allclose(at_both[0], at_both[1], rtol=0.01)
+
+
+def test_projected_normal_matrix_is_positive_definite() -> None:
+    problem = problem_of(simulate(2))
+    weight = nearness(problem)[None]
+    state = evaluate(problem, problem.mean[None], weight)
+    assert np.linalg.eigvalsh(normal_matrix(problem, state)[0]).min() > 0
+
+
+def test_exact_runs_give_back_their_optimum() -> None:
+    fit = fit_surface(simulate(0, noise=1e-6), bootstraps=0)
+    for params, tokens in ((6e7, 2e9), (2.5e8, 3e10), (1e9, 1e11)):
+        # The neutral ridge pulls by under 2% even where the runs are exact.
+        assert np.allclose(
+            best_point(fit.surface, params, tokens), true_point(params, tokens), rtol=0.03
+        )
+
+
+def test_a_tenth_of_corrupted_runs_moves_the_optimum_by_under_five_percent() -> None:
+    clean = fit_surface(simulate(3), bootstraps=0).surface
+    dirty = fit_surface(simulate(3, outliers=0.1), bootstraps=0).surface
+    for params, tokens in ((6e7, 2e9), (1.2e8, 8e9), (2.5e8, 3e10)):
+        here, there = best_point(clean, params, tokens), best_point(dirty, params, tokens)
+        assert np.allclose(here, there, rtol=0.05)
+
+
+def test_order_of_runs_does_not_matter() -> None:
+    runs = simulate(4)
+    order = np.random.default_rng(0).permutation(len(runs.loss))
+    shuffled = Runs(*(getattr(runs, name)[order] for name in Runs.__slots__))
+    first, second = fit_surface(runs, bootstraps=0), fit_surface(shuffled, bootstraps=0)
+    assert np.allclose(weights(first.surface), weights(second.surface), rtol=1e-3, atol=1e-3)
+    assert np.array_equal(first.cells, second.cells)
+
+
+def test_same_seed_gives_the_same_covariance() -> None:
+    first, second = (fit_surface(simulate(5), bootstraps=10, seed=3) for _ in range(2))
+    assert first.surface.covariance == second.surface.covariance
+    assert first.surface.covariance is not None
+    assert first.surface.covariance.names == list(COEFFICIENTS)
+
+
+def test_offsets_are_the_levels_of_the_cells() -> None:
+    fit = fit_surface(simulate(6, noise=1e-6), bootstraps=0)
+    levels = [np.log(1.7 + 400 / n**0.34 + 400 / d**0.28) for n, d in fit.cells]
+    # Level and penalty trade off along the ridge; ten percent of the penalty at the optimum.
+    assert np.allclose(fit.offsets, levels, atol=0.02)
+
+
+def test_a_loss_that_is_not_above_zero_is_named() -> None:
+    runs = simulate(7)
+    runs.loss[17] = -2.0
+    with pytest.raises(InputError, match=r"row 18, column loss: -2.0 is not above 0"):
+        fit_surface(runs)
+
+
+def test_cells_of_one_run_cannot_be_fitted() -> None:
+    n = 4
+    runs = Runs(
+        np.arange(1.0, n + 1) * 1e8,
+        np.full(n, 1e9),
+        np.full(n, 1e-3),
+        np.full(n, 1e5),
+        np.full(n, 3.0),
+    )
+    with pytest.raises(FitError, match="3 runs"):
+        fit_surface(runs)
