@@ -114,6 +114,8 @@ class Quantity:
     covariance: Covariance | None = None
     scatter: float | None = None
     """Standard deviation of ln(measured / law)."""
+    cliff: float | None = None
+    """Lowest multiple of the law's value at which a run of its own sweep diverged."""
     maximum: float | None = None
     """Cap on the value; None for no cap."""
     rows: list[dict[str, float]] = field(default_factory=list)

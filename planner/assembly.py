@@ -206,7 +206,7 @@ def schedule_part(schedule: Schedule) -> doc.SchedulePart:
         decay_shape=schedule.decay_shape,
         final_lr_fraction=schedule.final_lr_fraction,
         checkpoints=tuple(
-            doc.CheckpointPart(step=found.step, decay_steps=found.decay_steps)
+            doc.CheckpointPart(step=found.step, decay_steps=found.decay_steps or 0)
             for found in checkpoints
         ),
     )

@@ -118,7 +118,7 @@ def estimate_from(
     value = evaluate_law(part, at)
     if value is None:
         return None
-    form_variance = FORM_LOG_SD[quantity] ** 2 * distance_squared(law.range, at)
+    form_variance = FORM_LOG_SD.get(quantity, 0.0) ** 2 * distance_squared(law.range, at)
     witness = make_witness(law.name, part, value, at, form_variance)
     other = None
     if practice is not None and form_variance > 0:

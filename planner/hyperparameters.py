@@ -119,8 +119,13 @@ def work_out(
         practice_at=point | {"batch_tokens": free_batch.value},
     )
     conversion = convert_lr(laws["lr"], choices, parametrization)
+    surface_law = pick_surface(book, user)
     landscape = landscape_at(
-        pick_surface(book, user), point, lr=law_lr.value, batch_tokens=free_batch.value
+        surface_law,
+        point,
+        lr=law_lr.value,
+        batch_tokens=free_batch.value,
+        same_setting=measured_together(laws["lr"], surface_law),
     )
 
     batch_move = None
@@ -128,8 +133,8 @@ def work_out(
     if pins.steps is not None:
         wanted = target.tokens / pins.steps
     elif pins.lr is not None and pins.batch_tokens is None and landscape is not None:
-        wanted = landscape.best_batch(pins.lr / conversion.factor)
-        batch_move = Move(factor=wanted / free_batch.value, rule="surface", law=landscape.law)
+        batch_move = landscape.move_batch(pins.lr / conversion.factor)
+        wanted = free_batch.value * batch_move.factor
     sequences = round_batch(wanted, target, choices=choices)
     batch = sequences * target.seq_len
 
@@ -203,6 +208,12 @@ def pick_surface(book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:
     return None
 
 
+def measured_together(law: Law, surface_law: Law | None) -> bool:
+    """Whether a surface was fitted on the runs behind an lr law."""
+    pairs = {(DEFAULT_LAWS["lr"], DEFAULT_SURFACE), (law.name, law.name)}
+    return surface_law is not None and (law.name, surface_law.name) in pairs
+
+
 def ask(
     quantity: str,
     law: Law,
@@ -272,8 +283,7 @@ def move_lr(
         return None
     near = best / BATCH_REACH <= batch_tokens <= best * BATCH_REACH
     if landscape is not None and near:
-        factor = landscape.best_lr(batch_tokens) / landscape.best_lr(best)
-        return Move(factor=factor, rule="surface", law=landscape.law)
+        return landscape.move_lr(batch_tokens)
     return saturating_factor(book[SATURATING_LAW], at, best=best, batch_tokens=batch_tokens)
 
 

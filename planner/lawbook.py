@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def read_lawbook(extra: Sequence[Path] = (), *, check_shipped: bool = False) -> 
     return book
 
 
-def find_law(book: dict[str, Law], name: str, where: str = "--law") -> Law:
+def find_law(book: Mapping[str, Law], name: str, where: str = "--law") -> Law:
     """The law of this name.
 
     Raises:

@@ -107,7 +107,7 @@ def prepare(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
     )
     schedule = plan_schedule(choices, numbers, target)
-    compute = plan_compute(choices, target, shape, numbers)
+    compute = None
     plan = doc.Plan(
         schema=doc.SCHEMA,
         target=assembly.target_part(target),
@@ -126,7 +126,7 @@ def prepare(
         alternatives=assembly.other_laws(book, numbers, choices, target),
         parametrization=assembly.parametrization_part(parametrization),
         param_groups=assembly.group_parts(shape, numbers, choices, parametrization),
-        compute=assembly.compute_part(compute),
+        compute=None,
         nearest=assembly.nearby(target),
         data=assembly.data_part(book, choices, target),
         provenance=doc.Provenance(

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import planner.data
 from fitting.laws import Quantity, evaluate_law, read_law
 
-LAWS = Path(planner.data.__path__[0]) / "laws"
+LAWS = Path(__file__).parents[2] / "data" / "laws"
 FITTED_BELOW = 270e6
 """Cells of larger N judge the interval and must not set its width."""
 

@@ -1,0 +1,1 @@
+def nearest_recipes(params,tokens,*,count): return []
