@@ -1,15 +1,15 @@
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import planner.lawbook
 from fitting.errors import InputError
 from fitting.forms import FORMS
 from fitting.laws import evaluate_law, read_law
 from planner.lawbook import DEFAULT_LAWS, bibtex, find_law, read_lawbook
 
-FILES = sorted((Path(planner.lawbook.__file__).parents[1] / "data" / "laws").glob("*.toml"))
+FILES = sorted((Path(import_module("planner.data").__path__[0]) / "laws").glob("*.toml"))
 
 MINIMAL = """
 [source]
