@@ -13,6 +13,7 @@ import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fitting.errors import InputError, nearest_name
@@ -21,6 +22,8 @@ from fitting.tables import quantity_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydantic import TypeAdapter
 
 QUANTITIES = (
     "lr",
@@ -280,12 +283,20 @@ def from_untrusted(kind: type[Any], raw: object, where: str) -> Any:
     Raises:
         InputError: the first key that is unknown, missing or of the wrong type.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     # Through JSON, because only there does strict mode (a quoted "1.79" is no number) take tables.
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(raw, default=str), strict=True)
+        return part_schemas()[kind].validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
         raise InputError(f"{where} {key}: {first['msg'].lower()}") from error
+
+
+@cache
+def part_schemas() -> dict[type[Any], TypeAdapter[Any]]:
+    """pydantic's schema of each part; kept, because building one takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return {kind: TypeAdapter(kind) for kind in (Source, Range, Quantity)}

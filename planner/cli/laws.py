@@ -57,8 +57,10 @@ def laws(context: typer.Context, laws: LawFiles = None, as_json: AsJson = False)
     if context.invoked_subcommand is None:
         list_laws(laws, as_json)
     elif laws or as_json:
-        name = context.invoked_subcommand
-        raise InputError(f"laws: options go after the command; write plan laws {name} --laws FILE")
+        command = {"show": "show NAME"}.get(context.invoked_subcommand, context.invoked_subcommand)
+        raise InputError(
+            f"laws: options go after the command; write plan laws {command} --laws FILE --json"
+        )
 
 
 @app.command("list")
@@ -121,14 +123,15 @@ def print_list(laws: Iterable[Law]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     table.caption = "* the default of a quantity; plan laws show NAME prints a law in full"
     table.caption_justify = "left"
+    # Widths that hold the longest shipped name, range and evidence and fill 80 columns.
     table.add_column("law", overflow="fold", min_width=20)
-    table.add_column("covers", overflow="fold")
+    table.add_column("covers", overflow="fold", min_width=23)
     table.add_column("measured on", overflow="fold", min_width=13)
-    for heading in ("setting", "evidence"):
-        table.add_column(heading, overflow="fold", min_width=9)
+    table.add_column("setting", overflow="fold", width=9)
+    table.add_column("evidence", overflow="fold", width=8)
     by_group: list[list[Law]] = [[], [], []]
     for law in laws:
         by_group[law_group(law)].append(law)
