@@ -7,7 +7,6 @@ format serves the shipped law book, `plan fit --out` and a user's `--laws`. Eval
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import tomllib
@@ -141,8 +140,16 @@ class Law:
     source: Source
     range: Range
     quantities: Mapping[str, Quantity]
-    sha256: str
-    """Of the file's bytes, for a plan's provenance."""
+    content: bytes = field(repr=False)
+    """The file's bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file's bytes, for a plan's provenance."""
+        # Imported here because it costs 4 ms that only a provenance needs.
+        import hashlib
+
+        return hashlib.sha256(self.content).hexdigest()
 
 
 Point = Mapping[str, float]
@@ -202,14 +209,14 @@ def read_law(path: Path, *, trusted: bool = False) -> Law:
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
     law = build_law(
-        raw, name=path.stem, digest=hashlib.sha256(content).hexdigest(), trusted=trusted
+        raw, name=path.stem, content=content, trusted=trusted
     )
     if not trusted:
         check_law(law, where=str(path))
     return law
 
 
-def build_law(raw: Mapping[str, Any], *, name: str, digest: str, trusted: bool) -> Law:
+def build_law(raw: Mapping[str, Any], *, name: str, content: bytes, trusted: bool) -> Law:
     """A law from a parsed file; keys are checked only in so far as the dataclasses do.
 
     Raises:
@@ -229,7 +236,7 @@ def build_law(raw: Mapping[str, Any], *, name: str, digest: str, trusted: bool) 
         quantities={
             key: read(Quantity, raw[key], f"law {name} [{key}]") for key in QUANTITIES if key in raw
         },
-        sha256=digest,
+        content=content,
     )
 
 

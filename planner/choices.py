@@ -74,6 +74,8 @@ def check_choices(choices: Choices, target: Target) -> None:
     pins = choices.pins
     check_range("--lr", pins.lr, HIGHEST_LR, "a peak learning rate")
     check_range("--weight-decay", pins.weight_decay, 100.0, "a weight decay")
+    if pins.steps is not None and pins.steps < 1:
+        raise InputError(f"--steps {pins.steps}: must be at least 1")
     if pins.batch_tokens is not None and pins.steps is not None:
         raise InputError("--steps: --batch is given too, and either fixes the other; leave one out")
     if pins.batch_tokens is not None and pins.batch_tokens > target.tokens:

@@ -1,1 +1,2 @@
-class Compute: pass
+class Compute:
+    pass

@@ -263,7 +263,7 @@ texts = st.builds(Quantity, form=st.just("text"), text=words)
 def test_a_law_written_and_read_is_the_same(
     source: Source, limits: Range, quantities: dict[str, Quantity]
 ) -> None:
-    law = Law(name="own", source=source, range=limits, quantities=quantities, sha256="")
+    law = Law(name="own", source=source, range=limits, quantities=quantities, content=b"")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "own.toml"
         # newline="": a carriage return inside a text must not become the platform's line end.
