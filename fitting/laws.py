@@ -208,9 +208,7 @@ def read_law(path: Path, *, trusted: bool = False) -> Law:
         raise InputError(f"{path}: not a text file in UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
-    law = build_law(
-        raw, name=path.stem, content=content, trusted=trusted
-    )
+    law = build_law(raw, name=path.stem, content=content, trusted=trusted)
     if not trusted:
         check_law(law, where=str(path))
     return law

@@ -139,7 +139,7 @@ def source(value: Value) -> str:
 def run_table(prepared: Prepared) -> Table:
     """Steps, schedule, optimizer, model, parametrization and compute."""
     plan = prepared.plan
-    shape, schedule, optimizer = plan.shape, plan.schedule, plan.optimizer
+    shape, schedule = plan.shape, plan.schedule
     table = plain_table("", "")
     table.show_header = False
     table.add_row("batch", f"{plan.batch_sequences:,} sequences of {plan.target.seq_len:,} tokens")

@@ -1,6 +1,6 @@
 """Score every law that gives an absolute lr and batch on the 15 dense cells of Step Law's runs.
 
-usage: python tests/benchmarks/score_laws.py SHARED
+usage: python -m tests.benchmarks.score_laws SHARED
 
 SHARED is the folder of real measurements (data/, tools/regret.py). A law that gives only one of
 lr and batch is scored with Step Law's other half, as "NAME lr" or "NAME batch". Laws in M D get
@@ -9,23 +9,12 @@ C = 6 N D. Prints law, mean and worst regret in percent of the best loss, best m
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
 from fitting.laws import Law, evaluate_law
 from planner.lawbook import read_lawbook
-
-
-def load_regret(shared: Path) -> ModuleType:
-    path = shared / "tools" / "regret.py"
-    spec = importlib.util.spec_from_file_location("regret", path)
-    assert spec is not None
-    assert spec.loader is not None, f"{path}: not a Python file"
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tests.benchmarks.regret_tool import load_regret
 
 
 def cell_inputs(params: float, tokens: float) -> dict[str, float]:
