@@ -53,9 +53,9 @@ class Source:
     key: str
     """Citation key, also the BibTeX key."""
     title: str
-    url: str
-    """Where to read it; empty for a law fitted here."""
     evidence: Evidence
+    url: str = ""
+    """Where to read it; empty for a law fitted here."""
     authors: str = ""
     year: int | None = None
     note: str = ""

@@ -203,7 +203,8 @@ class Nearby:
     params: float
     tokens: float
     lr: float
-    batch_tokens: float
+    batch_tokens: float | None
+    """None where its source does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,7 +66,7 @@ def print_tables(prepared: Prepared) -> None:
     target = plan.target
     console.print(
         f"[bold]{format_count(target.params)} params on {format_count(target.tokens)} tokens"
-        f"[/bold] ({target.tokens_per_param:.3g} tokens a param, "
+        f"[/bold] ({format_count(target.tokens_per_param)} tokens a param, "
         f"{format_small(target.flops)} FLOPs)",
         highlight=False,
     )
@@ -197,7 +197,7 @@ def describe_schedule(plan: Plan) -> str:
 def describe_optimizer(plan: Plan) -> str:
     """The optimizer's constants."""
     optimizer = plan.optimizer
-    eps = "" if optimizer.eps is None else f", eps {optimizer.eps:g}"
+    eps = "" if optimizer.eps is None else f", eps {format_small(optimizer.eps, 1)}"
     return (
         f"{optimizer.name}, betas {optimizer.beta1:g} {optimizer.beta2:g}{eps}, "
         f"clip {optimizer.grad_clip:g}"
@@ -262,7 +262,7 @@ def witnesses_table(plan: Plan) -> Table:
             format_count(run.params),
             format_count(run.tokens),
             format_small(run.lr),
-            format_count(run.batch_tokens),
+            count_cell(run.batch_tokens),
         )
     return table
 

@@ -81,8 +81,10 @@ def weight_decay_scatter() -> tuple[int, float]:
     low, high = law.range.tokens_per_param
     squares = []
     for recipe in read_recipes():
-        usual = recipe.optimizer == "adamw" and recipe.parametrization == "sp"
-        if not usual or not recipe.weight_decay or not low <= recipe.tokens / recipe.params <= high:
+        batch, weight_decay = recipe.batch_tokens, recipe.weight_decay
+        if not recipe.is_comparable or batch is None or not weight_decay:
+            continue
+        if not low <= recipe.tokens / recipe.params <= high:
             continue
         said = evaluate_law(
             law.quantities["weight_decay"],
@@ -90,11 +92,11 @@ def weight_decay_scatter() -> tuple[int, float]:
                 "params": recipe.params,
                 "tokens": recipe.tokens,
                 "lr": recipe.lr,
-                "batch_tokens": recipe.batch_tokens,
+                "batch_tokens": batch,
             },
         )
         assert said is not None
-        squares.append(math.log(recipe.weight_decay / said) ** 2)
+        squares.append(math.log(weight_decay / said) ** 2)
     return len(squares), math.sqrt(sum(squares) / len(squares))
 
 

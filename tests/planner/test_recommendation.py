@@ -195,7 +195,7 @@ def test_pinned_steps_are_kept_and_the_batch_follows() -> None:
 
 
 def test_a_far_batch_has_its_price_in_the_warnings() -> None:
-    plan = plan_for(3e8, 1e10, Choices(pins=Pins(batch_tokens=4e6)))
+    plan = plan_for(3e8, 1e10, Choices(pins=Pins(batch_tokens=6e6)))
     assert any("cost about" in warning for warning in plan.warnings)
     assert any("critical batch" in warning for warning in plan.warnings)
 
