@@ -256,6 +256,7 @@ FORMS: dict[str, Form] = {
         "level (1 + sum of three exp(w . (1, ln N, ln D, ln lr, ln B))), see fitting.surface",
         stay_silent,
         required=SURFACE_COEFFICIENTS,
+        inputs="params tokens lr batch_tokens",
     ),
     "multi-power": form(
         "loss against step, see fitting.curves",

@@ -35,7 +35,7 @@ def name_problem(quantity: Quantity) -> str | None:
     if quantity.form == "exponents" and not names:
         return "coefficients: none given; name at least one exponent by its input"
     for name in quantity.reference:
-        if name not in names or name not in INPUTS:
+        if name not in form.needs(quantity.coefficients):
             return f"reference: '{name}' has no exponent in coefficients"
     return mixed_term_problem(names - form.required) if form.numbered else None
 

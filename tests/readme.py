@@ -14,8 +14,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cog
-
 from planner.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +33,8 @@ def show(command: str) -> None:
 
 def show_measured(command: str) -> None:
     """Run a benchmark on the measurements; where those are absent, keep what was printed last."""
+    import cog  # it exists only inside cog's own run
+
     if not SHARED.is_dir():
         cog.out(cog.previous)
         return
@@ -48,5 +48,7 @@ def show_measured(command: str) -> None:
 
 def print_block(command: str, output: str) -> None:
     """A fenced block: the command behind a prompt, then what it printed."""
+    import cog
+
     lines = [line.rstrip() for line in output.rstrip().splitlines()]
     cog.out("\n".join(["```console", f"$ {command}", *lines, "```", ""]))

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 SET_UP = {
-    "python3 -m venv .venv && .venv/bin/pip install -q . && .venv/bin/plan --params 1B --tokens 20B",
+    "python3 -m venv .venv && .venv/bin/pip install -q . && "
+    ".venv/bin/plan --params 1B --tokens 20B",
     "bash scripts/test",
     ".venv/bin/python -m pytest -m slow",
 }
