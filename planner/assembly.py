@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.laws import Law, evaluate_law
@@ -12,12 +13,14 @@ from planner import document as doc
 from planner.estimate import Estimate
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
+from planner.surfaces import Landscape
 from proxies.parametrization import OPTIMIZERS, Parametrization, param_groups
 from proxies.schedule import Schedule
-from proxies.shape import Shape, count_params, flops_per_token
+from proxies.shape import MLPS, Shape, count_params, flops_per_token
 
 if TYPE_CHECKING:
     from planner.choices import Choices
+    from planner.compute import Compute, Workload
     from planner.target import Target
 
 COMPARED = ("loss", "batch_tokens", "lr", "weight_decay")
@@ -28,6 +31,18 @@ GRAD_CLIP = 1.0
 
 NEAREST = 3
 """Published runs shown beside a plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lie:
+    """Where a plan lies on a surface."""
+
+    landscape: Landscape
+    lr: float
+    """In the terms of the law it came from."""
+    batch_tokens: float
+    factor: float
+    """Planned lr over the law's."""
 
 
 def value_of(estimate: Estimate, pinned: float | None) -> doc.Value:
@@ -58,19 +73,33 @@ def batch_value(numbers: Hyperparameters, choices: Choices, target: Target) -> d
     )
 
 
-def plateau_part(
-    numbers: Hyperparameters, choices: Choices, target: Target
-) -> doc.PlateauPart | None:
+def plateau_part(lie: Lie | None) -> doc.PlateauPart | None:
     """The plateau in the planned lr's own terms; None where no surface reaches."""
-    if numbers.landscape is None:
+    if lie is None:
         return None
-    factor = numbers.conversion.factor
-    lr = choices.pins.lr or numbers.lr.value
-    batch = numbers.batch_sequences * target.seq_len
-    around = numbers.landscape.plateau(lr=lr / factor, batch_tokens=batch)
+    around = lie.landscape.plateau(lr=lie.lr, batch_tokens=lie.batch_tokens)
     return doc.PlateauPart(
-        lr=doc.Bounds(low=around.lr.low * factor, high=around.lr.high * factor),
+        lr=doc.Bounds(low=around.lr.low * lie.factor, high=around.lr.high * lie.factor),
         batch_tokens=doc.Bounds(low=around.batch_tokens.low, high=around.batch_tokens.high),
+    )
+
+
+def error_cost_part(lie: Lie | None) -> doc.ErrorCostPart | None:
+    """What half and twice the lr or the batch cost, the other held; None without a surface."""
+    if lie is None:
+        return None
+    here = lie.landscape.penalty(lie.lr, lie.batch_tokens)
+
+    def price(lr: float, batch_tokens: float) -> float:
+        return math.expm1(lie.landscape.penalty(lr, batch_tokens) - here)
+
+    return doc.ErrorCostPart(
+        lr=doc.HalfDouble(
+            half=price(lie.lr / 2, lie.batch_tokens), double=price(lie.lr * 2, lie.batch_tokens)
+        ),
+        batch_tokens=doc.HalfDouble(
+            half=price(lie.lr, lie.batch_tokens / 2), double=price(lie.lr, lie.batch_tokens * 2)
+        ),
     )
 
 
@@ -136,6 +165,19 @@ def data_part(book: Mapping[str, Law], choices: Choices, target: Target) -> doc.
         unique_tokens=unique,
         epochs=target.tokens / unique,
         effective_tokens=saturating_count(unique, target.tokens, r_tokens),
+    )
+
+
+def lie_of(numbers: Hyperparameters, choices: Choices, target: Target) -> Lie | None:
+    """Where the plan, pins included, lies on its surface; None where no surface reaches."""
+    if numbers.landscape is None:
+        return None
+    factor = numbers.conversion.factor
+    return Lie(
+        landscape=numbers.landscape,
+        lr=(choices.pins.lr or numbers.lr.value) / factor,
+        batch_tokens=float(numbers.batch_sequences * target.seq_len),
+        factor=factor,
     )
 
 
@@ -249,6 +291,56 @@ def group_parts(
             init_std=group.init_std,
         )
         for group in groups
+    )
+
+
+def workload_of(
+    choices: Choices, target: Target, shape: Shape, numbers: Hyperparameters
+) -> Workload:
+    """What the accelerators have to do."""
+    from planner.compute import Workload
+
+    count = count_params(shape)
+    return Workload(
+        params=count.params,
+        total_params=count.total_params,
+        flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
+        tokens=target.tokens,
+        batch_sequences=numbers.batch_sequences,
+        seq_len=target.seq_len,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        n_kv_heads=shape.n_kv_heads,
+        head_dim=shape.head_dim,
+        d_ff=shape.d_ff,
+        vocab_size=shape.vocab_size,
+        gated_mlp=MLPS[shape.mlp] == 3,
+        optimizer=choices.optimizer,
+    )
+
+
+def compute_part(compute: Compute | None) -> doc.ComputePart | None:
+    """The layout, time and memory; None without accelerators."""
+    if compute is None:
+        return None
+    memory = compute.memory_bytes
+    return doc.ComputePart(
+        gpus=compute.gpus,
+        micro_batch_sequences=compute.micro_batch_sequences,
+        accumulation=compute.accumulation,
+        data_parallel=compute.data_parallel,
+        mfu=compute.mfu,
+        hours=compute.hours,
+        hours_low=compute.hours_low,
+        hours_high=compute.hours_high,
+        tokens_per_second=compute.tokens_per_second,
+        memory_bytes=doc.MemoryPart(
+            weights=memory.weights,
+            gradients=memory.gradients,
+            optimizer=memory.optimizer,
+            activations=memory.activations,
+        ),
     )
 
 

@@ -131,6 +131,22 @@ class PlateauPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HalfDouble:
+    """Share of the loss that half and twice a number cost, all else as planned."""
+
+    half: float
+    double: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCostPart:
+    """What being wrong by a factor of two costs, by the measured surface."""
+
+    lr: HalfDouble
+    batch_tokens: HalfDouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alternative:
     """What another law says of the same target; None where it is silent."""
 
@@ -190,7 +206,10 @@ class ComputePart:
     data_parallel: int
     mfu: float | None
     hours: float | None
-    memory_bytes: MemoryPart | None
+    memory_bytes: MemoryPart
+    hours_low: float | None = None
+    """80% of published whole runs would take between low and high."""
+    hours_high: float | None = None
     tokens_per_second: float | None = None
     """Of all GPUs together."""
 
@@ -244,6 +263,9 @@ class Plan:
     optimizer: OptimizerPart
     schedule: SchedulePart
     plateau: PlateauPart | None
+    """None where no surface reaches."""
+    error_cost: ErrorCostPart | None
+    """None where no surface reaches."""
     alternatives: tuple[Alternative, ...]
     parametrization: ParametrizationPart
     param_groups: tuple[GroupPart, ...]

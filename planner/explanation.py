@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.forms import FORMS, ema_fraction
-from fitting.units import format_count, format_small
+from fitting.units import format_small
+from planner.assembly import workload_of
 from planner.estimate import FORM_LOG_SD, Z80, Estimate, Witness, log_distances
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Topic:
 
 def explain_plan(prepared: Prepared) -> list[Topic]:
     """Every number of the plan, in the order in which one needs the other."""
-    return [
+    topics = [
         Topic("shape", (prepared.chosen.reason,)),
         Topic("loss", tuple(explain_loss(prepared))),
         Topic("batch", tuple(explain_batch(prepared))),
@@ -43,7 +44,9 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
         Topic("weight decay", tuple(explain_weight_decay(prepared))),
         Topic("schedule", tuple(explain_schedule(prepared))),
         Topic("defaults", tuple(explain_defaults(prepared))),
+        Topic("time and memory", tuple(explain_time(prepared))),
     ]
+    return [topic for topic in topics if topic.lines]
 
 
 def explain_loss(prepared: Prepared) -> list[str]:
@@ -235,7 +238,9 @@ def explain_schedule(prepared: Prepared) -> list[str]:
         f"steps = {how} = {plan.steps}",
         f"{schedule.warmup_steps} warmup + {schedule.stable_steps} stable + "
         f"{schedule.decay_steps} decay = {plan.steps}",
-        "warmup: at most 2,000 steps and 10% of them, at least 1% (default)",
+        "warmup: pinned"
+        if prepared.choices.pins.warmup_steps is not None
+        else "warmup: at most 2,000 steps and 10% of them, at least 1% (default)",
         "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
     ]
 
@@ -244,12 +249,22 @@ def explain_defaults(prepared: Prepared) -> list[str]:
     """What no law decided."""
     plan = prepared.plan
     lines = [
-        f"sequences of {format_count(plan.target.seq_len)} tokens, vocabulary "
-        f"{plan.target.vocab_size}, clip {plan.optimizer.grad_clip:g}: defaults unless given",
+        f"sequences of {plan.target.seq_len:,} tokens, vocabulary "
+        f"{plan.target.vocab_size:,}, clip {plan.optimizer.grad_clip:g}: defaults unless given",
         f"betas {plan.optimizer.beta1:g} {plan.optimizer.beta2:g}: those of most published recipes"
         if plan.optimizer.name == "adamw"
         else f"{plan.optimizer.name}: its usual betas",
     ]
-    if prepared.compute is not None:
-        lines += prepared.compute.reasons
     return lines
+
+
+def explain_time(prepared: Prepared) -> list[str]:
+    """Time, utilisation and memory on the given accelerators."""
+    if prepared.compute is None:
+        return []
+    from planner.compute import explain_compute
+
+    workload = workload_of(
+        prepared.choices, prepared.target, prepared.chosen.shape, prepared.numbers
+    )
+    return explain_compute(workload, prepared.compute)

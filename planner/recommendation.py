@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fitting.laws import Law
 from planner import assembly
 from planner import document as doc
 from planner.cautions import collect_cautions
 from planner.choices import Choices, check_choices
-from planner.compute import Compute
 from planner.hyperparameters import Hyperparameters, work_out
 from planner.lawbook import read_lawbook
 from planner.target import Target
@@ -24,6 +24,9 @@ from proxies.parametrization import Parametrization, make_parametrization
 from proxies.schedule import Checkpoint, Schedule, make_schedule
 from proxies.shape import Shape
 from proxies.sizing import ChosenShape, choose_shape
+
+if TYPE_CHECKING:
+    from planner.compute import Compute
 
 VERSION = "0.1.0"
 
@@ -107,7 +110,8 @@ def prepare(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
     )
     schedule = plan_schedule(choices, numbers, target)
-    compute = None
+    compute = plan_compute(choices, target, shape, numbers)
+    lie = assembly.lie_of(numbers, choices, target)
     plan = doc.Plan(
         schema=doc.SCHEMA,
         target=assembly.target_part(target),
@@ -122,11 +126,12 @@ def prepare(
         warmup_steps=schedule.warmup_steps,
         optimizer=assembly.optimizer_part(choices),
         schedule=assembly.schedule_part(schedule),
-        plateau=assembly.plateau_part(numbers, choices, target),
+        plateau=assembly.plateau_part(lie),
+        error_cost=assembly.error_cost_part(lie),
         alternatives=assembly.other_laws(book, numbers, choices, target),
         parametrization=assembly.parametrization_part(parametrization),
         param_groups=assembly.group_parts(shape, numbers, choices, parametrization),
-        compute=None,
+        compute=assembly.compute_part(compute),
         nearest=assembly.nearby(target),
         data=assembly.data_part(book, choices, target),
         provenance=doc.Provenance(
@@ -161,4 +166,23 @@ def plan_schedule(choices: Choices, numbers: Hyperparameters, target: Target) ->
         steps=numbers.steps,
         warmup_steps=choices.pins.warmup_steps,
         checkpoints=checkpoints,
+    )
+
+
+def plan_compute(
+    choices: Choices, target: Target, shape: Shape, numbers: Hyperparameters
+) -> Compute | None:
+    """Layout, time and memory on the given accelerators; None where none were given.
+
+    Raises:
+        InputError: the accelerators are not known.
+    """
+    if choices.gpus is None:
+        return None
+    # Imported here because only a plan with accelerators needs it.
+    from planner.accelerators import parse_gpus
+    from planner.compute import estimate_compute
+
+    return estimate_compute(
+        assembly.workload_of(choices, target, shape, numbers), parse_gpus(choices.gpus)
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from fitting.units import format_count, format_small
-from planner.document import Plan, Value, plan_to_dict
+from planner.document import Bounds, HalfDouble, Plan, Value, plan_to_dict
 
 if TYPE_CHECKING:
     from planner.recommendation import Prepared
@@ -108,20 +109,18 @@ def numbers_table(plan: Plan) -> Table:
             name, f"[bold]{show(value.value)}[/bold]", interval(value, show), source(value)
         )
     if plateau is not None:
-        table.add_row(
-            "within 0.1% of",
-            "",
-            f"lr {format_small(plateau.lr.low)} to {format_small(plateau.lr.high)}, "
-            f"batch {format_count(plateau.batch_tokens.low)} to "
-            f"{format_count(plateau.batch_tokens.high)}",
-            "surface",
-        )
+        table.add_row("lr within 0.1%", "", span(plateau.lr, format_small), "of the loss")
+        table.add_row("batch within 0.1%", "", span(plateau.batch_tokens, format_count), "")
     return table
 
 
-def interval(value: Value, show: object) -> str:
+def span(bounds: Bounds, show: Callable[[float], str]) -> str:
+    """Low to high."""
+    return f"{show(bounds.low)} to {show(bounds.high)}"
+
+
+def interval(value: Value, show: Callable[[float], str]) -> str:
     """Low to high, or what stands in its place."""
-    assert callable(show)
     if value.law == "pinned":
         return "pinned"
     if value.low is None or value.high is None:
@@ -160,6 +159,9 @@ def run_table(prepared: Prepared) -> Table:
         "",
         f"{shape.params:,} params, {shape.total_params:,} with {tied} {shape.vocab_size:,} vocab",
     )
+    if plan.error_cost is not None:
+        table.add_row("being wrong", f"lr: {describe_error_cost(plan.error_cost.lr)}")
+        table.add_row("", f"batch: {describe_error_cost(plan.error_cost.batch_tokens)}")
     if plan.parametrization.name != "sp":
         table.add_row("parametrization", describe_parametrization(plan))
     for group in plan.param_groups if plan.parametrization.name != "sp" else ():
@@ -179,6 +181,11 @@ def run_table(prepared: Prepared) -> Table:
             f"tokens, as {format_count(plan.data.effective_tokens)} fresh ones",
         )
     return table
+
+
+def describe_error_cost(cost: HalfDouble) -> str:
+    """What a factor of two costs."""
+    return f"half costs {100 * cost.half:+.2f}% of the loss, twice {100 * cost.double:+.2f}%"
 
 
 def describe_schedule(plan: Plan) -> str:
@@ -222,30 +229,33 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
     rows = [
         (
             "gpus",
-            f"{compute.gpus}: {compute.micro_batch_sequences} sequences x {compute.accumulation} "
-            f"accumulated x {compute.data_parallel} data parallel",
+            f"{compute.gpus}: micro-batch {compute.micro_batch_sequences} x accumulation "
+            f"{compute.accumulation} x data parallel {compute.data_parallel}",
         )
     ]
     if compute.hours is not None and compute.tokens_per_second is not None:
         assert compute.mfu is not None
+        span = ""
+        if compute.hours_low is not None and compute.hours_high is not None:
+            span = f" ({format_small(compute.hours_low)} to {format_small(compute.hours_high)})"
+        rows.append(("time", f"{format_small(compute.hours)} hours{span}"))
         rows.append(
             (
-                "time",
-                f"{format_small(compute.hours)} hours at {format_count(compute.tokens_per_second)} "
-                f"tokens a second ({100 * compute.mfu:.0f}% utilisation assumed)",
+                "",
+                f"{format_count(compute.tokens_per_second)} tokens a second at "
+                f"{100 * compute.mfu:.0f}% utilisation, that of published runs",
             )
         )
     memory = compute.memory_bytes
-    if memory is not None:
-        total = memory.weights + memory.gradients + memory.optimizer + memory.activations
-        rows.append(
-            (
-                "memory a GPU",
-                f"{total / 1e9:.1f} GB = {memory.weights / 1e9:.1f} weights + "
-                f"{memory.gradients / 1e9:.1f} gradients + {memory.optimizer / 1e9:.1f} optimizer "
-                f"+ {memory.activations / 1e9:.1f} activations",
-            )
+    total = memory.weights + memory.gradients + memory.optimizer + memory.activations
+    rows.append(("memory a GPU", f"{total / 1e9:.3g} GB"))
+    rows.append(
+        (
+            "",
+            f"{memory.weights / 1e9:.3g} weights + {memory.gradients / 1e9:.3g} gradients + "
+            f"{memory.optimizer / 1e9:.3g} optimizer + {memory.activations / 1e9:.3g} activations",
         )
+    )
     return rows
 
 

@@ -154,7 +154,9 @@ def known_shape(typed: Typed, name: str) -> tuple[ChosenShape, int | None]:
         shape = replace(shape, vocab_size=typed.vocab_size)
     if typed.tied:
         shape = replace(shape, tied_embeddings=True)
-    return ChosenShape(shape=shape, reason=f"that of {model.name} ({model.source})"), model.seq_len
+    note = f"; {model.note}" if model.note else ""
+    reason = f"that of {model.name} ({model.source}){note}"
+    return ChosenShape(shape=shape, reason=reason), model.seq_len
 
 
 def params_of_shape(shape: Shape, params: float | None) -> float:
