@@ -1,2 +1,0 @@
-class Compute:
-    pass
