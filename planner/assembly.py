@@ -20,7 +20,8 @@ from proxies.shape import MLPS, Shape, count_params, flops_per_token
 
 if TYPE_CHECKING:
     from planner.choices import Choices
-    from planner.compute import Compute, Workload
+    from planner.compute import Compute
+    from planner.memory import Workload
     from planner.target import Target
 
 COMPARED = ("loss", "batch_tokens", "lr", "weight_decay")
@@ -298,14 +299,14 @@ def workload_of(
     choices: Choices, target: Target, shape: Shape, numbers: Hyperparameters
 ) -> Workload:
     """What the accelerators have to do."""
-    from planner.compute import Workload
+    from planner.memory import Workload
 
     count = count_params(shape)
     return Workload(
         params=count.params,
         total_params=count.total_params,
         flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
-        tokens=target.tokens,
+        tokens=float(numbers.steps * numbers.batch_sequences * target.seq_len),
         batch_sequences=numbers.batch_sequences,
         seq_len=target.seq_len,
         d_model=shape.d_model,
@@ -324,17 +325,17 @@ def compute_part(compute: Compute | None) -> doc.ComputePart | None:
     """The layout, time and memory; None without accelerators."""
     if compute is None:
         return None
-    memory = compute.memory_bytes
+    memory, timing = compute.memory_bytes, compute.timing
     return doc.ComputePart(
         gpus=compute.gpus,
         micro_batch_sequences=compute.micro_batch_sequences,
         accumulation=compute.accumulation,
         data_parallel=compute.data_parallel,
-        mfu=compute.mfu,
-        hours=compute.hours,
-        hours_low=compute.hours_low,
-        hours_high=compute.hours_high,
-        tokens_per_second=compute.tokens_per_second,
+        mfu=None if timing is None else timing.mfu,
+        hours=None if timing is None else timing.hours,
+        hours_low=None if timing is None else timing.hours_low,
+        hours_high=None if timing is None else timing.hours_high,
+        tokens_per_second=None if timing is None else timing.tokens_per_second,
         memory_bytes=doc.MemoryPart(
             weights=memory.weights,
             gradients=memory.gradients,
