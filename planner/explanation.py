@@ -62,8 +62,10 @@ def explain_batch(prepared: Prepared) -> list[str]:
     """The batch law, practice outside its range, pins, and whole sequences."""
     numbers, plan, pins = prepared.numbers, prepared.plan, prepared.choices.pins
     seq_len = plan.target.seq_len
+    gpus = prepared.choices.gpus
+    evenly = "" if gpus is None else f", evenly over {gpus} where that changes it by 5% or less"
     rounded = (
-        f"in whole sequences: {plan.batch_sequences} x {seq_len} = "
+        f"in whole sequences{evenly}: {plan.batch_sequences} x {seq_len} = "
         f"{plan.batch_sequences * seq_len} tokens"
     )
     if pins.batch_tokens is not None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"
 
+EVENLY = 0.05
+"""Largest relative change of the batch to divide evenly over the accelerators."""
+
 ROUNDING = 0.01
 """Largest log distance between batches that counts as rounding."""
 
@@ -256,15 +259,23 @@ def law_inputs(target: Target, shape: Shape) -> dict[str, float]:
 def round_batch(wanted: float, target: Target, *, choices: Choices) -> int:
     """Whole sequences a batch, at least one and at most the run's.
 
-    Raises:
-        InputError: a power of two was asked for and none fits.
+    On accelerators, a batch that is not pinned becomes a multiple of their number where that
+    changes it by at most 5%, so that none stands idle.
     """
+    most = math.floor(target.tokens / target.seq_len)
     sequences = wanted / target.seq_len
     if choices.round_batch == "pow2":
-        rounded = 2 ** round(math.log2(max(sequences, 1.0)))
-    else:
-        rounded = max(round(sequences), 1)
-    return int(min(rounded, math.floor(target.tokens / target.seq_len)))
+        return int(2 ** min(round(math.log2(max(sequences, 1.0))), int(math.log2(most))))
+    rounded = min(max(round(sequences), 1), most)
+    pins = choices.pins
+    if choices.gpus is None or pins.batch_tokens is not None or pins.steps is not None:
+        return rounded
+    # Imported here because only a plan with accelerators needs it.
+    from planner.accelerators import parse_gpus
+
+    count = parse_gpus(choices.gpus).count
+    even = count * round(sequences / count)
+    return even if 0 < even <= most and abs(even / sequences - 1) <= EVENLY else rounded
 
 
 def move_lr(

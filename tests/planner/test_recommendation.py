@@ -221,6 +221,21 @@ def test_a_batch_rounded_to_a_power_of_two_is_one(rounding: str) -> None:
     assert (sequences & (sequences - 1) == 0) == (rounding == "pow2")
 
 
+def test_no_accelerator_stands_idle_for_a_batch_that_is_free() -> None:
+    free = plan_for(7e9, 1.4e11)
+    plan = plan_for(7e9, 1.4e11, Choices(gpus="64xH100"))
+    assert free.batch_sequences % 64 != 0
+    assert plan.batch_sequences % 64 == 0
+    assert plan.batch_sequences == pytest.approx(free.batch_sequences, rel=0.05)
+    assert plan.compute is not None
+    assert plan.compute.data_parallel == 64
+
+
+def test_a_pinned_batch_is_not_rounded_for_accelerators() -> None:
+    pins = Pins(batch_tokens=829 * 2048)
+    assert plan_for(7e9, 1.4e11, Choices(gpus="64xH100", pins=pins)).batch_sequences == 829
+
+
 def test_repeated_data_are_counted_and_warned_of() -> None:
     plan = plan_for(1e9, 2e10, Choices(unique_tokens=1e9))
     assert plan.data is not None
