@@ -32,6 +32,7 @@ CONTRACT = [
     "optimizer",
     "schedule",
     "plateau",
+    "error_cost",
     "alternatives",
     "parametrization",
     "param_groups",
