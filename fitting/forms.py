@@ -13,34 +13,32 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from fitting.laws import Point, Quantity
 
-INPUTS = frozenset(
-    {
-        "params",  # N, non-embedding
-        "active_params",  # of a sparse model
-        "experts",
-        "tokens",  # D
-        "unique_tokens",
-        "tokens_per_param",  # D / N
-        "flops",  # 6 N D
-        "model_flops",  # M D with M = 6 N + 12 n_layers d_model seq_len
-        "model_flops_causal",  # M D with M = 6 N + 6 n_layers d_model seq_len
-        "batch_tokens",
-        "lr",
-        "steps",
-        "loss",  # nats per token
-        "d_model",
-        "n_layers",
-        "seq_len",
-        "width_mult",
-        "depth_mult",
-    }
-)
-"""Every input that a law may use."""
+INPUTS = {
+    "params": "N, parameters; non-embedding unless params_meaning says otherwise",
+    "active_params": "parameters active for a token, non-embedding, of a sparse model",
+    "experts": "experts of a sparse model",
+    "tokens": "D, training tokens",
+    "unique_tokens": "distinct training tokens",
+    "tokens_per_param": "D / N",
+    "flops": "6 N D",
+    "model_flops": "M D with M = 6 N + 12 n_layers d_model seq_len",
+    "model_flops_causal": "M D with M = 6 N + 6 n_layers d_model seq_len",
+    "batch_tokens": "B, batch in tokens",
+    "lr": "peak learning rate",
+    "steps": "optimizer steps",
+    "loss": "L, nats per token",
+    "d_model": "width",
+    "n_layers": "depth",
+    "seq_len": "sequence length in tokens",
+    "width_mult": "d_model over the base width",
+    "depth_mult": "n_layers over the base depth",
+}
+"""Every input that a law may use, and what it means."""
 
 MIXED_TERM = re.compile(r"[cabu][1-9]")
 """Coefficient names of the form `mixed-terms`: c1, a1, b1, u1, c2, ..."""
@@ -61,6 +59,8 @@ class Form:
     """The equation in plain text, shown by `plan laws show`."""
     required: frozenset[str]
     """Coefficients that must be given."""
+    positive: frozenset[str]
+    """Those of them that must be above 0."""
     inputs: frozenset[str]
     """Inputs it always needs."""
     evaluate: Callable[[Quantity, Point], float | None]
@@ -75,7 +75,7 @@ class Form:
         """Inputs needed with these coefficients."""
         if not self.exponents:
             return set(self.inputs)
-        return set(self.inputs) | (coefficients.keys() & INPUTS)
+        return set(self.inputs) | (coefficients.keys() & INPUTS.keys())
 
     def allows(self, coefficient: str) -> bool:
         """Whether a coefficient of this name means something here."""
@@ -175,37 +175,39 @@ def form(
     evaluate: Callable[[Quantity, Point], float | None],
     *,
     required: str = "",
+    positive: str = "",
     inputs: str = "",
-    exponents: bool = False,
-    numbered: bool = False,
+    further: Literal["none", "exponents", "mixed terms"] = "none",
     log_gradient: Callable[[Quantity, Point], dict[str, float]] | None = None,
 ) -> Form:
     """A form whose names are given as words."""
     return Form(
         formula=formula,
         required=frozenset(required.split()),
+        positive=frozenset(positive.split()),
         inputs=frozenset(inputs.split()),
         evaluate=evaluate,
         log_gradient=log_gradient,
-        exponents=exponents,
-        numbered=numbered,
+        exponents=further == "exponents",
+        numbered=further == "mixed terms",
     )
 
 
-def loss_form(formula: str, required: str, *, numbered: bool = False) -> Form:
+def loss_form(formula: str, required: str, *, positive: str = "", numbered: bool = False) -> Form:
     """A loss family of `fitting.loss`."""
     return form(
         formula,
         evaluate_loss_family,
         required=required,
+        positive=positive,
         inputs="params tokens",
-        numbered=numbered,
+        further="mixed terms" if numbered else "none",
     )
 
 
 LOSS_FORMS: dict[str, Form] = {
-    "chinchilla": loss_form("E + A / N^alpha + B / D^beta", "E A B alpha beta"),
-    "skaling": loss_form("E + (A / N^alpha + B / D^beta)^k", "E A B alpha beta k"),
+    "chinchilla": loss_form("E + A / N^alpha + B / D^beta", "E A B alpha beta", positive="A B"),
+    "skaling": loss_form("E + (A / N^alpha + B / D^beta)^k", "E A B alpha beta k", positive="A B"),
     "n-dependent": loss_form("E + A / N^a + B N^c / D^(b + e ln N)", "E A a B c b e"),
     "farseer": loss_form(
         "exp(s N^q + S) + exp(b1 N^b2 + Q) D^(-exp(a1 N^a2 + E))", "s q S b1 b2 Q a1 a2 E"
@@ -213,6 +215,7 @@ LOSS_FORMS: dict[str, Form] = {
     "data-constrained": loss_form(
         "E + A / N'^alpha + B / D'^beta, N' and D' effective (2305.16264)",
         "E A B alpha beta r_params r_tokens",
+        positive="A B alpha r_params r_tokens",
     ),
     "mixed-terms": loss_form("E + sum of c_k N^a_k D^b_k U^u_k, k = 1, 2, ...", "E", numbered=True),
 }
@@ -223,11 +226,12 @@ FORMS: dict[str, Form] = {
         "scale * product of (x / x_ref)^exponent",
         evaluate_power,
         required="scale",
-        exponents=True,
+        positive="scale",
+        further="exponents",
         log_gradient=power_log_gradient,
     ),
     "exponents": form(
-        "only the exponents are used, to move a tuned value", stay_silent, exponents=True
+        "only the exponents are used, to move a tuned value", stay_silent, further="exponents"
     ),
     "log-linear": form(
         "intercept + slope ln N", evaluate_log_linear, required="intercept slope", inputs="params"
@@ -236,12 +240,14 @@ FORMS: dict[str, Form] = {
         "scale N^params D^tokens (1 + c B*/B)^-p, B* = batch_scale D^batch_exponent",
         evaluate_saturating,
         required="scale params tokens c p batch_scale batch_exponent",
+        positive="scale c batch_scale",
         inputs="params tokens batch_tokens",
     ),
     "ema-timescale": form(
         "B / (lr D tau), tau = scale (D/N)^tokens_per_param",
         evaluate_ema_timescale,
         required="scale tokens_per_param",
+        positive="scale",
         inputs="params tokens batch_tokens lr",
     ),
     "table": form("rows by params, interpolated in log-log", evaluate_table, inputs="params"),
@@ -250,6 +256,7 @@ FORMS: dict[str, Form] = {
         "level (1 + sum of three exp(w . (1, ln N, ln D, ln lr, ln B))), see fitting.surface",
         stay_silent,
         required=SURFACE_COEFFICIENTS,
+        inputs="params tokens lr batch_tokens",
     ),
     "multi-power": form(
         "loss against step, see fitting.curves",

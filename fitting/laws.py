@@ -7,18 +7,22 @@ format serves the shipped law book, `plan fit --out` and a user's `--laws`. Eval
 
 from __future__ import annotations
 
-import hashlib
+import json
 import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fitting.errors import InputError, nearest_name
-from fitting.forms import FORMS, INPUTS
+from fitting.forms import FORMS
+from fitting.tables import quantity_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pydantic import TypeAdapter
 
 QUANTITIES = (
     "lr",
@@ -49,9 +53,9 @@ class Source:
     key: str
     """Citation key, also the BibTeX key."""
     title: str
-    url: str
-    """Where to read it; empty for a law fitted here."""
     evidence: Evidence
+    url: str = ""
+    """Where to read it; empty for a law fitted here."""
     authors: str = ""
     year: int | None = None
     note: str = ""
@@ -112,6 +116,8 @@ class Quantity:
     covariance: Covariance | None = None
     scatter: float | None = None
     """Standard deviation of ln(measured / law)."""
+    cliff: float | None = None
+    """Lowest multiple of the law's value at which a run of its own sweep diverged."""
     maximum: float | None = None
     """Cap on the value; None for no cap."""
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -134,8 +140,16 @@ class Law:
     source: Source
     range: Range
     quantities: Mapping[str, Quantity]
-    sha256: str
-    """Of the file's bytes, for a plan's provenance."""
+    content: bytes = field(repr=False)
+    """The file's bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file's bytes, for a plan's provenance."""
+        # Imported here because it costs 4 ms that only a provenance needs.
+        import hashlib
+
+        return hashlib.sha256(self.content).hexdigest()
 
 
 Point = Mapping[str, float]
@@ -170,7 +184,9 @@ def law_log_sd(quantity: Quantity, point: Point) -> float | None:
     form = FORMS[quantity.form]
     if quantity.covariance is None or form.log_gradient is None:
         return None
-    return math.sqrt(quantity.covariance.log_variance(form.log_gradient(quantity, point)))
+    # Rounding to the printed digits can leave a variance a hair below 0.
+    variance = quantity.covariance.log_variance(form.log_gradient(quantity, point))
+    return math.sqrt(max(variance, 0.0))
 
 
 def read_law(path: Path, *, trusted: bool = False) -> Law:
@@ -192,15 +208,13 @@ def read_law(path: Path, *, trusted: bool = False) -> Law:
         raise InputError(f"{path}: not a text file in UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path}: not valid TOML: {error}") from error
-    law = build_law(
-        raw, name=path.stem, digest=hashlib.sha256(content).hexdigest(), trusted=trusted
-    )
+    law = build_law(raw, name=path.stem, content=content, trusted=trusted)
     if not trusted:
         check_law(law, where=str(path))
     return law
 
 
-def build_law(raw: Mapping[str, Any], *, name: str, digest: str, trusted: bool) -> Law:
+def build_law(raw: Mapping[str, Any], *, name: str, content: bytes, trusted: bool) -> Law:
     """A law from a parsed file; keys are checked only in so far as the dataclasses do.
 
     Raises:
@@ -220,7 +234,7 @@ def build_law(raw: Mapping[str, Any], *, name: str, digest: str, trusted: bool) 
         quantities={
             key: read(Quantity, raw[key], f"law {name} [{key}]") for key in QUANTITIES if key in raw
         },
-        sha256=digest,
+        content=content,
     )
 
 
@@ -240,64 +254,6 @@ def check_law(law: Law, *, where: str) -> None:
         problem = quantity_problem(quantity)
         if problem is not None:
             raise InputError(f"{where} [{name}] {problem}")
-
-
-def quantity_problem(quantity: Quantity) -> str | None:
-    """What is wrong with one table of a law file, or None."""
-    if quantity.form not in FORMS:
-        return f"form '{quantity.form}': no such form{nearest_name(quantity.form, FORMS)}"
-    return coefficient_problem(quantity) or content_problem(quantity)
-
-
-def coefficient_problem(quantity: Quantity) -> str | None:
-    """What is wrong with the numbers of a known form, or None."""
-    form = FORMS[quantity.form]
-    missing = form.required - quantity.coefficients.keys()
-    if missing:
-        return f"coefficients: {', '.join(sorted(missing))} missing ({form.formula})"
-    for name, value in (quantity.coefficients | quantity.reference).items():
-        if not math.isfinite(value):
-            return f"{name}: {value} is not a finite number"
-    unknown = [name for name in quantity.coefficients if not form.allows(name)]
-    if unknown:
-        known = nearest_name(unknown[0], form.required | (INPUTS if form.exponents else set()))
-        return f"coefficients: '{unknown[0]}' means nothing to form {quantity.form}{known}"
-    positive = {"scale": quantity.coefficients.get("scale"), "maximum": quantity.maximum}
-    for name, limit in (positive | quantity.reference).items():
-        if limit is not None and limit <= 0:
-            return f"{name}: {limit} is not above 0"
-    return None
-
-
-def content_problem(quantity: Quantity) -> str | None:
-    """What is wrong with scatter, rows, text or covariance, or None."""
-    if quantity.scatter is not None and not 0 <= quantity.scatter < math.inf:
-        return f"scatter: {quantity.scatter} is not a standard deviation"
-    if quantity.form == "table" and len(quantity.rows) < 2:
-        return "rows: a table needs two rows with params and value"
-    for row in quantity.rows:
-        if row.keys() != {"params", "value"} or not all(0 < v < math.inf for v in row.values()):
-            return f"rows: {row} is not params and value above 0"
-    if quantity.form == "text" and not quantity.text:
-        return "text: missing"
-    return None if quantity.covariance is None else covariance_problem(quantity)
-
-
-def covariance_problem(quantity: Quantity) -> str | None:
-    """What is wrong with a quantity's covariance, or None."""
-    assert quantity.covariance is not None
-    names, matrix = quantity.covariance.names, quantity.covariance.matrix
-    known = {*quantity.coefficients, "log_scale"} - {"scale"}
-    if not set(names) <= known:
-        return f"covariance: names {names} are not among {sorted(known)}"
-    if len(matrix) != len(names) or any(len(row) != len(names) for row in matrix):
-        return f"covariance: the matrix is not {len(names)} x {len(names)}"
-    for i, row in enumerate(matrix):
-        for j, value in enumerate(row):
-            bound = math.sqrt(max(matrix[i][i], 0) * max(matrix[j][j], 0)) * (1 + 1e-9)
-            if not abs(value) <= bound or not math.isclose(value, matrix[j][i], rel_tol=1e-9):
-                return f"covariance: entry {names[i]}, {names[j]} is not that of a covariance"
-    return None
 
 
 def law_to_toml(law: Law) -> str:
@@ -332,11 +288,20 @@ def from_untrusted(kind: type[Any], raw: object, where: str) -> Any:
     Raises:
         InputError: the first key that is unknown, missing or of the wrong type.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
+    # Through JSON, because only there does strict mode (a quoted "1.79" is no number) take tables.
     try:
-        return TypeAdapter(kind).validate_python(raw)
+        return part_schemas()[kind].validate_json(json.dumps(raw, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
         raise InputError(f"{where} {key}: {first['msg'].lower()}") from error
+
+
+@cache
+def part_schemas() -> dict[type[Any], TypeAdapter[Any]]:
+    """pydantic's schema of each part; kept, because building one takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return {kind: TypeAdapter(kind) for kind in (Source, Range, Quantity)}

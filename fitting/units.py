@@ -64,20 +64,21 @@ def format_count(count: float) -> str:
 
 
 def format_small(value: float, digits: int = 3) -> str:
-    """A learning rate, weight decay or FLOP count in `digits` significant digits.
+    """A learning rate, weight decay or FLOP count in at most `digits` significant digits.
 
     Values from 0.01 to 10,000 are printed plainly, others as 9.97e-4 or 1.2e20.
 
     Example:
-        >>> format_small(9.9653e-4), format_small(0.0993), format_small(1.2e20, 2)
-        ('9.97e-4', '0.0993', '1.2e20')
+        >>> format_small(9.9653e-4), format_small(0.0993), format_small(1.2e20), format_small(1280)
+        ('9.97e-4', '0.0993', '1.2e20', '1280')
         >>> format_small(0.0)
         '0'
     """
-    if value == 0 or 0.01 <= abs(value) < 1e4:
-        return f"{value:.{digits}g}"
-    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
+    rounded = round_significant(value, digits)
+    if rounded == 0 or 0.01 <= abs(rounded) < 1e4:
+        return f"{rounded:.12g}"
+    mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def round_significant(value: float, digits: int) -> float:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
+from proxies.parametrization import OPTIMIZERS, RULES
 
 if TYPE_CHECKING:
     from planner.target import Target
 
-OPTIMIZERS = ("adamw", "lion", "muon")
-PARAMETRIZATIONS = ("sp", "mup", "completep")
 ROUNDINGS = ("none", "pow2")
 
 HIGHEST_LR = 1.0
@@ -41,8 +40,8 @@ class Choices:
     """`none`: whole sequences; `pow2`: a power of two of sequences."""
     optimizer: str = "adamw"
     parametrization: str = "sp"
-    base_d_model: int = 256
-    """Base width of muP and CompleteP."""
+    base_d_model: int | None = None
+    """Base width of muP and CompleteP; None for 256."""
     base_n_layers: int | None = None
     """Base depth of CompleteP; None for the target's own."""
     base_head_dim: int | None = None
@@ -64,7 +63,7 @@ def check_choices(choices: Choices, target: Target) -> None:
     """
     for option, value, allowed in (
         ("--optimizer", choices.optimizer, OPTIMIZERS),
-        ("--parametrization", choices.parametrization, PARAMETRIZATIONS),
+        ("--parametrization", choices.parametrization, RULES),
         ("--round-batch", choices.round_batch, ROUNDINGS),
     ):
         if value not in allowed:
@@ -75,6 +74,8 @@ def check_choices(choices: Choices, target: Target) -> None:
     pins = choices.pins
     check_range("--lr", pins.lr, HIGHEST_LR, "a peak learning rate")
     check_range("--weight-decay", pins.weight_decay, 100.0, "a weight decay")
+    if pins.steps is not None and pins.steps < 1:
+        raise InputError(f"--steps {pins.steps}: must be at least 1")
     if pins.batch_tokens is not None and pins.steps is not None:
         raise InputError("--steps: --batch is given too, and either fixes the other; leave one out")
     if pins.batch_tokens is not None and pins.batch_tokens > target.tokens:
@@ -91,13 +92,6 @@ def check_choices(choices: Choices, target: Target) -> None:
             f"--steps {pins.steps}: {pins.steps} x one sequence of {target.seq_len} tokens is more "
             f"than the {target.tokens:.6g} tokens of the run"
         )
-    for name, size in (
-        ("--base-width", choices.base_d_model),
-        ("--base-layers", choices.base_n_layers),
-        ("--base-head-dim", choices.base_head_dim),
-    ):
-        if size is not None and size < 1:
-            raise InputError(f"{name} {size}: must be at least 1")
     if target.tokens < target.seq_len:
         raise InputError(
             f"--tokens {target.tokens:.6g}: less than one sequence of {target.seq_len} tokens"

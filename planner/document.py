@@ -94,8 +94,17 @@ class OptimizerPart:
     name: str
     beta1: float
     beta2: float
-    eps: float
+    eps: float | None
+    """None for Lion, which has none."""
     grad_clip: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointPart:
+    """One budget of WSD-S: a decayed model, from which the next stable phase starts."""
+
+    step: int
+    decay_steps: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +115,11 @@ class SchedulePart:
     warmup_steps: int
     stable_steps: int
     decay_steps: int
-    decay_shape: str
+    decay_shape: str | None
+    """None where nothing decays."""
     final_lr_fraction: float
-    checkpoints: tuple[int, ...] = ()
-    """Steps at which a decayed model is saved (WSD-S); empty for the others."""
-    checkpoint_decay_steps: tuple[int, ...] = ()
-    """Decay steps that end at each of `checkpoints`."""
+    checkpoints: tuple[CheckpointPart, ...] = ()
+    """Budgets of WSD-S; empty for the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +128,22 @@ class PlateauPart:
 
     lr: Bounds
     batch_tokens: Bounds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HalfDouble:
+    """Share of the loss that half and twice a number cost, all else as planned."""
+
+    half: float
+    double: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorCostPart:
+    """What being wrong by a factor of two costs, by the measured surface."""
+
+    lr: HalfDouble
+    batch_tokens: HalfDouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +181,8 @@ class GroupPart:
     lr: float
     weight_decay: float
     betas: tuple[float, ...]
-    eps: float
+    eps: float | None
+    """None where the optimizer has none."""
     init_std: float | None
 
 
@@ -181,7 +206,10 @@ class ComputePart:
     data_parallel: int
     mfu: float | None
     hours: float | None
-    memory_bytes: MemoryPart | None
+    memory_bytes: MemoryPart
+    hours_low: float | None = None
+    """80% of published whole runs would take between low and high."""
+    hours_high: float | None = None
     tokens_per_second: float | None = None
     """Of all GPUs together."""
 
@@ -194,7 +222,8 @@ class Nearby:
     params: float
     tokens: float
     lr: float
-    batch_tokens: float
+    batch_tokens: float | None
+    """None where its source does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +263,9 @@ class Plan:
     optimizer: OptimizerPart
     schedule: SchedulePart
     plateau: PlateauPart | None
+    """None where no surface reaches."""
+    error_cost: ErrorCostPart | None
+    """None where no surface reaches."""
     alternatives: tuple[Alternative, ...]
     parametrization: ParametrizationPart
     param_groups: tuple[GroupPart, ...]

@@ -16,33 +16,26 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws import Law
 from planner.estimate import Z80, Estimate, estimate_from
-from planner.lawbook import find_law
+from planner.lawbook import DEFAULT_LAWS, find_law
 from planner.surfaces import BATCH_REACH, Landscape, Move, landscape_at, saturating_factor
+from proxies.parametrization import OPTIMIZERS, Parametrization, multipliers
 
 if TYPE_CHECKING:
     from planner.choices import Choices
     from planner.target import Target
     from proxies.shape import Shape
 
-DEFAULT_LAWS = {
-    "lr": "step-law",
-    "batch_tokens": "step-law",
-    "weight_decay": "power-lines",
-    "loss": "chinchilla-replication",
-}
-"""The law of each quantity when none is asked for."""
-
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"
+
+EVENLY = 0.05
+"""Largest relative change of the batch to divide evenly over the accelerators."""
 
 ROUNDING = 0.01
 """Largest log distance between batches that counts as rounding."""
 
-LION_LR_FACTOR = 1 / 5
-"""Lion's lr over AdamW's (arXiv 2302.06675 gives 3 to 10 times smaller); the middle is assumed."""
-
 LION_LR_LOG_SD = math.log(10 / 3) / 2 / Z80
-"""So that 3 to 10 is an 80% interval; assumed."""
+"""Of ln(AdamW's lr / Lion's), so that the published 3 to 10 is an 80% interval; assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,14 +84,21 @@ class Hyperparameters:
 
 
 def work_out(
-    target: Target, shape: Shape, choices: Choices, book: Mapping[str, Law], user: tuple[str, ...]
+    target: Target,
+    shape: Shape,
+    choices: Choices,
+    *,
+    parametrization: Parametrization,
+    book: Mapping[str, Law],
+    user: tuple[str, ...],
 ) -> Hyperparameters:
     """Batch, lr, weight decay, loss and steps of a target.
 
     Args:
         target: params and tokens that the laws see.
         shape: for laws that ask for widths.
-        choices: pins, law, optimizer, parametrization; checked before.
+        choices: pins, law, optimizer; checked before.
+        parametrization: the rule of width and depth at this shape.
         book: the law book, the user's files included.
         user: names of the user's files, which come before the defaults.
 
@@ -121,9 +121,14 @@ def work_out(
         practice,
         practice_at=point | {"batch_tokens": free_batch.value},
     )
-    conversion = convert_lr(laws["lr"], choices, shape)
+    conversion = convert_lr(laws["lr"], choices, parametrization)
+    surface_law = pick_surface(book, user)
     landscape = landscape_at(
-        pick_surface(book, user), point, lr=law_lr.value, batch_tokens=free_batch.value
+        surface_law,
+        point,
+        lr=law_lr.value,
+        batch_tokens=free_batch.value,
+        same_setting=measured_together(laws["lr"], surface_law),
     )
 
     batch_move = None
@@ -131,8 +136,8 @@ def work_out(
     if pins.steps is not None:
         wanted = target.tokens / pins.steps
     elif pins.lr is not None and pins.batch_tokens is None and landscape is not None:
-        wanted = landscape.best_batch(pins.lr / conversion.factor)
-        batch_move = Move(factor=wanted / free_batch.value, rule="surface", law=landscape.law)
+        batch_move = landscape.move_batch(pins.lr / conversion.factor)
+        wanted = free_batch.value * batch_move.factor
     sequences = round_batch(wanted, target, choices=choices)
     batch = sequences * target.seq_len
 
@@ -206,6 +211,12 @@ def pick_surface(book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:
     return None
 
 
+def measured_together(law: Law, surface_law: Law | None) -> bool:
+    """Whether a surface was fitted on the runs behind an lr law."""
+    pairs = {(DEFAULT_LAWS["lr"], DEFAULT_SURFACE), (law.name, law.name)}
+    return surface_law is not None and (law.name, surface_law.name) in pairs
+
+
 def ask(
     quantity: str,
     law: Law,
@@ -248,15 +259,23 @@ def law_inputs(target: Target, shape: Shape) -> dict[str, float]:
 def round_batch(wanted: float, target: Target, *, choices: Choices) -> int:
     """Whole sequences a batch, at least one and at most the run's.
 
-    Raises:
-        InputError: a power of two was asked for and none fits.
+    On accelerators, a batch that is not pinned becomes a multiple of their number where that
+    changes it by at most 5%, so that none stands idle.
     """
+    most = math.floor(target.tokens / target.seq_len)
     sequences = wanted / target.seq_len
     if choices.round_batch == "pow2":
-        rounded = 2 ** round(math.log2(max(sequences, 1.0)))
-    else:
-        rounded = max(round(sequences), 1)
-    return int(min(rounded, math.floor(target.tokens / target.seq_len)))
+        return int(2 ** min(round(math.log2(max(sequences, 1.0))), int(math.log2(most))))
+    rounded = min(max(round(sequences), 1), most)
+    pins = choices.pins
+    if choices.gpus is None or pins.batch_tokens is not None or pins.steps is not None:
+        return rounded
+    # Imported here because only a plan with accelerators needs it.
+    from planner.accelerators import parse_gpus
+
+    count = parse_gpus(choices.gpus).count
+    even = count * round(sequences / count)
+    return even if 0 < even <= most and abs(even / sequences - 1) <= EVENLY else rounded
 
 
 def move_lr(
@@ -275,35 +294,46 @@ def move_lr(
         return None
     near = best / BATCH_REACH <= batch_tokens <= best * BATCH_REACH
     if landscape is not None and near:
-        factor = landscape.best_lr(batch_tokens) / landscape.best_lr(best)
-        return Move(factor=factor, rule="surface", law=landscape.law)
+        return landscape.move_lr(batch_tokens)
     return saturating_factor(book[SATURATING_LAW], at, best=best, batch_tokens=batch_tokens)
 
 
-def convert_lr(law: Law, choices: Choices, shape: Shape) -> Conversion:
+def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> Conversion:
     """Factor from a law's lr to the planned optimizer and parametrization.
 
-    Lion: a fifth (assumed). Muon with its update scaled to AdamW's shares AdamW's lr. Under muP
-    and CompleteP the base lr is the law's times the width multiplier, so that hidden matrices
-    get the lr of an SP law.
+    A law of one parametrization serves another only through SP, whose lr the hidden matrices
+    keep; a law of the planned optimizer and parametrization is used as it is.
+
+    Raises:
+        InputError: the law was measured under muP or CompleteP, and the plan is not.
     """
     factor, log_sd, reasons = 1.0, 0.0, []
+    optimizer = OPTIMIZERS[choices.optimizer]
     measured_with = law.range.optimizer or "adamw"
     if choices.optimizer != measured_with:
-        if choices.optimizer == "lion":
-            factor, log_sd = LION_LR_FACTOR, LION_LR_LOG_SD
+        if measured_with != "adamw":
+            raise InputError(
+                f"law {law.name}: measured with {measured_with}, the plan is for "
+                f"{choices.optimizer}; add --optimizer {measured_with} or choose another law"
+            )
+        factor /= optimizer.adamw_factor
+        log_sd = LION_LR_LOG_SD if choices.optimizer == "lion" else 0.0
         reasons.append(
-            f"{law.name} was measured with {measured_with}; {choices.optimizer} takes "
-            f"{factor:g} times its lr (assumed)"
+            f"{law.name} was measured with adamw; {choices.optimizer} takes {factor:g} times its "
+            "lr and the inverse of its weight decay (assumed); tune it at a small size"
         )
     measured_in = law.range.parametrization or "sp"
     if choices.parametrization != measured_in:
-        width = shape.d_model / choices.base_d_model
-        into = width if measured_in == "sp" else 1 / width
-        if "sp" in (measured_in, choices.parametrization):
-            factor *= into
-            reasons.append(
-                f"{law.name} was measured under {measured_in}; hidden matrices keep its lr under "
-                f"{choices.parametrization}, so the base lr is {into:g} times it (assumed)"
+        if measured_in != "sp":
+            raise InputError(
+                f"law {law.name}: measured under {measured_in}, the plan is under "
+                f"{choices.parametrization}; add --parametrization {measured_in} or choose another"
             )
+        width = 1 / multipliers(parametrization, optimizer=optimizer).matrix_lr
+        factor *= width
+        reasons.append(
+            f"{law.name} was measured under sp; hidden matrices keep its lr under "
+            f"{choices.parametrization}, so the base lr is {width:g} times it (assumed); "
+            "check it with a small model"
+        )
     return Conversion(factor=factor, log_sd=log_sd, reasons=tuple(reasons))

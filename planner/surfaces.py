@@ -1,8 +1,8 @@
 """The measured surface about a recommendation: moves along it, its plateau, the price of a pin.
 
-The surface was fitted on one sweep, and the law's point is not exactly its optimum. So only its
-shape is used: it is shifted in ln lr and ln batch until its optimum lies on the recommendation,
-which then costs nothing, and every move and price is relative to that.
+Where the surface was fitted on the runs behind the law in use, its own place is measured and
+stands. For another law only its shape is used: it is shifted in ln lr and ln batch until its
+optimum lies on the recommendation, and every move and price is relative to that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fitting.laws import Law, Range, evaluate_law
-from fitting.surface import Surface, best_batch, best_lr, best_point, surface_from
-from fitting.surface_price import Plateau, Span, cost, plateau
+from fitting.surface import Surface, best_batch, best_point, log_penalty, surface_from
+from fitting.surface_price import Plateau, Span, move_lr, plateau
 from planner.estimate import log_distances
 
 REACH = math.log(4)
@@ -36,36 +36,55 @@ class Move:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Landscape:
-    """A surface shifted so that its optimum is the recommendation."""
+    """A surface about a recommendation."""
 
     law: str
     surface: Surface
     params: float
     tokens: float
+    lr: float
+    """The recommended lr, in the terms of the law it came from."""
+    batch_tokens: float
+    """The recommended batch."""
     lr_shift: float
-    """The surface's best lr over the recommended one."""
+    """Surface's lr over ours: 1 where the surface was fitted in the setting of the lr law."""
     batch_shift: float
-    """The surface's best batch over the recommended one."""
 
     def cost(self, *, lr: float, batch_tokens: float) -> float:
-        """Share of the loss that a point costs over the recommendation, >= 0."""
-        return cost(
+        """Share of the loss that a point costs over the recommendation; 0 where it is better."""
+        return max(math.expm1(self.penalty(lr, batch_tokens) - self.penalty()), 0.0)
+
+    def penalty(self, lr: float | None = None, batch_tokens: float | None = None) -> float:
+        """ln(1 + q) of the surface at a point, by default the recommendation."""
+        return log_penalty(
             self.surface,
             params=self.params,
             tokens=self.tokens,
-            lr=lr * self.lr_shift,
-            batch_tokens=batch_tokens * self.batch_shift,
+            lr=(lr or self.lr) * self.lr_shift,
+            batch_tokens=(batch_tokens or self.batch_tokens) * self.batch_shift,
         )
 
-    def best_batch(self, lr: float) -> float:
-        """The batch of lowest loss for an lr that is fixed."""
-        best = best_batch(self.surface, self.params, self.tokens, lr * self.lr_shift)
-        return best / self.batch_shift
+    def move_lr(self, batch_tokens: float) -> Move:
+        """How the lr moves from the recommended batch to another."""
+        to = move_lr(
+            self.surface,
+            self.params,
+            self.tokens,
+            lr=self.lr * self.lr_shift,
+            batch_tokens=self.batch_tokens * self.batch_shift,
+            new_batch_tokens=batch_tokens * self.batch_shift,
+        )
+        return Move(factor=to / self.lr / self.lr_shift, rule="surface", law=self.law)
 
-    def best_lr(self, batch_tokens: float) -> float:
-        """The lr of lowest loss for a batch that is fixed."""
-        best = best_lr(self.surface, self.params, self.tokens, batch_tokens * self.batch_shift)
-        return best / self.lr_shift
+    def move_batch(self, lr: float) -> Move:
+        """How the batch moves from the recommended lr to another; the law's own point fades."""
+        kept = 1 / (1 + math.log2(lr / self.lr) ** 2)
+        here, there = (
+            best_batch(self.surface, self.params, self.tokens, value * self.lr_shift)
+            for value in (self.lr, lr)
+        )
+        ours = self.batch_tokens * self.batch_shift
+        return Move(factor=there / ours * (ours / here) ** kept, rule="surface", law=self.law)
 
     def plateau(self, *, lr: float, batch_tokens: float) -> Plateau:
         """The lr at this batch, and the batch at this lr, that cost at most 0.1% of the loss."""
@@ -86,20 +105,40 @@ class Landscape:
 
 
 def landscape_at(
-    law: Law | None, at: Mapping[str, float], *, lr: float, batch_tokens: float
+    law: Law | None,
+    at: Mapping[str, float],
+    *,
+    lr: float,
+    batch_tokens: float,
+    same_setting: bool,
 ) -> Landscape | None:
-    """The surface of `law` about a recommendation; None where it does not reach."""
+    """The surface of `law` about a recommendation; None where it does not reach.
+
+    Args:
+        law: a law with a surface, or None.
+        at: params and tokens.
+        lr: the recommended lr, > 0.
+        batch_tokens: the recommended batch, > 0.
+        same_setting: whether the surface was fitted on the runs behind the recommendation. Its
+            own place is then measured; otherwise only its shape is used, its optimum shifted
+            onto the recommendation.
+    """
     if law is None or not within_reach(law.range, at):
         return None
     surface = surface_from(law.quantities["surface"])
-    best_lr, batch = best_point(surface, at["params"], at["tokens"])
+    lr_shift = batch_shift = 1.0
+    if not same_setting:
+        best_lr, best_batch_tokens = best_point(surface, at["params"], at["tokens"])
+        lr_shift, batch_shift = best_lr / lr, best_batch_tokens / batch_tokens
     return Landscape(
         law=law.name,
         surface=surface,
         params=at["params"],
         tokens=at["tokens"],
-        lr_shift=best_lr / lr,
-        batch_shift=batch / batch_tokens,
+        lr=lr,
+        batch_tokens=batch_tokens,
+        lr_shift=lr_shift,
+        batch_shift=batch_shift,
     )
 
 
@@ -133,7 +172,7 @@ def saturating_factor(
     assert there is not None
     assert here is not None
     rule = "saturating"
-    factor = there / here
+    factor = float(there / here)
     if batch_tokens < inside:
         rule, factor = "square root", factor * math.sqrt(batch_tokens / inside)
     elif batch_tokens > inside:
@@ -144,4 +183,4 @@ def saturating_factor(
 def law_best(law: Law, at: Mapping[str, float]) -> float:
     """The batch B* about which a saturating law was measured."""
     c = law.quantities["lr"].coefficients
-    return c["batch_scale"] * at["tokens"] ** c["batch_exponent"]
+    return float(c["batch_scale"] * at["tokens"] ** c["batch_exponent"])

@@ -2,19 +2,126 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+
 import typer
 
+from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
+from planner.cli import options as given
+from planner.cli.plan_table import show_plan
+from planner.cli.request import Typed, optional_count, read_request
+from planner.recommendation import VERSION, prepare
+
+EXAMPLES = """Examples:
+
+plan --params 1B --tokens 20B
+
+plan --model llama-3.2-1b --tokens 100B --batch 1M --gpus 8xH100 --explain"""
 
 app = typer.Typer(
     cls=LazyGroup,
     invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
+    epilog=EXAMPLES,
 )
 
 
 @app.callback()
-def plan(context: typer.Context) -> None:
-    """Plan a pretraining run: peak learning rate, batch, weight decay, schedule, shape, loss."""
+def plan(
+    context: typer.Context,
+    params: str | None = given.PARAMS,
+    tokens: str | None = given.TOKENS,
+    flops: str | None = given.FLOPS,
+    tokens_per_param: str | None = given.RATIO,
+    model: str | None = given.MODEL,
+    d_model: int | None = given.D_MODEL,
+    layers: int | None = given.LAYERS,
+    heads: int | None = given.HEADS,
+    kv_heads: int | None = given.KV_HEADS,
+    d_ff: int | None = given.D_FF,
+    seq_len: int | None = given.SEQ_LEN,
+    vocab: int | None = given.VOCAB,
+    tied: bool = given.TIED,
+    law: str | None = given.LAW,
+    laws: list[Path] | None = given.LAW_FILES,
+    batch: str | None = given.BATCH,
+    lr: float | None = given.LR,
+    weight_decay: float | None = given.WEIGHT_DECAY,
+    steps: int | None = given.STEPS,
+    warmup: int | None = given.WARMUP,
+    optimizer: str = given.OPTIMIZER,
+    parametrization: str = given.PARAMETRIZATION,
+    base_width: int | None = given.BASE_WIDTH,
+    base_layers: int | None = given.BASE_LAYERS,
+    base_head_dim: int | None = given.BASE_HEAD_DIM,
+    schedule: str | None = given.SCHEDULE,
+    checkpoints: str | None = given.CHECKPOINTS,
+    round_batch: str = given.ROUND_BATCH,
+    unique_tokens: str | None = given.UNIQUE_TOKENS,
+    gpus: str | None = given.GPUS,
+    as_json: bool = given.JSON,
+    explain: bool = given.EXPLAIN,
+    version: bool = given.VERSION,
+) -> None:
+    """Plan a pretraining run: peak lr, batch, weight decay, schedule, shape, loss.
+
+    Prints the plan on stdout and its warnings on stderr; writes no file.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if version:
+        print(f"windtunnel {VERSION}")
+        return
+    typed = Typed(
+        params=params,
+        tokens=tokens,
+        flops=flops,
+        tokens_per_param=tokens_per_param,
+        model=model,
+        d_model=d_model,
+        n_layers=layers,
+        n_heads=heads,
+        n_kv_heads=kv_heads,
+        d_ff=d_ff,
+        seq_len=seq_len,
+        vocab_size=vocab,
+        tied=tied,
+        schedule=schedule,
+        checkpoints=checkpoints,
+    )
+    pins = Pins(
+        lr=lr,
+        batch_tokens=optional_count(batch, "--batch"),
+        weight_decay=weight_decay,
+        steps=steps,
+        warmup_steps=warmup,
+    )
+    request = read_request(typed, tuple(laws or ()))
+    choices = Choices(
+        pins=pins,
+        law=law,
+        round_batch=round_batch,
+        optimizer=optimizer,
+        parametrization=parametrization,
+        base_d_model=base_width,
+        base_n_layers=base_layers,
+        base_head_dim=base_head_dim,
+        schedule=request.schedule,
+        checkpoint_tokens=request.checkpoint_tokens,
+        gpus=gpus,
+        unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
+    )
+    prepared = prepare(
+        request.target,
+        request.chosen,
+        choices,
+        book=request.book,
+        user_laws=request.user_laws,
+        command=shlex.join(["plan", *sys.argv[1:]]),
+    )
+    show_plan(prepared, as_json=as_json, explain=explain)

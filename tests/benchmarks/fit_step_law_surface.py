@@ -72,7 +72,7 @@ def to_law(fit: SurfaceFit, shared: Path) -> Law:
             params_meaning="non-embedding",
         ),
         quantities={"surface": rounded(fit)},
-        sha256="",
+        content=b"",
     )
 
 

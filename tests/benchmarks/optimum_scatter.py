@@ -1,35 +1,23 @@
 """How far measured optima lie from Step Law, where its runs diverged, and how far losses are off.
 
 Prints the numbers that `data/laws/step-law.toml` and the loss laws carry as `scatter` and
-`cliff`. Usage: python tests/benchmarks/optimum_scatter.py SHARED
+`cliff`. Usage: python -m tests.benchmarks.optimum_scatter SHARED
 """
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import planner.data
 from fitting.laws import Quantity, evaluate_law, read_law
+from planner.recipes import read_recipes
+from tests.benchmarks.regret_tool import load_regret
 
-LAWS = Path(planner.data.__path__[0]) / "laws"
+LAWS = Path(__file__).parents[2] / "data" / "laws"
 FITTED_BELOW = 270e6
 """Cells of larger N judge the interval and must not set its width."""
-
-
-def load_regret(shared: Path) -> ModuleType:
-    """The scoring tool of the measurements' folder, as a module."""
-    path = shared / "tools" / "regret.py"
-    spec = importlib.util.spec_from_file_location("regret", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def measured_optima(shared: Path, table: str) -> list[dict[str, Any]]:
@@ -83,11 +71,42 @@ def lowest_diverged(shared: Path) -> float:
     return found
 
 
+def weight_decay_scatter() -> tuple[int, float]:
+    """Root mean square of ln(used / power-lines) over published recipes in its range of D / N.
+
+    At each recipe's own params, tokens, lr and batch. Recipes are choices, not optima.
+    """
+    law = read_law(LAWS / "power-lines.toml", trusted=True)
+    assert law.range.tokens_per_param is not None
+    low, high = law.range.tokens_per_param
+    squares = []
+    for recipe in read_recipes():
+        batch, weight_decay = recipe.batch_tokens, recipe.weight_decay
+        if not recipe.is_comparable or batch is None or not weight_decay:
+            continue
+        if not low <= recipe.tokens / recipe.params <= high:
+            continue
+        said = evaluate_law(
+            law.quantities["weight_decay"],
+            {
+                "params": recipe.params,
+                "tokens": recipe.tokens,
+                "lr": recipe.lr,
+                "batch_tokens": batch,
+            },
+        )
+        assert said is not None
+        squares.append(math.log(weight_decay / said) ** 2)
+    return len(squares), math.sqrt(sum(squares) / len(squares))
+
+
 def main(shared: Path) -> None:
     scatter = scatter_of_optima(shared)
     print(f"optima about step-law, {scatter['cells']} cells of N <= 268M inside their grid:")
     print(f"  lr scatter {scatter['lr']:.3f}   batch scatter {scatter['batch_tokens']:.3f}")
     print(f"lowest diverged lr over step-law's: {lowest_diverged(shared):.2f}")
+    count, spread = weight_decay_scatter()
+    print(f"weight decay of {count} recipes about power-lines: scatter {spread:.3f}")
     for path in sorted(LAWS.glob("*.toml")):
         loss = read_law(path, trusted=True).quantities.get("loss")
         if loss is not None and loss.form not in ("text", "exponents"):

@@ -1,0 +1,359 @@
+"""Parts of the plan document from the numbers, the shape, the schedule and the compute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fitting.laws import Law, evaluate_law
+from fitting.loss import saturating_count
+from planner import document as doc
+from planner.estimate import Estimate
+from planner.hyperparameters import Hyperparameters, speaks_of
+from planner.recipes import nearest_recipes
+from planner.surfaces import Landscape
+from proxies.parametrization import OPTIMIZERS, Parametrization, param_groups
+from proxies.schedule import Schedule
+from proxies.shape import MLPS, Shape, count_params, flops_per_token
+
+if TYPE_CHECKING:
+    from planner.choices import Choices
+    from planner.compute import Compute
+    from planner.memory import Workload
+    from planner.target import Target
+
+COMPARED = ("loss", "batch_tokens", "lr", "weight_decay")
+"""Quantities of which other laws are asked, in the order in which one needs the other."""
+
+GRAD_CLIP = 1.0
+"""Clip of the gradient's global norm: that of Step Law and nearly every published recipe."""
+
+NEAREST = 3
+"""Published runs shown beside a plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lie:
+    """Where a plan lies on a surface."""
+
+    landscape: Landscape
+    lr: float
+    """In the terms of the law it came from."""
+    batch_tokens: float
+    factor: float
+    """Planned lr over the law's."""
+
+
+def value_of(estimate: Estimate, pinned: float | None) -> doc.Value:
+    """An estimate, or a pinned number, as the plan's value."""
+    if pinned is not None:
+        return doc.Value(value=pinned, low=pinned, high=pinned, law="pinned")
+    low, high = estimate.interval()
+    return doc.Value(
+        value=estimate.value, low=low, high=high, law=estimate.name, weights=estimate.weights
+    )
+
+
+def batch_value(numbers: Hyperparameters, choices: Choices, target: Target) -> doc.Value:
+    """The batch in whole sequences, with the interval of the best batch."""
+    batch = float(numbers.batch_sequences * target.seq_len)
+    if choices.pins.batch_tokens is not None or choices.pins.steps is not None:
+        return doc.Value(value=batch, low=batch, high=batch, law="pinned")
+    low, high = numbers.free_batch.interval()
+    move = numbers.batch_move
+    if move is not None and low is not None and high is not None:
+        low, high = low * move.factor, high * move.factor
+    return doc.Value(
+        value=batch,
+        low=low,
+        high=high,
+        law=numbers.free_batch.name if move is None else f"{numbers.free_batch.name}+{move.law}",
+        weights=numbers.free_batch.weights,
+    )
+
+
+def plateau_part(lie: Lie | None) -> doc.PlateauPart | None:
+    """The plateau in the planned lr's own terms; None where no surface reaches."""
+    if lie is None:
+        return None
+    around = lie.landscape.plateau(lr=lie.lr, batch_tokens=lie.batch_tokens)
+    return doc.PlateauPart(
+        lr=doc.Bounds(low=around.lr.low * lie.factor, high=around.lr.high * lie.factor),
+        batch_tokens=doc.Bounds(low=around.batch_tokens.low, high=around.batch_tokens.high),
+    )
+
+
+def error_cost_part(lie: Lie | None) -> doc.ErrorCostPart | None:
+    """What half and twice the lr or the batch cost, the other held; None without a surface."""
+    if lie is None:
+        return None
+    here = lie.landscape.penalty(lie.lr, lie.batch_tokens)
+
+    def price(lr: float, batch_tokens: float) -> float:
+        return math.expm1(lie.landscape.penalty(lr, batch_tokens) - here)
+
+    return doc.ErrorCostPart(
+        lr=doc.HalfDouble(
+            half=price(lie.lr / 2, lie.batch_tokens), double=price(lie.lr * 2, lie.batch_tokens)
+        ),
+        batch_tokens=doc.HalfDouble(
+            half=price(lie.lr, lie.batch_tokens / 2), double=price(lie.lr, lie.batch_tokens * 2)
+        ),
+    )
+
+
+def other_laws(
+    book: Mapping[str, Law],
+    numbers: Hyperparameters,
+    choices: Choices,
+    target: Target,
+) -> tuple[doc.Alternative, ...]:
+    """What every other law of the same optimizer and parametrization says of this target.
+
+    A law is asked for its lr at its own batch, and where it has none at the planned one.
+    """
+    batch = float(numbers.batch_sequences * target.seq_len)
+    in_use = {law.name for law in numbers.laws.values()}
+    found = []
+    for law in book.values():
+        if law.name in in_use or not comparable(law, choices):
+            continue
+        said: dict[str, float | None] = dict.fromkeys(COMPARED)
+        point = dict(numbers.point)
+        for name in COMPARED:
+            if speaks_of(law, name):
+                said[name] = evaluate_law(law.quantities[name], point)
+            fallback = {"batch_tokens": batch, "lr": numbers.lr.value}.get(name)
+            point[name] = said[name] or fallback or point.get(name, math.nan)
+        if any(value is not None for value in said.values()):
+            found.append(doc.Alternative(law=law.name, **said))
+    return tuple(found)
+
+
+def comparable(law: Law, choices: Choices) -> bool:
+    """Whether a law was measured with the planned optimizer and parametrization, or with any."""
+    return law.range.optimizer in (None, choices.optimizer) and law.range.parametrization in (
+        None,
+        choices.parametrization,
+    )
+
+
+def digests(book: Mapping[str, Law], numbers: Hyperparameters) -> dict[str, str]:
+    """sha256 of each law file that a number of the plan came from."""
+    names = {law.name for law in numbers.laws.values()}
+    for estimate in (numbers.lr, numbers.free_batch):
+        names |= set(estimate.weights or {})
+    for move in (numbers.lr_move, numbers.batch_move):
+        names |= set() if move is None else {move.law}
+    names |= set() if numbers.landscape is None else {numbers.landscape.law}
+    return {name: book[name].sha256 for name in sorted(names)}
+
+
+def data_part(book: Mapping[str, Law], choices: Choices, target: Target) -> doc.DataPart | None:
+    """Epochs and effective tokens of limited data; None where the data were not limited.
+
+    Source:
+        Muennighoff et al. 2023 (arXiv 2305.16264): D' = U + U r (1 - exp(-(D/U - 1) / r)).
+    """
+    unique = choices.unique_tokens
+    if unique is None:
+        return None
+    unique = min(unique, target.tokens)
+    r_tokens = book["data-constrained"].quantities["loss"].coefficients["r_tokens"]
+    return doc.DataPart(
+        unique_tokens=unique,
+        epochs=target.tokens / unique,
+        effective_tokens=saturating_count(unique, target.tokens, r_tokens),
+    )
+
+
+def lie_of(numbers: Hyperparameters, choices: Choices, target: Target) -> Lie | None:
+    """Where the plan, pins included, lies on its surface; None where no surface reaches."""
+    if numbers.landscape is None:
+        return None
+    factor = numbers.conversion.factor
+    return Lie(
+        landscape=numbers.landscape,
+        lr=(choices.pins.lr or numbers.lr.value) / factor,
+        batch_tokens=float(numbers.batch_sequences * target.seq_len),
+        factor=factor,
+    )
+
+
+def target_part(target: Target) -> doc.TargetPart:
+    """The target's own numbers."""
+    return doc.TargetPart(
+        params=target.params,
+        tokens=target.tokens,
+        tokens_per_param=target.tokens_per_param,
+        flops=target.flops,
+        seq_len=target.seq_len,
+        vocab_size=target.vocab_size,
+    )
+
+
+def shape_part(shape: Shape, *, seq_len: int) -> doc.ShapePart:
+    """The shape with its exact counts."""
+    count = count_params(shape)
+    return doc.ShapePart(
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        n_kv_heads=shape.n_kv_heads,
+        head_dim=shape.head_dim,
+        d_ff=shape.d_ff,
+        vocab_size=shape.vocab_size,
+        tied_embeddings=shape.tied_embeddings,
+        params=count.params,
+        total_params=count.total_params,
+        flops_per_token=flops_per_token(shape, seq_len=seq_len),
+    )
+
+
+def model_part(shape: Shape) -> doc.ModelPart:
+    """What the model is made of; no rope theta where positions are learned."""
+    return doc.ModelPart(
+        mlp=shape.mlp,
+        norm=shape.norm,
+        norm_eps=shape.norm_eps,
+        biases=shape.biases,
+        positions=shape.positions,
+        rope_theta=shape.rope_theta if shape.positions == "rope" else None,
+        qk_norm=shape.qk_norm,
+        z_loss=0.0,
+    )
+
+
+def optimizer_part(choices: Choices) -> doc.OptimizerPart:
+    """The optimizer's usual constants and the clip."""
+    optimizer = OPTIMIZERS[choices.optimizer]
+    return doc.OptimizerPart(
+        name=optimizer.name,
+        beta1=optimizer.beta1,
+        beta2=optimizer.beta2,
+        eps=optimizer.eps,
+        grad_clip=GRAD_CLIP,
+    )
+
+
+def schedule_part(schedule: Schedule) -> doc.SchedulePart:
+    """The schedule's lengths; checkpoints only where there are several budgets."""
+    checkpoints = schedule.checkpoints if schedule.kind == "wsd-s" else ()
+    return doc.SchedulePart(
+        kind=schedule.kind,
+        warmup_steps=schedule.warmup_steps,
+        stable_steps=schedule.stable_steps,
+        decay_steps=schedule.decay_steps,
+        decay_shape=schedule.decay_shape,
+        final_lr_fraction=schedule.final_lr_fraction,
+        checkpoints=tuple(
+            doc.CheckpointPart(step=found.step, decay_steps=found.decay_steps or 0)
+            for found in checkpoints
+        ),
+    )
+
+
+def parametrization_part(parametrization: Parametrization) -> doc.ParametrizationPart:
+    """The base shape and the forward multipliers."""
+    return doc.ParametrizationPart(
+        name=parametrization.name,
+        base_d_model=parametrization.base_d_model,
+        base_n_layers=parametrization.base_n_layers,
+        base_head_dim=parametrization.base_head_dim,
+        embedding_multiplier=parametrization.embedding_multiplier,
+        attention_scale=parametrization.attention_scale,
+        residual_multiplier=parametrization.residual_multiplier,
+        logits_multiplier=parametrization.logits_multiplier,
+    )
+
+
+def group_parts(
+    shape: Shape, numbers: Hyperparameters, choices: Choices, parametrization: Parametrization
+) -> tuple[doc.GroupPart, ...]:
+    """Every parameter group in absolute values, from the planned or pinned lr and weight decay."""
+    groups = param_groups(
+        parametrization,
+        optimizer=OPTIMIZERS[choices.optimizer],
+        lr=choices.pins.lr or numbers.lr.value,
+        weight_decay=choices.pins.weight_decay or numbers.weight_decay.value,
+        tied_embeddings=shape.tied_embeddings,
+    )
+    return tuple(
+        doc.GroupPart(
+            name=group.name,
+            pattern=group.pattern,
+            optimizer=group.optimizer,
+            lr=group.lr,
+            weight_decay=group.weight_decay,
+            betas=group.betas,
+            eps=group.eps,
+            init_std=group.init_std,
+        )
+        for group in groups
+    )
+
+
+def workload_of(
+    choices: Choices, target: Target, shape: Shape, numbers: Hyperparameters
+) -> Workload:
+    """What the accelerators have to do."""
+    from planner.memory import Workload
+
+    count = count_params(shape)
+    return Workload(
+        params=count.params,
+        total_params=count.total_params,
+        flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
+        tokens=float(numbers.steps * numbers.batch_sequences * target.seq_len),
+        batch_sequences=numbers.batch_sequences,
+        seq_len=target.seq_len,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        n_heads=shape.n_heads,
+        n_kv_heads=shape.n_kv_heads,
+        head_dim=shape.head_dim,
+        d_ff=shape.d_ff,
+        vocab_size=shape.vocab_size,
+        gated_mlp=MLPS[shape.mlp] == 3,
+        optimizer=choices.optimizer,
+    )
+
+
+def compute_part(compute: Compute | None) -> doc.ComputePart | None:
+    """The layout, time and memory; None without accelerators."""
+    if compute is None:
+        return None
+    memory, timing = compute.memory_bytes, compute.timing
+    return doc.ComputePart(
+        gpus=compute.gpus,
+        micro_batch_sequences=compute.micro_batch_sequences,
+        accumulation=compute.accumulation,
+        data_parallel=compute.data_parallel,
+        mfu=None if timing is None else timing.mfu,
+        hours=None if timing is None else timing.hours,
+        hours_low=None if timing is None else timing.hours_low,
+        hours_high=None if timing is None else timing.hours_high,
+        tokens_per_second=None if timing is None else timing.tokens_per_second,
+        memory_bytes=doc.MemoryPart(
+            weights=memory.weights,
+            gradients=memory.gradients,
+            optimizer=memory.optimizer,
+            activations=memory.activations,
+        ),
+    )
+
+
+def nearby(target: Target) -> tuple[doc.Nearby, ...]:
+    """The published runs nearest to the target."""
+    return tuple(
+        doc.Nearby(
+            run=recipe.run,
+            params=recipe.params,
+            tokens=recipe.tokens,
+            lr=recipe.lr,
+            batch_tokens=recipe.batch_tokens,
+        )
+        for recipe in nearest_recipes(target.params, target.tokens, count=NEAREST)
+    )

@@ -1,0 +1,214 @@
+"""Warnings of a plan, in words: what, how much, what to do.
+
+Each check is one function that returns its sentences; their order is that of weight, first what
+lies outside every measurement.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fitting.laws import evaluate_law
+from fitting.units import format_count, format_small
+from planner.estimate import log_distances
+from planner.hyperparameters import speaks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from planner.recommendation import Prepared
+
+NEARLY_FREE_EPOCHS = 4
+"""Repeats up to which data count nearly as fresh (Muennighoff et al., arXiv 2305.16264)."""
+
+MOST_STEPS_TO_TRUST = 200
+"""Runs of fewer steps than this lie outside every sweep of the law book; assumed."""
+
+
+def collect_cautions(prepared: Prepared) -> tuple[str, ...]:
+    """All warnings of a plan, most important first."""
+    return tuple(sentence for check in CHECKS for sentence in check(prepared))
+
+
+def outside_range(prepared: Prepared) -> list[str]:
+    """Outside the law's range: by how much, the weights, the spread and the nearest runs."""
+    numbers, plan = prepared.numbers, prepared.plan
+    law = numbers.laws["lr"]
+    distances = log_distances(law.range, numbers.point)
+    if not distances:
+        return []
+    parts = []
+    for name in distances:
+        low, high = getattr(law.range, name)
+        here = numbers.point[name]
+        parts.append(
+            f"{name.replace('_', ' ')} {format_count(here)} outside "
+            f"{format_count(low)} to {format_count(high)}"
+        )
+    sentence = f"outside the range of {law.name} ({'; '.join(parts)})"
+    weights = numbers.lr.weights
+    if weights is not None:
+        shares = ", ".join(f"{100 * w:.0f}% {name}" for name, w in weights.items())
+        sentence += f": lr is {shares} in log"
+        sentence += f" ({law.name} alone says {format_small(numbers.law_lr.law.value)})"
+    said = [a.lr for a in plan.alternatives if a.lr is not None]
+    if said:
+        sentence += (
+            f"; {len(said)} other laws say {format_small(min(said), 2)} to "
+            f"{format_small(max(said), 2)}"
+        )
+    if plan.nearest:
+        runs = ", ".join(f"{near.run} {format_small(near.lr, 2)}" for near in plan.nearest)
+        sentence += f"; nearest published runs: {runs}"
+    return [sentence + "; try short pilots at half and twice the lr before the run"]
+
+
+def no_interval(prepared: Prepared) -> list[str]:
+    """A law without covariance or scatter has no interval."""
+    plan = prepared.plan
+    silent = [
+        f"{name.replace('_', ' ')} ({value.law})"
+        for name, value in (
+            ("lr", plan.lr),
+            ("batch_tokens", plan.batch_tokens),
+            ("weight_decay", plan.weight_decay),
+        )
+        if value.low is None
+    ]
+    if not silent:
+        return []
+    return [f"no interval is known for {', '.join(silent)}; sweep it or use a law that has one"]
+
+
+def converted(prepared: Prepared) -> list[str]:
+    """Numbers carried to another optimizer or parametrization."""
+    return list(prepared.numbers.conversion.reasons)
+
+
+def pin_price(prepared: Prepared) -> list[str]:
+    """What pinned numbers cost."""
+    pins, cost = prepared.choices.pins, prepared.numbers.pin_cost
+    if pins.lr is None and pins.batch_tokens is None and pins.steps is None:
+        return []
+    if cost is None:
+        return ["what the pin costs is not known this far from the measured surface"]
+    if cost < 0.0005:
+        return []
+    landscape = prepared.numbers.landscape
+    assert landscape is not None
+    return [
+        f"the pinned values cost about {100 * cost:.2g}% of the loss by {landscape.law}; "
+        f"unpinned: batch {format_count(prepared.numbers.free_batch.value)}, "
+        f"lr {format_small(prepared.numbers.law_lr.value * prepared.numbers.conversion.factor)}"
+    ]
+
+
+def near_the_cliff(prepared: Prepared) -> list[str]:
+    """An lr where runs of the law's own sweep diverged."""
+    numbers = prepared.numbers
+    cliff = numbers.laws["lr"].quantities["lr"].cliff
+    if cliff is None:
+        return []
+    planned = prepared.plan.lr.value / numbers.conversion.factor
+    ratio = planned / numbers.law_lr.law.value
+    if ratio < cliff / 1.5:
+        return []
+    return [
+        f"lr {format_small(prepared.plan.lr.value)} is {ratio:.2g} times that of "
+        f"{numbers.laws['lr'].name}; runs of its sweep diverged from {cliff:.2g} times on; lower it"
+    ]
+
+
+def above_critical_batch(prepared: Prepared) -> list[str]:
+    """A batch beyond the critical one wastes tokens."""
+    batch = prepared.plan.batch_tokens.value
+    law = prepared.book["power-lines"]
+    critical = evaluate_law(law.quantities["critical_batch_tokens"], prepared.numbers.point)
+    if critical is None or batch <= critical:
+        return []
+    return [
+        f"batch {format_count(batch)} is above the critical batch of {format_count(critical)} "
+        f"({law.name}): a loss then takes {1 + batch / critical:.2g} times the fewest tokens; "
+        "use a smaller batch or more tokens"
+    ]
+
+
+def repeated_data(prepared: Prepared) -> list[str]:
+    """More epochs than data bear."""
+    data = prepared.plan.data
+    if data is None or data.epochs <= NEARLY_FREE_EPOCHS:
+        return []
+    return [
+        f"{data.epochs:.3g} epochs of {format_count(data.unique_tokens)} unique tokens count as "
+        f"{format_count(data.effective_tokens)} fresh ones (data-constrained); up to "
+        f"{NEARLY_FREE_EPOCHS} epochs are nearly free: find more data, or raise weight decay"
+    ]
+
+
+def odd_head_dim(prepared: Prepared) -> list[str]:
+    """Rotary positions need an even head dim, kernels a multiple of 8."""
+    head_dim = prepared.plan.shape.head_dim
+    if head_dim % 8 == 0:
+        return []
+    return [f"head dim {head_dim} is not a multiple of 8: slow or unsupported; use 64 or 128"]
+
+
+def few_steps(prepared: Prepared) -> list[str]:
+    """A run too short for the laws."""
+    steps = prepared.plan.steps
+    if steps >= MOST_STEPS_TO_TRUST:
+        return []
+    return [
+        f"{steps} steps are fewer than any sweep behind these laws ran; "
+        "use a smaller batch or more tokens"
+    ]
+
+
+def inexact_steps(prepared: Prepared) -> list[str]:
+    """Pinned steps whose whole-sequence batch misses the tokens by more than 1%."""
+    plan = prepared.plan
+    if prepared.choices.pins.steps is None:
+        return []
+    trained = plan.steps * plan.batch_tokens.value
+    if abs(trained / plan.target.tokens - 1) <= 0.01:
+        return []
+    return [
+        f"{plan.steps} steps of {plan.batch_sequences} sequences train {format_count(trained)} "
+        f"tokens, not {format_count(plan.target.tokens)}: a batch is whole sequences"
+    ]
+
+
+def other_schedule(prepared: Prepared) -> list[str]:
+    """A law measured under another schedule than the planned one."""
+    law = prepared.numbers.laws["lr"]
+    measured, planned = law.range.schedule, prepared.plan.schedule.kind
+    if measured is None or planned in measured:
+        return []
+    return [f"{law.name} was measured under {measured}; the plan is {planned}"]
+
+
+def loss_level(prepared: Prepared) -> list[str]:
+    """A published loss is that of another tokenizer and corpus."""
+    law = prepared.numbers.laws["loss"]
+    if law.source.evidence == "fitted" or not speaks_of(law, "loss"):
+        return []
+    return [
+        f"loss is that of {law.name}'s data and tokenizer: use it to rank plans, not as a forecast"
+    ]
+
+
+CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
+    outside_range,
+    near_the_cliff,
+    pin_price,
+    above_critical_batch,
+    repeated_data,
+    converted,
+    odd_head_dim,
+    few_steps,
+    inexact_steps,
+    no_interval,
+    other_schedule,
+    loss_level,
+)
+"""Every check, most important first."""

@@ -1,0 +1,101 @@
+"""The law book: the shipped law files and the user's own, by name.
+
+Shipped files are read without a schema check, which the tests and `plan laws` make, so that a
+plan does not wait for pydantic.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from fitting.errors import InputError, nearest_name
+from fitting.laws import Law, read_law
+
+DEFAULT_LAWS = {
+    "lr": "step-law",
+    "batch_tokens": "step-law",
+    "weight_decay": "power-lines",
+    "loss": "epoch-replication",
+}
+"""The law of each quantity that a plan uses unless told otherwise; all verified."""
+
+ARXIV = re.compile(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5})")
+"""Address of a preprint; the group is its identifier."""
+
+TEX_SPECIAL = re.compile(r"[&%#_$]")
+"""Characters that TeX would act upon in a title."""
+
+
+def read_lawbook(extra: Sequence[Path] = (), *, check_shipped: bool = False) -> dict[str, Law]:
+    """All laws by name: the shipped ones in alphabetical order, then the user's as given.
+
+    A user's file of a shipped name takes that law's place.
+
+    Args:
+        extra: the user's law files, checked in full.
+        check_shipped: check the shipped files too (about 0.25 s, most of it imports).
+
+    Raises:
+        InputError: a file cannot be read or breaks the schema, or two of `extra` share a name.
+    """
+    # Not importlib.resources, whose import costs more than reading all files.
+    folder = Path(import_module("planner.data").__path__[0]) / "laws"
+    book = {
+        path.stem: read_law(path, trusted=not check_shipped)
+        for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)
+    }
+    given: dict[str, Path] = {}
+    for path in extra:
+        if path.stem in given:
+            raise InputError(f"--laws {path}: has the name of {given[path.stem]}; rename one")
+        given[path.stem] = path
+        book[path.stem] = read_law(path)
+    return book
+
+
+def find_law(book: Mapping[str, Law], name: str, where: str = "--law") -> Law:
+    """The law of this name.
+
+    Raises:
+        InputError: no such law; the message says the nearest name.
+    """
+    if name not in book:
+        raise InputError(
+            f"{where} '{name}': no such law{nearest_name(name, book)} (plan laws lists all)"
+        )
+    return book[name]
+
+
+def bibtex(law: Law) -> str:
+    """The law's source as a BibTeX entry, lines up to 80 columns where words allow."""
+    source = law.source
+    preprint = ARXIV.fullmatch(source.url)
+    values = {
+        "title": f"{{{tex(source.title)}}}",
+        "author": tex(source.authors),
+        "year": "" if source.year is None else str(source.year),
+        "eprint": "" if preprint is None else preprint[1],
+        "archiveprefix": "" if preprint is None else "arXiv",
+        "url": source.url,
+    }
+    lines = [
+        textwrap.fill(
+            f"  {name} = {{{value}}},",
+            width=80,
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, value in values.items()
+        if value
+    ]
+    return "\n".join([f"@misc{{{source.key},", *lines, "}"])
+
+
+def tex(text: str) -> str:
+    """Plain text with TeX's special characters escaped."""
+    return TEX_SPECIAL.sub(r"\\\g<0>", text)

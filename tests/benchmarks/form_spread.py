@@ -1,0 +1,115 @@
+"""How fast Step Law goes astray outside its range, and whether the plan's intervals hold there.
+
+usage: python -m tests.benchmarks.form_spread
+
+For published recipes outside the range: the spread s of `planner.estimate.FORM_LOG_SD`, by maximum
+likelihood of ln(used / law) ~ N(0, scatter^2 + s^2 d^2), d the log distance to the range, each
+lab weighing 1. Then, with each lab held out of practice, the share of used learning rates and
+batches that the 80% interval holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from scipy.optimize import minimize_scalar
+
+from fitting.laws import Law, evaluate_law
+from planner.estimate import FORM_LOG_SD, Estimate, distance_squared, estimate_from
+from planner.lawbook import read_lawbook
+from planner.recipes import Recipe
+from tests.benchmarks.fit_practice import fit_all, usable_recipes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foretold:
+    """One published run and what the plan says without its lab."""
+
+    recipe: Recipe
+    lr: Estimate
+    batch_tokens: Estimate
+
+    def covered(self, quantity: str) -> bool:
+        """Whether the 80% interval held the value used."""
+        low, high = getattr(self, quantity).interval()
+        return bool(low <= getattr(self.recipe, quantity) <= high)
+
+
+def at(recipe: Recipe) -> dict[str, float]:
+    """Inputs of the laws at a recipe."""
+    return {"params": float(recipe.params), "tokens": float(recipe.tokens)}
+
+
+def outside(law: Law) -> list[Recipe]:
+    """Comparable recipes that lie outside the law's range."""
+    return [r for r in usable_recipes() if distance_squared(law.range, at(r)) > 0]
+
+
+def foretell(law: Law, book: dict[str, Law]) -> list[Foretold]:
+    """Every recipe outside the range, its lab held out of practice."""
+    found = []
+    recipes = outside(law)
+    for lab in dict.fromkeys(recipe.lab for recipe in recipes):
+        held_out = fit_all(exclude_lab=lab)
+        practice = Law(
+            name="practice",
+            source=book["practice"].source,
+            range=book["practice"].range,
+            quantities={"lr": held_out.lr, "batch_tokens": held_out.batch_tokens},
+            content=b"",
+        )
+        for recipe in recipes:
+            if recipe.lab != lab:
+                continue
+            point = at(recipe)
+            batch = estimate_from("batch_tokens", law, practice, at=point)
+            assert batch is not None
+            lr = estimate_from(
+                "lr",
+                law,
+                practice,
+                at=point,
+                practice_at=point | {"batch_tokens": batch.value},
+            )
+            assert lr is not None
+            found.append(Foretold(recipe=recipe, lr=lr, batch_tokens=batch))
+    return found
+
+
+def estimate_spread(law: Law, quantity: str) -> float:
+    """The s of highest likelihood, each lab weighing 1."""
+    recipes = outside(law)
+    runs = Counter(recipe.lab for recipe in recipes)
+    scatter = law.quantities[quantity].scatter
+    assert scatter is not None
+
+    def cost(s: float) -> float:
+        total = 0.0
+        for recipe in recipes:
+            said = evaluate_law(law.quantities[quantity], at(recipe))
+            assert said is not None
+            variance = scatter**2 + s * s * distance_squared(law.range, at(recipe))
+            error = math.log(getattr(recipe, quantity) / said)
+            total += (error * error / variance + math.log(variance)) / runs[recipe.lab]
+        return total
+
+    return float(minimize_scalar(cost, bounds=(0.01, 5.0), method="bounded").x)
+
+
+def main() -> None:
+    book = read_lawbook()
+    law = book["step-law"]
+    for quantity, used in FORM_LOG_SD.items():
+        print(f"s of {quantity}: {estimate_spread(law, quantity):.2f} (in use: {used:g})")
+    runs = foretell(law, book)
+    labs = len({run.recipe.lab for run in runs})
+    print(f"{len(runs)} published runs of {labs} labs outside the range, lab held out:")
+    for quantity in FORM_LOG_SD:
+        held = sum(run.covered(quantity) for run in runs)
+        print(f"  80% interval of {quantity} holds {held} ({100 * held / len(runs):.0f}%)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""`plan` as users type it: output, JSON, errors, what it imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from planner.cli import main
+from planner.document import load_plan, plan_to_dict
+
+BASIC = ["--params", "1B", "--tokens", "20B"]
+
+FORBIDDEN = ("torch", "numpy", "pandas", "scipy", "optuna", "plotly", "pyarrow", "matplotlib")
+"""What a plan must not wait for."""
+
+CONTRACT = [
+    "schema",
+    "target",
+    "shape",
+    "model",
+    "lr",
+    "batch_tokens",
+    "weight_decay",
+    "loss",
+    "batch_sequences",
+    "steps",
+    "warmup_steps",
+    "optimizer",
+    "schedule",
+    "plateau",
+    "alternatives",
+    "parametrization",
+    "param_groups",
+    "compute",
+    "nearest",
+    "data",
+    "provenance",
+    "warnings",
+]
+"""Keys of the plan's JSON, in order (the design's contract)."""
+
+BAD = {
+    "negative params": ["--params", "-1B", "--tokens", "20B"],
+    "zero params": ["--params", "0", "--tokens", "20B"],
+    "unknown unit": ["--params", "1X", "--tokens", "20B"],
+    "not a number": ["--params", "big", "--tokens", "20B"],
+    "nan tokens": ["--params", "1B", "--tokens", "nan"],
+    "infinite tokens": ["--params", "1B", "--tokens", "1e400"],
+    "empty params": ["--params", "", "--tokens", "20B"],
+    "params alone": ["--params", "1B"],
+    "tokens alone": ["--tokens", "20B"],
+    "ratio alone": ["--tokens-per-param", "20"],
+    "nothing but a pin": ["--batch", "1M"],
+    "flops disagree": [*BASIC, "--flops", "3e21"],
+    "ratio disagrees": [*BASIC, "--tokens-per-param", "100"],
+    "shape disagrees": [*BASIC, "--d-model", "512", "--layers", "8"],
+    "model disagrees": [*BASIC, "--model", "llama-3-8b"],
+    "model and widths": ["--model", "llama-3-8b", "--d-model", "512", "--tokens", "1B"],
+    "unknown model": ["--model", "lama-3-8b", "--tokens", "1B"],
+    "width without depth": ["--d-model", "512", "--tokens", "1B"],
+    "heads do not divide": ["--d-model", "512", "--layers", "8", "--heads", "7", "--tokens", "1B"],
+    "unknown law": [*BASIC, "--law", "steplaw"],
+    "law in words only": [*BASIC, "--law", "wsd-s"],
+    "law of another optimizer": [*BASIC, "--law", "marin-muonh"],
+    "missing law file": [*BASIC, "--laws", "nowhere.toml"],
+    "nan lr": [*BASIC, "--lr", "nan"],
+    "lr of 8": [*BASIC, "--lr", "8"],
+    "negative weight decay": [*BASIC, "--weight-decay", "-0.1"],
+    "batch above the tokens": [*BASIC, "--batch", "30B"],
+    "batch in sequences": [*BASIC, "--batch", "216"],
+    "batch and steps": [*BASIC, "--batch", "1M", "--steps", "1000"],
+    "more steps than sequences": [*BASIC, "--steps", "100000000"],
+    "zero steps": [*BASIC, "--steps", "0"],
+    "warmup longer than the run": [*BASIC, "--warmup", "100000"],
+    "negative warmup": [*BASIC, "--warmup", "-1"],
+    "zero sequence length": [*BASIC, "--seq-len", "0"],
+    "negative vocabulary": [*BASIC, "--vocab", "-5"],
+    "unknown optimizer": [*BASIC, "--optimizer", "adam"],
+    "unknown parametrization": [*BASIC, "--parametrization", "mu"],
+    "base width under sp": [*BASIC, "--base-width", "128"],
+    "unknown schedule": [*BASIC, "--schedule", "wds"],
+    "wsd-s without budgets": [*BASIC, "--schedule", "wsd-s"],
+    "budgets of another schedule": [*BASIC, "--schedule", "cosine", "--checkpoints", "5B,20B"],
+    "falling budgets": [*BASIC, "--checkpoints", "10B,5B,20B"],
+    "budgets short of the run": [*BASIC, "--checkpoints", "5B,10B"],
+    "unknown gpu": [*BASIC, "--gpus", "8xH1000"],
+    "no gpus": [*BASIC, "--gpus", "0xH100"],
+    "unknown rounding": [*BASIC, "--round-batch", "up"],
+    "unknown option": [*BASIC, "--learning-rate", "1"],
+    "unknown command": ["make"],
+}
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one invocation."""
+    code = main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("arguments", BAD.values(), ids=BAD.keys())
+def test_bad_input_is_one_line_with_exit_code_2(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(arguments, capsys)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("plan: ")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "not toml [",
+        "[source]\nkey = 1\n",
+        '[lr]\nform = "power"\ncoefficients = {scale = nan}\n',
+    ],
+)
+def test_a_broken_law_file_is_one_line_that_names_it(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content, encoding="utf-8")
+    code, out, err = run([*BASIC, "--laws", str(path)], capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "mine" in err
+
+
+def test_the_json_has_the_keys_of_the_contract_in_order(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code, out, _ = run([*BASIC, "--json", "--gpus", "8xH100"], capsys)
+    plan = json.loads(out)
+    assert code == 0
+    assert list(plan) == CONTRACT
+    for name in ("lr", "batch_tokens", "weight_decay", "loss"):
+        assert {"value", "low", "high", "law", "elsewhere"} <= plan[name].keys()
+        assert plan[name]["low"] < plan[name]["value"] < plan[name]["high"]
+
+
+def test_a_plan_written_as_json_is_read_back_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, out, _ = run([*BASIC, "--json", "--gpus", "8xH100", "--unique-tokens", "5B"], capsys)
+    path = tmp_path / "plan.json"
+    path.write_text(out, encoding="utf-8")
+    assert plan_to_dict(load_plan(path)) == json.loads(out)
+
+
+def test_the_table_fits_80_columns_without_colour_in_a_pipe(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, out, _ = run(
+        ["--params", "70B", "--tokens", "15T", "--parametrization", "mup", "--gpus", "64xH100"],
+        capsys,
+    )
+    assert "\x1b" not in out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= 80
+
+
+def test_the_form_of_the_output_changes_no_number(capsys: pytest.CaptureFixture[str]) -> None:
+    _, table, warned = run(BASIC, capsys)
+    _, out, warned_too = run([*BASIC, "--json"], capsys)
+    plan = json.loads(out)
+    assert f"{plan['batch_sequences']:,} sequences" in table
+    assert f"{plan['steps']:,} = " in table
+    assert warned == warned_too == "".join(f"warning: {text}\n" for text in plan["warnings"])
+
+
+def test_planning_imports_no_array_library_and_no_torch() -> None:
+    code = (
+        "import sys; from planner.cli import main; code = main(sys.argv[1:]); "
+        f"print(code, [m for m in {FORBIDDEN!r} if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *BASIC, "--gpus", "8xH100", "--explain"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_explain_shows_arithmetic_that_can_be_redone(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run([*BASIC, "--explain"], capsys)
+    assert "1.79 x 1e+09^-0.713 x 2e+10^0.307 = 9.9602e-4" in out
+    assert pytest.approx(9.9602e-4, rel=1e-5) == 1.79 * 1e9**-0.713 * 2e10**0.307
+
+
+def test_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
+    from importlib.metadata import version
+
+    assert run(["--version"], capsys)[1] == f"windtunnel {version('windtunnel')}\n"
+
+
+def test_help_names_every_panel(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(["--help"], capsys)
+    assert code == 0
+    for panel in ("Target", "Shape", "Laws", "Pins", "Training", "Output", "Commands"):
+        assert panel in out
