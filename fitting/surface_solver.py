@@ -190,8 +190,6 @@ def best_offsets(
 def cell_means(problem: Problem, values: Floats, weights: Floats) -> Floats:
     """Weighted mean of each cell over axis 1; 0 for a cell without weight."""
     total = np.add.reduceat(weights, problem.start, axis=1)
-    if values.ndim == 3:
-        total, weights = total[..., None], weights[..., None]
     summed = np.add.reduceat(weights * values, problem.start, axis=1)
     return np.divide(summed, total, out=np.zeros_like(summed), where=total > 0)
 
@@ -206,14 +204,23 @@ def gradient(problem: Problem, state: State) -> Floats:
 
 def normal_matrix(problem: Problem, state: State) -> Floats:
     """Half the Gauss-Newton Hessian of the objective, offsets projected out."""
-    means = cell_means(problem, state.slope, state.robust)
-    centred = state.slope - means[:, problem.cell]
-    weighted = (centred * state.robust[..., None]).transpose(0, 2, 1)
-    matrix: Floats = np.matmul(weighted, centred) + problem.precision
+    weighted = state.slope * state.robust[..., None]
+    summed = np.add.reduceat(weighted, problem.start, axis=1)
+    total = np.add.reduceat(state.robust, problem.start, axis=1)[..., None]
+    means = np.divide(summed, total, out=np.zeros_like(summed), where=total > 0)
+    joint = np.matmul(weighted.transpose(0, 2, 1), state.slope)
+    matrix: Floats = joint - np.matmul(summed.transpose(0, 2, 1), means) + problem.precision
     return matrix
 
 
-def solve(problem: Problem, start: Floats, run_weights: Floats, *, steps: int = 100) -> State:
+def solve(
+    problem: Problem,
+    start: Floats,
+    run_weights: Floats,
+    *,
+    steps: int = 100,
+    tolerance: float = 1e-6,
+) -> State:
     """Levenberg-Marquardt on every member at once, each with its own damping.
 
     Args:
@@ -221,9 +228,7 @@ def solve(problem: Problem, start: Floats, run_weights: Floats, *, steps: int = 
         start: free weights, shape (b, 12).
         run_weights: weight of each sorted run for each member, shape (b, n).
         steps: most steps to take.
-
-    Returns:
-        The state at each member's minimum: no step lowers its objective by 1e-6 of it.
+        tolerance: a member has settled when a step lowers its objective by less than this share.
     """
     state = evaluate(problem, start, run_weights)
     damping = np.full(len(start), 1e-3)
@@ -235,7 +240,7 @@ def solve(problem: Problem, start: Floats, run_weights: Floats, *, steps: int = 
         step = np.linalg.solve(damped, gradient(problem, state)[..., None])[..., 0]
         trial = evaluate(problem, state.weights - step, run_weights, start=state.offset)
         better = trial.objective < state.objective
-        settled |= better & (state.objective - trial.objective < 1e-6 * state.objective)
+        settled |= better & (state.objective - trial.objective < tolerance * state.objective)
         settled |= ~better & (damping > 1e4)
         damping = np.clip(np.where(better, damping / 5, damping * 5), 1e-9, 1e6)
         state = merge(state, trial, better)

@@ -14,7 +14,7 @@ import numpy as np
 
 from fitting.laws import Covariance, Law, Quantity, Range, Source, law_to_toml
 from fitting.surface import COEFFICIENTS, Surface, best_point, surface_of, surface_quantity, weights
-from fitting.surface_fit import SurfaceFit, fit_surface
+from fitting.surface_fit import Effort, SurfaceFit, fit_surface
 from tests.benchmarks.step_law_cells import columns, read_cells, read_table
 
 SOURCE = Source(
@@ -24,8 +24,9 @@ SOURCE = Source(
     evidence="fitted",
     note=(
         "Fitted here to 2,438 runs in 36 (N, D) cells with a free loss level for each cell, so it"
-        " says nothing of the level of loss. Covariance: 400 refits to cells, and runs within"
-        " cells, drawn with replacement; it does not say how wrong the form is outside the range."
+        " says nothing of the level of loss. Covariance: 400 refits to cells drawn with"
+        " replacement, and the ridge; it does not say how wrong the form is"
+        " outside the range."
     ),
     command=(
         "python -m tests.benchmarks.fit_step_law_surface ../shared data/laws/step-law-surface.toml"
@@ -35,7 +36,7 @@ SOURCE = Source(
 
 def fit_all(shared: Path, *, bootstraps: int = 400) -> SurfaceFit:
     """The fit that the law file holds."""
-    return fit_surface(columns(read_table(shared)), bootstraps=bootstraps)
+    return fit_surface(columns(read_table(shared)), effort=Effort(bootstraps=bootstraps))
 
 
 def rounded(fit: SurfaceFit) -> Quantity:

@@ -20,7 +20,7 @@ import numpy as np
 
 from fitting.laws import read_law
 from fitting.surface import Surface, best_lr, best_point, surface_from
-from fitting.surface_fit import fit_surface
+from fitting.surface_fit import Effort, fit_surface
 from fitting.surface_price import move_lr
 from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
@@ -130,7 +130,9 @@ def held_out(shared: Path, *, by: str) -> Callable[[Cell], Surface]:
             left_out &= table["tokens"] == cell.tokens
             key = (cell.params, cell.tokens)
         if key not in surfaces:
-            surfaces[key] = fit_surface(columns(table[~left_out]), bootstraps=0).surface
+            surfaces[key] = fit_surface(
+                columns(table[~left_out]), effort=Effort(bootstraps=0)
+            ).surface
         return surfaces[key]
 
     return surface_for

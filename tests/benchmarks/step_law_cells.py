@@ -1,7 +1,6 @@
 """Step Law's measured cells, for benchmarks: their runs, their smoothed losses, their optima.
 
-The smoothed loss of a cell is that of `tools/regret.py` in the shared folder: a thin-plate
-spline in (log2 lr, log2 batch) through the runs within 8% of the cell's best.
+Regret is that of `tools/regret.py` in the shared folder, on the same smoothed loss.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.interpolate import RBFInterpolator
 
-from fitting.surface_solver import Floats, Runs
+from fitting.surface_optima import SmoothCell, smooth_cell
+from fitting.surface_solver import Runs
 
 TABLE = "lr_batch_runs_to_537M.csv"
 
@@ -26,31 +25,26 @@ class Cell:
 
     params: float
     tokens: float
-    spline: RBFInterpolator
-    best: float
-    """Lowest measured loss."""
-    low: Floats
-    """Lowest log2 lr and log2 batch of the grid."""
-    high: Floats
+    smooth: SmoothCell
 
     def loss(self, lr: float, batch_tokens: float) -> float:
         """Smoothed loss; a point outside the grid is moved to its edge."""
-        point = np.clip([math.log2(lr), math.log2(batch_tokens)], self.low, self.high)
-        return float(self.spline(point[None])[0])
+        point = [math.log2(lr), math.log2(batch_tokens)]
+        return float(self.smooth.spline(np.clip(point, self.smooth.low, self.smooth.high)[None])[0])
 
     def regret(self, lr: float, batch_tokens: float) -> float:
         """Loss over the best measured, percent."""
-        return 100 * (self.loss(lr, batch_tokens) / self.best - 1)
+        return 100 * (self.loss(lr, batch_tokens) / self.smooth.best - 1)
 
     def covers(self, batch_tokens: float) -> bool:
         """Whether a batch lies inside the grid."""
-        return bool(self.low[1] <= math.log2(batch_tokens) <= self.high[1])
+        return bool(self.smooth.low[1] <= math.log2(batch_tokens) <= self.smooth.high[1])
 
     def lowest_at(self, batch_tokens: float) -> float:
         """Lowest smoothed loss over the grid's lr at one batch."""
-        lr = np.linspace(self.low[0], self.high[0], 241)
+        lr = np.linspace(self.smooth.low[0], self.smooth.high[0], 241)
         points = np.column_stack([lr, np.full_like(lr, math.log2(batch_tokens))])
-        return float(self.spline(points).min())
+        return float(self.smooth.spline(points).min())
 
 
 def read_table(shared: Path) -> pd.DataFrame:
@@ -76,12 +70,10 @@ def read_cells(shared: Path) -> list[Cell]:
 
 
 def smoothed(params: float, tokens: float, runs: pd.DataFrame) -> Cell:
-    """A cell's runs as a spline."""
-    at = np.column_stack([np.log2(runs["lr"]), np.log2(runs["batch_tokens"])])
-    loss = runs["loss"].to_numpy(float)
-    near = loss < 1.08 * loss.min()
-    spline = RBFInterpolator(at[near], loss[near], smoothing=1e-4, kernel="thin_plate_spline")
-    return Cell(params, tokens, spline, float(loss.min()), at.min(axis=0), at.max(axis=0))
+    """A cell's runs as a spline; every cell of the table has runs enough."""
+    smooth = smooth_cell(columns(runs))
+    assert smooth is not None
+    return Cell(params, tokens, smooth)
 
 
 def step_law(params: float, tokens: float) -> tuple[float, float]:

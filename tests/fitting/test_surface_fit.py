@@ -3,8 +3,12 @@ import pytest
 from scipy.optimize import approx_fprime, least_squares
 
 from fitting.errors import FitError, InputError
+from fitting.laws import Quantity, evaluate_law, law_log_sd
 from fitting.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
-from fitting.surface_fit import fit_surface, nearness, neutral_prior
+from fitting.surface_fit import Effort, closeness, fit_surface, nearness, power_laws
+from fitting.surface_interval import Z80, surface_log_sd
+from fitting.surface_line import Line, share_of
+from fitting.surface_prior import Transfer, line_from_law, neutral_prior
 from fitting.surface_solver import (
     FREE,
     NOISE,
@@ -19,6 +23,8 @@ from fitting.surface_solver import (
     solve,
 )
 
+QUICK = Effort(bootstraps=0)
+
 TRUTH = dict(
     zip(
         FREE,
@@ -28,9 +34,18 @@ TRUTH = dict(
 )
 
 
-def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0) -> Runs:
+def true_weights(seed: int | None) -> Floats:
+    """The truth, or with a seed one drawn around it."""
+    weights = np.array([*TRUTH.values()])
+    if seed is None:
+        return weights
+    return weights + np.random.default_rng(1000 + seed).normal(scale=0.05, size=len(FREE))
+
+
+def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0, vary: bool = False) -> Runs:
     """Runs of nine cells over an 8 x 6 grid around the true optimum."""
     rng = np.random.default_rng(seed)
+    weights = true_weights(seed if vary else None)
     lr, batch = np.meshgrid(2.0 ** np.arange(-11.5, -6, 0.75), 2.0 ** np.arange(16, 22))
     blocks = []
     for params in (6e7, 1.2e8, 2.5e8):
@@ -53,7 +68,7 @@ def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0) -> Runs:
             )
         ]
     )
-    terms = np.exp(logs @ (basis() @ np.array([*TRUTH.values()])).reshape(3, 5).T).sum(axis=1)
+    terms = np.exp(logs @ (basis() @ weights).reshape(3, 5).T).sum(axis=1)
     loss = level * (1 + terms) * np.exp(noise * rng.normal(size=len(level)))
     bad = rng.random(len(loss)) < outliers
     loss[bad] *= rng.uniform(1.0, 1.4, size=bad.sum())
@@ -65,8 +80,8 @@ def problem_of(runs: Runs) -> Problem:
     return prepare(runs, mean=prior.mean, precision=np.diag(1 / np.diag(prior.covariance)))
 
 
-def true_point(params: float, tokens: float) -> tuple[float, float]:
-    return best_point(surface_of((basis() @ np.array([*TRUTH.values()])).tolist()), params, tokens)
+def true_point(params: float, tokens: float, *, seed: int | None = None) -> tuple[float, float]:
+    return best_point(surface_of((basis() @ true_weights(seed)).tolist()), params, tokens)
 
 
 def test_gradient_agrees_with_finite_differences() -> None:
@@ -97,7 +112,7 @@ def test_solver_reaches_the_minimum_that_scipy_finds() -> None:
         r = (problem.log_loss - offset[problem.cell] - np.log1p(terms)) / NOISE
         # scipy's robust loss is of each residual; this is its square root, ridge left square.
         robust = np.sign(r) * np.sqrt(weight * 2 * (np.sqrt(1 + r**2) - 1))
-        return np.concatenate([robust, free - problem.mean])
+        return np.concatenate([robust, (free - problem.mean) * np.sqrt(np.diag(problem.precision))])
 
     ours = solve(problem, problem.mean[None], weight[None])
     start = np.concatenate([ours.weights[0] + 0.02, ours.offset[0] + 1e-3])
@@ -119,7 +134,7 @@ def test_projected_normal_matrix_is_positive_definite() -> None:
 
 
 def test_exact_runs_give_back_their_optimum() -> None:
-    fit = fit_surface(simulate(0, noise=1e-6), bootstraps=0)
+    fit = fit_surface(simulate(0, noise=1e-6), effort=QUICK)
     for params, tokens in ((6e7, 2e9), (2.5e8, 3e10), (1e9, 1e11)):
         # The neutral ridge pulls by under 2% even where the runs are exact.
         assert np.allclose(
@@ -128,8 +143,8 @@ def test_exact_runs_give_back_their_optimum() -> None:
 
 
 def test_a_tenth_of_corrupted_runs_moves_the_optimum_by_under_five_percent() -> None:
-    clean = fit_surface(simulate(3), bootstraps=0).surface
-    dirty = fit_surface(simulate(3, outliers=0.1), bootstraps=0).surface
+    clean = fit_surface(simulate(3), effort=QUICK).surface
+    dirty = fit_surface(simulate(3, outliers=0.1), effort=QUICK).surface
     for params, tokens in ((6e7, 2e9), (1.2e8, 8e9), (2.5e8, 3e10)):
         here, there = best_point(clean, params, tokens), best_point(dirty, params, tokens)
         assert np.allclose(here, there, rtol=0.05)
@@ -139,20 +154,22 @@ def test_order_of_runs_does_not_matter() -> None:
     runs = simulate(4)
     order = np.random.default_rng(0).permutation(len(runs.loss))
     shuffled = Runs(*(getattr(runs, name)[order] for name in Runs.__slots__))
-    first, second = fit_surface(runs, bootstraps=0), fit_surface(shuffled, bootstraps=0)
+    first, second = fit_surface(runs, effort=QUICK), fit_surface(shuffled, effort=QUICK)
     assert np.allclose(weights(first.surface), weights(second.surface), rtol=1e-3, atol=1e-3)
     assert np.array_equal(first.cells, second.cells)
 
 
 def test_same_seed_gives_the_same_covariance() -> None:
-    first, second = (fit_surface(simulate(5), bootstraps=10, seed=3) for _ in range(2))
+    first, second = (
+        fit_surface(simulate(5), effort=Effort(bootstraps=10, seed=3)) for _ in range(2)
+    )
     assert first.surface.covariance == second.surface.covariance
     assert first.surface.covariance is not None
     assert first.surface.covariance.names == list(COEFFICIENTS)
 
 
 def test_offsets_are_the_levels_of_the_cells() -> None:
-    fit = fit_surface(simulate(6, noise=1e-6), bootstraps=0)
+    fit = fit_surface(simulate(6, noise=1e-6), effort=QUICK)
     levels = [np.log(1.7 + 400 / n**0.34 + 400 / d**0.28) for n, d in fit.cells]
     # Level and penalty trade off along the ridge; ten percent of the penalty at the optimum.
     assert np.allclose(fit.offsets, levels, atol=0.02)
@@ -176,3 +193,91 @@ def test_cells_of_one_run_cannot_be_fitted() -> None:
     )
     with pytest.raises(FitError, match="3 runs"):
         fit_surface(runs)
+
+
+def test_near_cells_weigh_most_for_a_target() -> None:
+    cells = np.array([[1e8, 1e9], [1e8, 1e10], [5e8, 1e10]])
+    weight = closeness(cells, (1e9, 2e10))
+    assert weight[0] < weight[1] < weight[2] == 1
+
+
+def test_power_laws_are_the_surface_everywhere() -> None:
+    fit = fit_surface(simulate(8), effort=Effort(bootstraps=20))
+    for params, tokens in ((1e7, 1e9), (7e10, 3e12)):
+        point = {"params": params, "tokens": tokens}
+        log_sd = surface_log_sd(fit.surface, params, tokens)
+        assert log_sd is not None
+        expected = zip(best_point(fit.surface, params, tokens), log_sd, strict=True)
+        for law, (value, sd) in zip(power_laws(fit), expected, strict=True):
+            assert evaluate_law(law, point) == pytest.approx(value)
+            # One is the gradient in the weights, the other that of the line: the same derivative.
+            assert law_log_sd(law, point) == pytest.approx(sd)
+
+
+def prior_at(lr_scale: float, sd: float) -> Line:
+    exact = true_point(3e8, 2e10)
+    reference = {"params": 3e8, "tokens": 2e10}
+    lr = Quantity(
+        form="power",
+        coefficients={"scale": exact[0] * lr_scale, "params": -0.5, "tokens": 0.2},
+        reference=reference,
+    )
+    batch = Quantity(
+        form="power", coefficients={"scale": exact[1], "tokens": 0.5}, reference=reference
+    )
+    return line_from_law(lr, batch, transfer=Transfer(level=sd, exponent=sd))
+
+
+def test_a_certain_prior_decides_and_a_vague_one_does_not() -> None:
+    runs = simulate(9)
+    effort = Effort(bootstraps=40)
+    alone = fit_surface(runs, effort=effort)
+    certain = fit_surface(runs, line_prior=prior_at(2.0, 1e-4), effort=effort)
+    vague = fit_surface(runs, line_prior=prior_at(2.0, 100.0), effort=effort)
+    by_runs = best_point(alone.surface, 3e8, 2e10)
+    truth = true_point(3e8, 2e10)
+    assert np.allclose(best_point(certain.surface, 3e8, 2e10), (2 * truth[0], truth[1]), rtol=1e-3)
+    assert np.allclose(best_point(vague.surface, 3e8, 2e10), by_runs, rtol=1e-3)
+
+
+def test_shares_of_runs_and_prior_add_up() -> None:
+    prior = prior_at(1.3, 0.2)
+    fit = fit_surface(simulate(10), line_prior=prior, effort=Effort(bootstraps=40))
+    assert fit.line is not None
+    assert fit.runs_line is not None
+    parts = [share_of(part, fit.line, 1e9, 1e11) for part in (fit.runs_line, prior)]
+    assert np.allclose(np.sum(parts, axis=0), 1)
+    assert np.min(parts) > 0
+
+
+def test_a_prior_without_bootstraps_is_refused() -> None:
+    with pytest.raises(FitError, match="100 bootstraps"):
+        fit_surface(simulate(11), line_prior=prior_at(1.0, 0.2), effort=QUICK)
+
+
+def test_a_prior_narrows_the_interval_far_from_the_runs() -> None:
+    runs = simulate(12)
+    effort = Effort(bootstraps=40)
+    alone = surface_log_sd(fit_surface(runs, effort=effort).surface, 1e11, 1e13)
+    both = surface_log_sd(
+        fit_surface(runs, line_prior=prior_at(1.0, 0.05), effort=effort).surface, 1e11, 1e13
+    )
+    assert alone is not None
+    assert both is not None
+    assert both[0] < alone[0]
+    assert both[1] < alone[1]
+
+
+@pytest.mark.slow
+def test_intervals_hold_the_true_optimum_as_often_as_they_say() -> None:
+    held = []
+    for seed in range(200):
+        fit = fit_surface(
+            simulate(seed, outliers=0.05, vary=True), effort=Effort(bootstraps=60, seed=seed)
+        )
+        truth = true_point(2.5e8, 3e10, seed=seed)
+        known = surface_log_sd(fit.surface, 2.5e8, 3e10)
+        assert known is not None
+        off = np.abs(np.log(np.divide(best_point(fit.surface, 2.5e8, 3e10), truth)))
+        held += list(off <= Z80 * np.array(known))
+    assert 0.7 <= np.mean(held) <= 0.9
