@@ -226,7 +226,7 @@ def optimal_shares(surface: Surface) -> tuple[float, float, float]:
     if total == 0 or not min(part / total for part in crossed) > 1e-9:
         raise FitError(
             "surface: its three terms enclose no optimum in lr and batch"
-            "; fit runs that span both sides of the best lr and batch, or use a prior"
+            "; fit runs that span both sides of the best lr and batch"
         )
     first, second, third = (part / total for part in crossed)
     return first, second, third
