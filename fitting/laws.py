@@ -116,6 +116,12 @@ class Quantity:
     covariance: Covariance | None = None
     scatter: float | None = None
     """Standard deviation of ln(measured / law)."""
+    form_log_sd: float | None = None
+    """Standard deviation of ln(value) from the form, per unit of log distance outside the range;
+    None where it was not measured."""
+    penalty_scatter: float | None = None
+    """For a surface: standard deviation of ln loss as a share of what leaving the optimum costs,
+    ln(1 + q) over its least; beside `scatter`, which holds near the optimum."""
     cliff: float | None = None
     """Lowest multiple of the law's value at which a run of its own sweep diverged."""
     maximum: float | None = None
@@ -187,6 +193,34 @@ def law_log_sd(quantity: Quantity, point: Point) -> float | None:
     # Rounding to the printed digits can leave a variance a hair below 0.
     variance = quantity.covariance.log_variance(form.log_gradient(quantity, point))
     return math.sqrt(max(variance, 0.0))
+
+
+def distance_squared(limits: Range, at: Mapping[str, float]) -> float:
+    """Squared log distance from a point to the range a law was measured in; 0 inside.
+
+    The sum over params, tokens and tokens per param of the squared log of the factor by which
+    the point lies outside; limits that the source does not state count as met.
+    """
+    return sum(distance * distance for distance in log_distances(limits, at).values())
+
+
+def log_distances(limits: Range, at: Mapping[str, float]) -> dict[str, float]:
+    """For each stated limit that the point breaks, the log of the factor by which it does."""
+    point = {
+        "params": at["params"],
+        "tokens": at["tokens"],
+        "tokens_per_param": at["tokens"] / at["params"],
+    }
+    found: dict[str, float] = {}
+    for name, value in point.items():
+        stated = getattr(limits, name)
+        if stated is None:
+            continue
+        low, high = stated
+        distance = max(math.log(low / value), math.log(value / high), 0.0)
+        if distance > 0:
+            found[name] = distance
+    return found
 
 
 def read_law(path: Path, *, trusted: bool = False) -> Law:

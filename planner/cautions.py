@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fitting.laws import evaluate_law
+from fitting.laws import evaluate_law, log_distances
 from fitting.units import format_count, format_small
-from planner.estimate import log_distances
 from planner.hyperparameters import speaks_of
 
 if TYPE_CHECKING:

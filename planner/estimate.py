@@ -21,7 +21,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from fitting.laws import Law, Quantity, Range, evaluate_law, law_log_sd
+from fitting.laws import Law, Quantity, distance_squared, evaluate_law, law_log_sd
 
 Z80 = 1.2815515655446004
 """Half-width of a central 80% interval of a normal distribution, in standard deviations."""
@@ -45,6 +45,8 @@ class Witness:
     """From the covariance of its coefficients; None where none is published."""
     scatter: float | None
     """Standard deviation of ln(measured / law); None where unknown."""
+    form_spread: float = 0.0
+    """Standard deviation of ln(value) per unit of log distance outside the range."""
     form_variance: float = 0.0
     """From the distance to the range it was measured in; 0 inside."""
 
@@ -122,28 +124,28 @@ def estimate_from(
     value = evaluate_law(part, at)
     if value is None:
         return None
-    form_variance = FORM_LOG_SD.get(quantity, 0.0) ** 2 * distance_squared(law.range, at)
-    witness = make_witness(law.name, part, value, at, form_variance)
+    spread = FORM_LOG_SD.get(quantity, 0.0) if part.form_log_sd is None else part.form_log_sd
+    form_variance = spread**2 * distance_squared(law.range, at)
+    witness = replace(
+        make_witness(law.name, part, value, at), form_spread=spread, form_variance=form_variance
+    )
     other = None
     if practice is not None and form_variance > 0:
         point = practice_at or at
         said = evaluate_law(practice.quantities[quantity], point)
         if said is not None:
-            other = make_witness(practice.name, practice.quantities[quantity], said, point, 0.0)
+            other = make_witness(practice.name, practice.quantities[quantity], said, point)
     return mix(witness, other)
 
 
-def make_witness(
-    name: str, part: Quantity, value: float, at: Mapping[str, float], form_variance: float
-) -> Witness:
-    """What a law's quantity says at a point."""
+def make_witness(name: str, part: Quantity, value: float, at: Mapping[str, float]) -> Witness:
+    """What a law's quantity says at a point, inside its range."""
     sd = law_log_sd(part, at)
     return Witness(
         name=name,
         value=value,
         coefficient_variance=None if sd is None else sd * sd,
         scatter=part.scatter,
-        form_variance=form_variance,
     )
 
 
@@ -166,31 +168,3 @@ def mix(law: Witness, practice: Witness | None) -> Estimate:
         practice=practice,
         practice_weight=w,
     )
-
-
-def distance_squared(limits: Range, at: Mapping[str, float]) -> float:
-    """Squared log distance from a point to the range a law was measured in; 0 inside.
-
-    The sum over params, tokens and tokens per param of the squared log of the factor by which
-    the point lies outside; limits that the source does not state count as met.
-    """
-    return sum(distance * distance for distance in log_distances(limits, at).values())
-
-
-def log_distances(limits: Range, at: Mapping[str, float]) -> dict[str, float]:
-    """For each stated limit that the point breaks, the log of the factor by which it does."""
-    point = {
-        "params": at["params"],
-        "tokens": at["tokens"],
-        "tokens_per_param": at["tokens"] / at["params"],
-    }
-    found: dict[str, float] = {}
-    for name, value in point.items():
-        stated = getattr(limits, name)
-        if stated is None:
-            continue
-        low, high = stated
-        distance = max(math.log(low / value), math.log(value / high), 0.0)
-        if distance > 0:
-            found[name] = distance
-    return found

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.forms import FORMS, ema_fraction
+from fitting.laws import log_distances
 from fitting.units import format_small
 from planner.assembly import workload_of
-from planner.estimate import FORM_LOG_SD, Z80, Estimate, Witness, log_distances
+from planner.estimate import Z80, Estimate, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,7 +107,7 @@ def explain_estimate(quantity: str, prepared: Prepared, estimate: Estimate) -> l
     lines += explain_law(prepared.book[practice.name], quantity, point, practice.value)
     distances = log_distances(law.range, numbers.point)
     squares = " + ".join(f"{d:.3f}^2" for d in distances.values())
-    spread = FORM_LOG_SD[quantity]
+    spread = estimate.law.form_spread
     w = estimate.practice_weight
     lines += [
         f"log distance outside the range of {law.name}: "

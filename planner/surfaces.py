@@ -11,10 +11,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fitting.laws import Law, Range, evaluate_law
+from fitting.laws import Law, Range, evaluate_law, log_distances
 from fitting.surface import Surface, best_batch, best_point, log_penalty, surface_from
 from fitting.surface_price import Plateau, Span, move_lr, plateau
-from planner.estimate import log_distances
 
 REACH = math.log(4)
 """How far outside the range it was fitted in the surface's shape is still used; assumed."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 from scipy.optimize import minimize_scalar
 
-from fitting.laws import Law, evaluate_law
-from planner.estimate import FORM_LOG_SD, Estimate, distance_squared, estimate_from
+from fitting.laws import Law, distance_squared, evaluate_law
+from planner.estimate import FORM_LOG_SD, Estimate, estimate_from
 from planner.lawbook import read_lawbook
 from planner.recipes import Recipe
 from tests.benchmarks.fit_practice import fit_all, usable_recipes

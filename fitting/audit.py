@@ -1,0 +1,268 @@
+"""The audit: would the law have held at a corner it had not seen?
+
+The largest params, the largest tokens and the largest compute are left out in turn, the surface
+is fitted to the rest, and its optimum at each cell left out is compared with the measured one:
+what following it would have cost, how far off lr, batch and loss were, and whether the 80%
+intervals held. Intervals are those of the smaller fit; nothing is tuned on what was left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fitting.bend import Bend
+from fitting.errors import FitError
+from fitting.laws import Range, distance_squared
+from fitting.surface import best_point
+from fitting.surface_fit import Effort, SurfaceFit, fit_surface
+from fitting.surface_interval import Z80, surface_log_sd
+from fitting.surface_line import Line
+from fitting.surface_optima import SmoothCell, lowest, smooth_cell
+from fitting.surface_solver import Floats, Runs
+from fitting.units import format_count
+
+FEWEST_CELLS = 3
+"""Cells that a fit needs to be worth auditing."""
+
+LEAST_SPREAD = 0.1
+"""Spread outside the runs that no audit of a few cells can rule out; assumed."""
+
+UNAUDITED_SPREAD = 0.3
+"""Spread outside the runs where nothing could be left out; assumed."""
+
+LARGEST_SHARE = 0.2
+"""Share of the cells, by compute, that `largest compute` leaves out; one at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellAudit:
+    """One cell left out: what was foretold and what was measured."""
+
+    params: float
+    tokens: float
+    distance: float
+    """Log distance from the range of the runs that the fit saw."""
+    regret: float
+    """Loss at the foretold point over the best measured, as a fraction."""
+    log_lr_error: float | None
+    """ln(foretold / measured lr); None where the measured optimum lies on the grid's edge."""
+    log_batch_error: float | None
+    lr_held: bool | None
+    """Whether the 80% interval of lr held the measured optimum."""
+    batch_held: bool | None
+    log_lr_sd: float | None
+    """Standard deviation that was foretold for `log_lr_error`."""
+    log_batch_sd: float | None
+    log_loss_error: float | None
+    """ln(foretold / measured loss); None without a loss law."""
+    loss_held: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audit:
+    """One corner left out."""
+
+    corner: str
+    """`largest params`, `largest tokens` or `largest compute`."""
+    fitted_on: str
+    """The rest, in words: 60M to 429M."""
+    held_out: str
+    """What was left out, in words: 537M."""
+    cells: tuple[CellAudit, ...]
+
+    @property
+    def regret(self) -> float:
+        """Mean regret over the cells, as a fraction of the loss."""
+        return float(np.mean([cell.regret for cell in self.cells]))
+
+    def sentence(self) -> str:
+        """The finding, in one line."""
+        lr = held_of([cell.lr_held for cell in self.cells])
+        batch = held_of([cell.batch_held for cell in self.cells])
+        return (
+            f"fitted on {self.fitted_on}, this law would have cost {100 * self.regret:.2f}% at "
+            f"{self.held_out}; its 80% intervals held {lr} lrs and {batch} batches"
+        )
+
+
+def held_of(found: list[bool | None]) -> str:
+    """Intervals that held, of those that could be judged."""
+    judged = [held for held in found if held is not None]
+    return f"{sum(judged)} of {len(judged)}"
+
+
+FitLevel = Callable[[SurfaceFit], Callable[[float, float], tuple[float, float]] | None]
+"""From a surface fit to its loss level: (params, tokens) -> (ln loss at the best point, sd)."""
+
+
+def audit_surface(
+    runs: Runs,
+    *,
+    line_prior: Line | None = None,
+    fit_level: FitLevel | None = None,
+    effort: Effort,
+) -> tuple[Audit, ...]:
+    """Leave out the largest params, tokens and compute in turn.
+
+    Args:
+        runs: finished runs.
+        line_prior: the prior of the fit that is audited.
+        fit_level: fits the loss level of the cells of a surface fit; None audits no loss.
+        effort: work of each refit.
+
+    Returns:
+        One audit for each corner that can be left out; none where the runs are too few.
+    """
+    found = []
+    for corner, left_out in corners(runs).items():
+        train = take(runs, ~left_out)
+        if len(cell_table(train)) < FEWEST_CELLS or len(np.unique(train.params)) < 2:
+            continue
+        try:
+            fit = fit_surface(train, line_prior=line_prior, effort=effort)
+        except FitError:
+            continue
+        level = None if fit_level is None else fit_level(fit)
+        cells = audit_cells(fit, range_of(train), take(runs, left_out), level)
+        if cells:
+            found.append(
+                Audit(
+                    corner=corner,
+                    fitted_on=describe(train, corner),
+                    held_out=describe(take(runs, left_out), corner),
+                    cells=cells,
+                )
+            )
+    return tuple(found)
+
+
+def corners(runs: Runs) -> dict[str, NDArray[np.bool_]]:
+    """Which runs each corner leaves out."""
+    cells = cell_table(runs)
+    compute = cells[:, 0] * cells[:, 1]
+    count = max(1, round(LARGEST_SHARE * len(cells)))
+    threshold = np.sort(compute)[-count]
+    return {
+        "largest params": runs.params == runs.params.max(),
+        "largest tokens": runs.tokens == runs.tokens.max(),
+        "largest compute": runs.params * runs.tokens >= threshold,
+    }
+
+
+def audit_cells(
+    fit: SurfaceFit,
+    seen: Range,
+    runs: Runs,
+    level: Callable[[float, float], tuple[float, float]] | None,
+) -> tuple[CellAudit, ...]:
+    """Every cell left out that has runs enough to know its optimum."""
+    found = []
+    for params, tokens in cell_table(runs):
+        here = take(runs, (runs.params == params) & (runs.tokens == tokens))
+        smooth = smooth_cell(here)
+        if smooth is not None:
+            found.append(audit_cell(fit, seen, smooth, (float(params), float(tokens)), level))
+    return tuple(found)
+
+
+def audit_cell(
+    fit: SurfaceFit,
+    seen: Range,
+    smooth: SmoothCell,
+    size: tuple[float, float],
+    level: Callable[[float, float], tuple[float, float]] | None,
+) -> CellAudit:
+    """One cell left out."""
+    params, tokens = size
+    lr, batch_tokens = best_point(fit.surface, params, tokens)
+    point = np.clip([math.log2(lr), math.log2(batch_tokens)], smooth.low, smooth.high)
+    regret = float(smooth.spline(point[None])[0]) / smooth.best - 1
+    measured = lowest(smooth, params, tokens, 0)
+    lr_error = batch_error = lr_sd = batch_sd = None
+    if not measured.edge:
+        lr_error = math.log(lr / measured.lr)
+        batch_error = math.log(batch_tokens / measured.batch_tokens)
+        known = surface_log_sd(fit.surface, params, tokens)
+        if known is not None:
+            lr_sd = math.hypot(known[0], fit.scatter.lr)
+            batch_sd = math.hypot(known[1], fit.scatter.batch_tokens)
+    loss_error = loss_held = None
+    if level is not None:
+        log_loss, sd = level(params, tokens)
+        loss_error = log_loss - math.log(measured.loss)
+        loss_held = abs(loss_error) <= Z80 * sd
+    return CellAudit(
+        params=params,
+        tokens=tokens,
+        distance=math.sqrt(distance_squared(seen, {"params": params, "tokens": tokens})),
+        regret=regret,
+        log_lr_error=lr_error,
+        log_batch_error=batch_error,
+        log_lr_sd=lr_sd,
+        log_batch_sd=batch_sd,
+        lr_held=within(lr_error, lr_sd),
+        batch_held=within(batch_error, batch_sd),
+        log_loss_error=loss_error,
+        loss_held=loss_held,
+    )
+
+
+def within(error: float | None, sd: float | None) -> bool | None:
+    """Whether an 80% interval held; None where that cannot be judged."""
+    return None if error is None or sd is None else abs(error) <= Z80 * sd
+
+
+def form_spread(audits: Sequence[Audit], bends: Sequence[Bend]) -> dict[str, float]:
+    """How fast lr and batch go astray outside the runs, in ln per unit of log distance.
+
+    s^2 = sum of max(error^2 - foretold variance, 0) over sum of distance^2, over the cells that
+    the audits left out; at least `LEAST_SPREAD`, `UNAUDITED_SPREAD` without an audit, and at
+    least what a bend says.
+    """
+    spreads = {}
+    for name, error, sd in (
+        ("lr", "log_lr_error", "log_lr_sd"),
+        ("batch_tokens", "log_batch_error", "log_batch_sd"),
+    ):
+        cells = [cell for audit in audits for cell in audit.cells]
+        judged = [c for c in cells if getattr(c, sd) is not None and c.distance > 0]
+        if judged:
+            excess = sum(max(getattr(c, error) ** 2 - getattr(c, sd) ** 2, 0) for c in judged)
+            spread = max(math.sqrt(excess / sum(c.distance**2 for c in judged)), LEAST_SPREAD)
+        else:
+            spread = UNAUDITED_SPREAD
+        spreads[name] = max([spread, *(bend.spread for bend in bends if bend.quantity == name)])
+    return spreads
+
+
+def range_of(runs: Runs) -> Range:
+    """The range of runs in params, tokens and tokens per param."""
+    ratio = runs.tokens / runs.params
+    return Range(
+        params=[float(runs.params.min()), float(runs.params.max())],
+        tokens=[float(runs.tokens.min()), float(runs.tokens.max())],
+        tokens_per_param=[float(ratio.min()), float(ratio.max())],
+    )
+
+
+def describe(runs: Runs, corner: str) -> str:
+    """The range of a corner's own quantity, in words."""
+    values: Floats = runs.tokens if corner == "largest tokens" else runs.params
+    unit = " tokens" if corner == "largest tokens" else ""
+    low, high = format_count(float(values.min())), format_count(float(values.max()))
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+
+
+def cell_table(runs: Runs) -> Floats:
+    """(params, tokens) of each cell, shape (cells, 2)."""
+    return np.unique(np.column_stack([runs.params, runs.tokens]), axis=0)
+
+
+def take(runs: Runs, chosen: NDArray[np.bool_]) -> Runs:
+    """Some of the runs."""
+    return Runs(*(getattr(runs, name)[chosen] for name in Runs.__slots__))
