@@ -221,8 +221,9 @@ def form_spread(audits: Sequence[Audit], bends: Sequence[Bend]) -> dict[str, flo
     """How fast lr and batch go astray outside the runs, in ln per unit of log distance.
 
     s^2 = sum of max(error^2 - foretold variance, 0) over sum of distance^2, over the cells that
-    the audits left out; at least `LEAST_SPREAD`, `UNAUDITED_SPREAD` without an audit, and at
-    least what a bend says.
+    the audits left out; at least `LEAST_SPREAD`, and `UNAUDITED_SPREAD` without an audit. The
+    audits hold the first order of a bend; its second order, the error a factor of e outside, is
+    added in quadrature.
     """
     spreads = {}
     for name, error, sd in (
@@ -236,7 +237,8 @@ def form_spread(audits: Sequence[Audit], bends: Sequence[Bend]) -> dict[str, flo
             spread = max(math.sqrt(excess / sum(c.distance**2 for c in judged)), LEAST_SPREAD)
         else:
             spread = UNAUDITED_SPREAD
-        spreads[name] = max([spread, *(bend.spread for bend in bends if bend.quantity == name)])
+        bent = [abs(bend.curvature) for bend in bends if bend.quantity == name]
+        spreads[name] = math.hypot(spread, *bent)
     return spreads
 
 

@@ -35,21 +35,14 @@ class Bend:
     """Coefficient of x^2 in ln(optimum), per squared unit of ln."""
     error: float
     """Its standard error."""
-    log_span: float
-    """Range of x in the runs."""
-
-    @property
-    def spread(self) -> float:
-        """Error of a straight line per unit of log distance outside the runs."""
-        return abs(self.curvature) * (self.log_span + 1)
 
     def sentence(self) -> str:
         """The finding, in one line."""
         way = "upward" if self.curvature > 0 else "downward"
         return (
             f"the best {self.quantity.replace('_', ' ')} bends {way} in ln {self.against} "
-            f"({self.curvature:+.2f} ± {self.error:.2f} a squared unit); intervals outside the "
-            f"runs are widened: {self.spread:.2f} in ln for each factor of e"
+            f"({self.curvature:+.2f} ± {self.error:.2f} a squared unit of ln); a straight law "
+            "errs by as much a factor of e outside the runs: intervals there are widened by it"
         )
 
 
@@ -68,14 +61,12 @@ def find_bends(runs: Runs, fit: SurfaceFit) -> tuple[Bend, ...]:
             bend = fit_bend(np.log(sizes[:, column]), residual[:, row])
             if bend is None or abs(bend[0]) < SIGNIFICANT * bend[1]:
                 continue
-            span = float(np.ptp(np.log(sizes[:, column])))
             found.append(
                 Bend(
                     quantity=quantity,
                     against=against,
                     curvature=bend[0],
                     error=bend[1],
-                    log_span=span,
                 )
             )
     return tuple(found)
