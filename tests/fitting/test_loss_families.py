@@ -7,16 +7,8 @@ import pytest
 from scipy.optimize import check_grad
 
 from fitting.loss import predict_loss
-from fitting.loss_families import (
-    FAMILIES,
-    Features,
-    Floats,
-    centre_of,
-    curve_of_params,
-    natural,
-    natural_slope,
-    to_features,
-)
+from fitting.loss_families import FAMILIES, natural, natural_slope
+from fitting.loss_slopes import Features, Floats, centre_of, curve_of_params, to_features
 
 
 def some_runs(seed: int) -> tuple[Floats, Floats, Floats, Features]:
