@@ -170,6 +170,19 @@ def evaluate_loss_family(quantity: Quantity, point: Point) -> float:
     )
 
 
+def loss_family_log_gradient(quantity: Quantity, point: Point) -> dict[str, float]:
+    """Gradient of ln(loss) by coefficient name."""
+    from fitting.loss import loss_log_gradient
+
+    return loss_log_gradient(
+        quantity.form,
+        quantity.coefficients,
+        params=point["params"],
+        tokens=point["tokens"],
+        unique_tokens=point.get("unique_tokens"),
+    )
+
+
 def form(
     formula: str,
     evaluate: Callable[[Quantity, Point], float | None],
@@ -202,6 +215,7 @@ def loss_form(formula: str, required: str, *, positive: str = "", numbered: bool
         positive=positive,
         inputs="params tokens",
         further="mixed terms" if numbered else "none",
+        log_gradient=loss_family_log_gradient,
     )
 
 

@@ -3,8 +3,9 @@
 usage: python -m tests.benchmarks.form_spread
 
 For published recipes outside the range: the spread s of `planner.estimate.FORM_LOG_SD`, by maximum
-likelihood of ln(used / law) ~ N(0, scatter^2 + s^2 d^2), d the log distance to the range, each
-lab weighing 1. Then, with each lab held out of practice, the share of used learning rates and
+likelihood of ln(used / law) ~ N(0, scatter^2 + choice^2 + s^2 d^2), d the log distance to the
+range, choice the scatter of recipes about practice (they are choices, not optima), each lab
+weighing 1. Then, with each lab held out of practice, the share of used learning rates and
 batches that the 80% interval holds.
 """
 
@@ -78,19 +79,20 @@ def foretell(law: Law, book: dict[str, Law]) -> list[Foretold]:
     return found
 
 
-def estimate_spread(law: Law, quantity: str) -> float:
+def estimate_spread(law: Law, practice: Law, quantity: str) -> float:
     """The s of highest likelihood, each lab weighing 1."""
     recipes = outside(law)
     runs = Counter(recipe.lab for recipe in recipes)
-    scatter = law.quantities[quantity].scatter
+    scatter, choice = (source.quantities[quantity].scatter for source in (law, practice))
     assert scatter is not None
+    assert choice is not None
 
     def cost(s: float) -> float:
         total = 0.0
         for recipe in recipes:
             said = evaluate_law(law.quantities[quantity], at(recipe))
             assert said is not None
-            variance = scatter**2 + s * s * distance_squared(law.range, at(recipe))
+            variance = scatter**2 + choice**2 + s * s * distance_squared(law.range, at(recipe))
             error = math.log(getattr(recipe, quantity) / said)
             total += (error * error / variance + math.log(variance)) / runs[recipe.lab]
         return total
@@ -102,7 +104,9 @@ def main() -> None:
     book = read_lawbook()
     law = book["step-law"]
     for quantity, used in FORM_LOG_SD.items():
-        print(f"s of {quantity}: {estimate_spread(law, quantity):.2f} (in use: {used:g})")
+        print(
+            f"s of {quantity}: {estimate_spread(law, book['practice'], quantity):.2f} (in use: {used:g})"
+        )
     runs = foretell(law, book)
     labs = len({run.recipe.lab for run in runs})
     print(f"{len(runs)} published runs of {labs} labs outside the range, lab held out:")
