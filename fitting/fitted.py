@@ -260,7 +260,7 @@ def fit_level_law(runs: Runs, surface: SurfaceFit | None) -> tuple[LossFit | Non
     """The loss law: of the cells at their optimum, or of every run where nothing was tuned."""
     rng = np.random.default_rng(SEED)
     finished = runs.finished
-    unique = finished["unique_tokens"] if "unique_tokens" in finished else None
+    unique = finished.get("unique_tokens")
     repeats = unique is not None and bool((unique < finished["tokens"]).any())
     try:
         if surface is not None and not repeats:

@@ -26,7 +26,7 @@ from fitting.laws import Law, Quantity, distance_squared, evaluate_law, law_log_
 Z80 = 1.2815515655446004
 """Half-width of a central 80% interval of a normal distribution, in standard deviations."""
 
-FORM_LOG_SD = {"lr": 1.15, "batch_tokens": 0.32}
+FORM_LOG_SD = {"lr": 0.53, "batch_tokens": 0.14}
 """s: standard deviation of ln(value) from the form, per unit of log distance outside the range.
 
 Of highest likelihood for Step Law over the published recipes outside its range, each lab weighing

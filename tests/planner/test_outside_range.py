@@ -55,5 +55,7 @@ def test_intervals_hold_two_thirds_of_all_published_runs(
 
 @pytest.mark.parametrize("quantity", ["lr", "batch_tokens"])
 def test_the_spread_in_use_is_that_of_highest_likelihood(quantity: str) -> None:
-    law = read_lawbook()["step-law"]
-    assert estimate_spread(law, quantity) == pytest.approx(FORM_LOG_SD[quantity], abs=0.006)
+    book = read_lawbook()
+    assert estimate_spread(book["step-law"], book["practice"], quantity) == pytest.approx(
+        FORM_LOG_SD[quantity], abs=0.006
+    )
