@@ -115,7 +115,7 @@ def other_laws(
     A law is asked for its lr at its own batch, and where it has none at the planned one.
     """
     batch = float(numbers.batch_sequences * target.seq_len)
-    in_use = {law.name for law in numbers.laws.values()}
+    in_use = {law.name for law in numbers.laws.values()} | set(numbers.law_lr.weights or {})
     found = []
     for law in book.values():
         if law.name in in_use or not comparable(law, choices):
@@ -134,8 +134,9 @@ def other_laws(
 
 def comparable(law: Law, choices: Choices) -> bool:
     """Whether a law was measured with the planned optimizer and parametrization, or with any."""
-    return law.range.optimizer in (None, choices.optimizer) and law.range.parametrization in (
-        None,
+    optimizer, parametrization = law.range.optimizer, law.range.parametrization
+    return (optimizer or "adamw", parametrization or "sp") == (
+        choices.optimizer,
         choices.parametrization,
     )
 

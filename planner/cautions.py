@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 NEARLY_FREE_EPOCHS = 4
 """Repeats up to which data count nearly as fresh (Muennighoff et al., arXiv 2305.16264)."""
 
+HIGHEST_PUBLISHED_DECAY = 0.1
+"""Highest AdamW weight decay of the recipes in data/recipes.csv (a test compares)."""
+
 MOST_STEPS_TO_TRUST = 200
 """Runs of fewer steps than this lie outside every sweep of the law book; assumed."""
 
@@ -53,7 +56,7 @@ def outside_range(prepared: Prepared) -> list[str]:
     said = [a.lr for a in plan.alternatives if a.lr is not None]
     if said:
         sentence += (
-            f"; {len(said)} other laws say {format_small(min(said), 2)} to "
+            f"; {len(said)} other laws span {format_small(min(said), 2)} to "
             f"{format_small(max(said), 2)}"
         )
     if plan.nearest:
@@ -144,6 +147,36 @@ def repeated_data(prepared: Prepared) -> list[str]:
     ]
 
 
+def unusual_weight_decay(prepared: Prepared) -> list[str]:
+    """A weight decay beyond every published recipe."""
+    weight_decay = prepared.plan.weight_decay.value * prepared.numbers.conversion.factor
+    if prepared.choices.pins.weight_decay is not None:
+        return []
+    if weight_decay <= 2 * HIGHEST_PUBLISHED_DECAY:
+        return []
+    return [
+        f"weight decay {format_small(prepared.plan.weight_decay.value)} is far above every "
+        f"published recipe here (at most {HIGHEST_PUBLISHED_DECAY:g}); the timescale law was "
+        "measured near the best batch: pin a smaller one or use a smaller batch"
+    ]
+
+
+def beyond_the_surface(prepared: Prepared) -> list[str]:
+    """Plateau and prices where the surface had no runs."""
+    landscape = prepared.numbers.landscape
+    if landscape is None:
+        return []
+    law = prepared.book[landscape.law]
+    outside = log_distances(law.range, prepared.numbers.point)
+    if not outside.keys() & {"params", "tokens"}:
+        return []
+    assert law.range.params is not None
+    return [
+        f"plateau and prices are extrapolated: {law.name} was fitted to runs of "
+        f"{format_count(law.range.params[0])} to {format_count(law.range.params[1])} params"
+    ]
+
+
 def odd_head_dim(prepared: Prepared) -> list[str]:
     """Rotary positions need an even head dim, kernels a multiple of 8."""
     head_dim = prepared.plan.shape.head_dim
@@ -160,6 +193,18 @@ def few_steps(prepared: Prepared) -> list[str]:
     return [
         f"{steps} steps are fewer than any sweep behind these laws ran; "
         "use a smaller batch or more tokens"
+    ]
+
+
+def moved_pin(prepared: Prepared) -> list[str]:
+    """A pinned batch that became another in whole sequences, evenly over the accelerators."""
+    pinned, plan = prepared.choices.pins.batch_tokens, prepared.plan
+    if pinned is None or abs(plan.batch_tokens.value / pinned - 1) <= 0.005:
+        return []
+    return [
+        f"the pinned batch of {format_count(pinned)} is taken as {plan.batch_sequences} sequences "
+        f"of {plan.target.seq_len}, {format_count(plan.batch_tokens.value)} tokens, to be whole "
+        "and even; pin that number for another"
     ]
 
 
@@ -181,9 +226,10 @@ def other_schedule(prepared: Prepared) -> list[str]:
     """A law measured under another schedule than the planned one."""
     law = prepared.numbers.laws["lr"]
     measured, planned = law.range.schedule, prepared.plan.schedule.kind
-    if measured is None or planned in measured:
+    if measured is None or measured == planned:
         return []
-    return [f"{law.name} was measured under {measured}; the plan is {planned}"]
+    short = measured.split(",")[0]
+    return [f"{law.name} was measured under another schedule ({short}); the plan is {planned}"]
 
 
 def loss_level(prepared: Prepared) -> list[str]:
@@ -203,8 +249,11 @@ CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     above_critical_batch,
     repeated_data,
     converted,
+    unusual_weight_decay,
+    beyond_the_surface,
     odd_head_dim,
     few_steps,
+    moved_pin,
     inexact_steps,
     no_interval,
     other_schedule,

@@ -30,8 +30,11 @@ FORM_LOG_SD = {"lr": 0.53, "batch_tokens": 0.14}
 """s: standard deviation of ln(value) from the form, per unit of log distance outside the range.
 
 Of highest likelihood for Step Law over the published recipes outside its range, each lab weighing
-1: `python -m tests.benchmarks.form_spread`. Assumed to hold for other laws too.
+1: `python -m tests.benchmarks.form_spread`. Assumed to hold for other published laws too.
 """
+
+OWN_FORM_LOG_SD = {"lr": 0.3, "batch_tokens": 0.3}
+"""The same for a law of the user's own that does not say how it extrapolates; assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +127,9 @@ def estimate_from(
     value = evaluate_law(part, at)
     if value is None:
         return None
-    spread = FORM_LOG_SD.get(quantity, 0.0) if part.form_log_sd is None else part.form_log_sd
+    spread = part.form_log_sd
+    if spread is None:
+        spread = (FORM_LOG_SD if practice is not None else OWN_FORM_LOG_SD).get(quantity, 0.0)
     form_variance = spread**2 * distance_squared(law.range, at)
     witness = replace(
         make_witness(law.name, part, value, at), form_spread=spread, form_variance=form_variance

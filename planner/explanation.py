@@ -43,6 +43,7 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
         Topic("batch", tuple(explain_batch(prepared))),
         Topic("peak lr", tuple(explain_lr(prepared))),
         Topic("weight decay", tuple(explain_weight_decay(prepared))),
+        Topic("parameter groups", tuple(explain_groups(prepared))),
         Topic("schedule", tuple(explain_schedule(prepared))),
         Topic("defaults", tuple(explain_defaults(prepared))),
         Topic("time and memory", tuple(explain_time(prepared))),
@@ -63,10 +64,8 @@ def explain_batch(prepared: Prepared) -> list[str]:
     """The batch law, practice outside its range, pins, and whole sequences."""
     numbers, plan, pins = prepared.numbers, prepared.plan, prepared.choices.pins
     seq_len = plan.target.seq_len
-    gpus = prepared.choices.gpus
-    evenly = "" if gpus is None else f", evenly over {gpus} where that changes it by 5% or less"
     rounded = (
-        f"in whole sequences{evenly}: {plan.batch_sequences} x {seq_len} = "
+        f"in whole sequences{describe_rounding(prepared)}: {plan.batch_sequences} x {seq_len} = "
         f"{plan.batch_sequences * seq_len} tokens"
     )
     if pins.batch_tokens is not None:
@@ -77,6 +76,17 @@ def explain_batch(prepared: Prepared) -> list[str]:
     if numbers.batch_move is not None:
         lines.append(explain_move("batch", numbers.batch_move, "the pinned lr"))
     return [*lines, rounded, *explain_width(numbers.free_batch)]
+
+
+def describe_rounding(prepared: Prepared) -> str:
+    """How accelerators rounded the batch, if they did."""
+    gpus = prepared.choices.gpus
+    if gpus is None:
+        return ""
+    from planner.accelerators import parse_gpus
+
+    even = prepared.plan.batch_sequences % parse_gpus(gpus).count == 0
+    return f", a multiple of {gpus}'s count" if even else f", not a multiple of {gpus}'s count"
 
 
 def explain_lr(prepared: Prepared) -> list[str]:
@@ -186,6 +196,25 @@ def explain_weight_decay(prepared: Prepared) -> list[str]:
     return lines + explain_width(numbers.weight_decay)
 
 
+def explain_groups(prepared: Prepared) -> list[str]:
+    """What muP or CompleteP does to each parameter group; nothing under SP."""
+    rule, plan = prepared.parametrization, prepared.plan
+    if rule.name == "sp":
+        return []
+    lines = [
+        f"m = d_model / base = {plan.shape.d_model} / {rule.base_d_model} = {rule.width_mult:g}, "
+        f"r = layers / base = {plan.shape.n_layers} / {rule.base_n_layers} = {rule.depth_mult:g}",
+        f"logits x {rule.logits_multiplier:.6g}, residual branches x {rule.residual_multiplier:.6g},"
+        f" attention logits x {rule.attention_scale:.6g}",
+    ]
+    for group in plan.param_groups:
+        lr, decay = group.lr / plan.lr.value, group.weight_decay / plan.weight_decay.value
+        eps = "" if group.eps is None else f", eps {group.eps:.3g}"
+        std = "" if group.init_std is None else f", init std {group.init_std:.4g}"
+        lines.append(f"{group.name}: lr x {lr:.4g}, weight decay x {decay:.4g}{eps}{std}")
+    return lines
+
+
 def explain_move(name: str, move: Move, cause: str) -> str:
     """How one number moved because another was fixed."""
     how = {
@@ -205,12 +234,13 @@ def explain_width(estimate: Estimate) -> list[str]:
     if estimate.practice is not None and estimate.practice_weight > 0:
         parts.append(f"{estimate.practice.name}: {describe_parts(estimate.practice)}")
         gap = math.log(estimate.law.value / estimate.practice.value)
-        parts.append(f"disagreement w (1 - w) {gap:.3f}^2")
+        parts.append(f"disagreement w (1 - w) ({gap:.3f})^2")
     low, high = estimate.interval()
     assert low is not None
     assert high is not None
+    rule = "" if len(parts) == 1 else " = (1 - w) law + w practice + disagreement"
     return [
-        f"variance of ln: {'; '.join(parts)}",
+        f"variance of ln{rule}: {'; '.join(parts)}",
         f"80% interval: value times or over exp({Z80:.4f} x {estimate.log_sd:.4f}) = "
         f"{math.exp(Z80 * estimate.log_sd):.3f}",
     ]
@@ -243,7 +273,7 @@ def explain_schedule(prepared: Prepared) -> list[str]:
         f"{schedule.decay_steps} decay = {plan.steps}",
         "warmup: pinned"
         if prepared.choices.pins.warmup_steps is not None
-        else "warmup: at most 2,000 steps and 10% of them, at least 1% (default)",
+        else "warmup: the smaller of 2,000 and 10% of the steps, but at least 1% of them (default)",
         "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
     ]
 

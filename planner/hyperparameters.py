@@ -28,11 +28,28 @@ if TYPE_CHECKING:
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"
 
-EVENLY = 0.05
-"""Largest relative change of the batch to divide evenly over the accelerators."""
+CONVERTED = {
+    "lion": "lion takes a fifth of its lr and five times its weight decay",
+    "muon": "muon takes its lr and weight decay, with the update times 0.2 sqrt(max(rows, columns))"
+    " as Moonshot's (torch: match_rms_adamw); other muons want another lr",
+}
+"""How AdamW's numbers become another optimizer's, in words."""
+
+EVENLY = 0.15
+"""Largest relative change of a free batch to divide evenly over the accelerators: about a
+third of the range that costs 0.1% of the loss."""
+
+ROUND_PIN = 0.03
+"""Largest relative change of a pinned batch that is no whole number of sequences, likewise."""
+
+TIDY = 0.03
+"""Largest relative change for a share of each accelerator that is a higher power of two."""
 
 ROUNDING = 0.01
 """Largest log distance between batches that counts as rounding."""
+
+CONVERSION_LOG_SD = math.log(2) / 2
+"""Of an lr carried from AdamW under SP to muP, CompleteP or Muon: half a factor of two; assumed."""
 
 LION_LR_LOG_SD = math.log(10 / 3) / 2 / Z80
 """Of ln(AdamW's lr / Lion's), so that the published 3 to 10 is an 80% interval; assumed."""
@@ -109,16 +126,17 @@ def work_out(
     point = law_inputs(target, shape)
     loss = ask("loss", laws["loss"], point)
     point |= {"loss": loss.value}
-    practice = book.get("practice")
     pins = choices.pins
 
-    free_batch = ask("batch_tokens", laws["batch_tokens"], point, practice)
+    free_batch = ask(
+        "batch_tokens", laws["batch_tokens"], point, witness_of(laws["batch_tokens"], book, user)
+    )
     at_law_batch = point | {"batch_tokens": free_batch.law.value}
     law_lr = ask(
         "lr",
         laws["lr"],
         at_law_batch,
-        practice,
+        witness_of(laws["lr"], book, user),
         practice_at=point | {"batch_tokens": free_batch.value},
     )
     conversion = convert_lr(laws["lr"], choices, parametrization)
@@ -174,6 +192,30 @@ def work_out(
     )
 
 
+def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:
+    """Practice, the second witness outside a published law's range; None for a user's own law.
+
+    One's own sweep knows one's own setting: outside its range its interval widens, but what other
+    labs used does not move it.
+    """
+    return None if law.name in user else book.get("practice")
+
+
+def default_law(book: Mapping[str, Law], quantity: str) -> Law:
+    """The default law of a quantity.
+
+    Raises:
+        InputError: a user's file has taken its name and does not give the quantity.
+    """
+    law = book[DEFAULT_LAWS[quantity]]
+    if not speaks_of(law, quantity):
+        raise InputError(
+            f"--laws {law.name}.toml: takes the place of the shipped {law.name} but gives no "
+            f"{quantity}; rename the file"
+        )
+    return law
+
+
 def pick_law(
     book: Mapping[str, Law], quantity: str, choices: Choices, user: tuple[str, ...]
 ) -> Law:
@@ -194,7 +236,7 @@ def pick_law(
     for name in reversed(user):
         if speaks_of(book[name], quantity):
             return book[name]
-    return book[DEFAULT_LAWS[quantity]]
+    return default_law(book, quantity)
 
 
 def speaks_of(law: Law, quantity: str) -> bool:
@@ -259,23 +301,38 @@ def law_inputs(target: Target, shape: Shape) -> dict[str, float]:
 def round_batch(wanted: float, target: Target, *, choices: Choices) -> int:
     """Whole sequences a batch, at least one and at most the run's.
 
-    On accelerators, a batch that is not pinned becomes a multiple of their number where that
-    changes it by at most 5%, so that none stands idle.
+    On accelerators the batch becomes a multiple of their number, so that none stands idle: a free
+    batch where that changes it by at most 15%, a pinned one that is no whole number of sequences
+    by at most 3%. Pinned whole sequences stay as they are.
     """
     most = math.floor(target.tokens / target.seq_len)
     sequences = wanted / target.seq_len
     if choices.round_batch == "pow2":
         return int(2 ** min(round(math.log2(max(sequences, 1.0))), int(math.log2(most))))
     rounded = min(max(round(sequences), 1), most)
-    pins = choices.pins
-    if choices.gpus is None or pins.batch_tokens is not None or pins.steps is not None:
+    pinned = choices.pins.batch_tokens is not None or choices.pins.steps is not None
+    if choices.gpus is None or (pinned and sequences.is_integer()):
         return rounded
     # Imported here because only a plan with accelerators needs it.
     from planner.accelerators import parse_gpus
 
     count = parse_gpus(choices.gpus).count
-    even = count * round(sequences / count)
-    return even if 0 < even <= most and abs(even / sequences - 1) <= EVENLY else rounded
+    return divide_evenly(sequences, count, ROUND_PIN if pinned else EVENLY, most) or rounded
+
+
+def divide_evenly(sequences: float, count: int, tolerance: float, most: int) -> int | None:
+    """The multiple of `count` nearest to `sequences`, with a share of each that is tidy.
+
+    Shares of 16, 8, 4 or 2 sequences' multiples leave micro-batches a choice of divisors; they
+    are taken where they are nearer than `TIDY`. None where no multiple lies within `tolerance`.
+    """
+    for share in (16, 8, 4, 2, 1):
+        unit = count * share
+        even = unit * round(sequences / unit)
+        limit = tolerance if share == 1 else min(TIDY, tolerance)
+        if 0 < even <= most and abs(even / sequences - 1) <= limit:
+            return even
+    return None
 
 
 def move_lr(
@@ -317,10 +374,10 @@ def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> 
                 f"{choices.optimizer}; add --optimizer {measured_with} or choose another law"
             )
         factor /= optimizer.adamw_factor
-        log_sd = LION_LR_LOG_SD if choices.optimizer == "lion" else 0.0
+        log_sd = LION_LR_LOG_SD if choices.optimizer == "lion" else CONVERSION_LOG_SD
         reasons.append(
-            f"{law.name} was measured with adamw; {choices.optimizer} takes {factor:g} times its "
-            "lr and the inverse of its weight decay (assumed); tune it at a small size"
+            f"{law.name} was measured with adamw; {CONVERTED[choices.optimizer]} (assumed); "
+            "tune it at a small size"
         )
     measured_in = law.range.parametrization or "sp"
     if choices.parametrization != measured_in:
@@ -329,6 +386,7 @@ def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> 
                 f"law {law.name}: measured under {measured_in}, the plan is under "
                 f"{choices.parametrization}; add --parametrization {measured_in} or choose another"
             )
+        log_sd = math.hypot(log_sd, CONVERSION_LOG_SD)
         width = 1 / multipliers(parametrization, optimizer=optimizer).matrix_lr
         factor *= width
         reasons.append(

@@ -83,13 +83,18 @@ def show_law(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A law that plan laws lists.")],
     laws: LawFiles = None,
     as_json: AsJson = False,
+    as_toml: Annotated[
+        bool, typer.Option("--toml", help="Print the law file, to start your own from.")
+    ] = False,
 ) -> None:
     """Show one law in full: equations, coefficients, covariance, range, note, BibTeX.
 
-    Examples: plan laws show step-law, plan laws show power-lines --json
+    Examples: plan laws show step-law, plan laws show power-lines --toml
     """
     law = find_law(read_lawbook(laws or (), check_shipped=True), name, where="laws show")
-    if as_json:
+    if as_toml:
+        print(law.content.decode("utf-8"), end="")
+    elif as_json:
         print(json.dumps(law_json(law), indent=1))
     else:
         print(law_text(law, width=min(shutil.get_terminal_size((80, 24)).columns, 100)))

@@ -42,7 +42,7 @@ BATCH = option(_PINS, "--batch", "TOKENS", "batch in tokens, as 1M")
 LR = option(_PINS, "--lr", "LR", "peak learning rate")
 WEIGHT_DECAY = option(_PINS, "--weight-decay", "WD", "weight decay, coupled to lr as in torch")
 STEPS = option(_PINS, "--steps", "STEPS", "optimizer steps; the batch follows")
-WARMUP = option(_PINS, "--warmup", "STEPS", "warmup; default 2,000 or 10% of the steps")
+WARMUP = option(_PINS, "--warmup", "STEPS", "warmup; default: min(2,000, 10%), at least 1%")
 
 _TRAINING = "Training"
 OPTIMIZER = option(_TRAINING, "--optimizer", "NAME", "adamw (default), lion, muon", default="adamw")

@@ -67,7 +67,7 @@ def print_tables(prepared: Prepared) -> None:
     target = plan.target
     console.print(
         f"[bold]{format_count(target.params)} params on {format_count(target.tokens)} tokens"
-        f"[/bold] ({format_count(target.tokens_per_param)} tokens a param, "
+        f"[/bold] (non-embedding; {format_count(target.tokens_per_param)} tokens a param, "
         f"{format_small(target.flops)} FLOPs)",
         highlight=False,
     )
@@ -109,8 +109,10 @@ def numbers_table(plan: Plan) -> Table:
             name, f"[bold]{show(value.value)}[/bold]", interval(value, show), source(value)
         )
     if plateau is not None:
-        table.add_row("lr within 0.1%", "", span(plateau.lr, format_small), "of the loss")
-        table.add_row("batch within 0.1%", "", span(plateau.batch_tokens, format_count), "")
+        table.add_row("lr plateau", "", span(plateau.lr, format_small), "at most +0.1% loss")
+        table.add_row(
+            "batch plateau", "", span(plateau.batch_tokens, format_count), "at most +0.1% loss"
+        )
     return table
 
 
@@ -132,7 +134,8 @@ def source(value: Value) -> str:
     """The laws behind a value, with their weights where there are two."""
     if value.weights is None:
         return value.law
-    return ", ".join(f"{name} {100 * weight:.0f}%" for name, weight in value.weights.items())
+    shares = {name: round(100 * weight) for name, weight in value.weights.items()}
+    return ", ".join(f"{name} {share}%" for name, share in shares.items() if share)
 
 
 def run_table(prepared: Prepared) -> Table:
@@ -226,11 +229,14 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
     """Layout, time and memory on the given GPUs."""
     compute = prepared.plan.compute
     assert compute is not None
+    assert prepared.compute is not None
+    sharded = prepared.compute.sharded
     rows = [
         (
             "gpus",
-            f"{compute.gpus}: micro-batch {compute.micro_batch_sequences} x accumulation "
-            f"{compute.accumulation} x data parallel {compute.data_parallel}",
+            f"{compute.gpus}: micro {compute.micro_batch_sequences} x accumulation "
+            f"{compute.accumulation} x data parallel {compute.data_parallel}, "
+            f"{'sharded' if sharded else 'replicated'}",
         )
     ]
     if compute.hours is not None and compute.tokens_per_second is not None:
@@ -238,7 +244,8 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
         span = ""
         if compute.hours_low is not None and compute.hours_high is not None:
             span = f" ({format_small(compute.hours_low)} to {format_small(compute.hours_high)})"
-        rows.append(("time", f"{format_small(compute.hours)} hours{span}"))
+        days = f", {compute.hours / 24:.3g} days" if compute.hours > 48 else ""
+        rows.append(("time", f"{format_small(compute.hours)} hours{span}{days}"))
         rows.append(
             (
                 "",
@@ -252,8 +259,8 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
     rows.append(
         (
             "",
-            f"{memory.weights / 1e9:.3g} weights + {memory.gradients / 1e9:.3g} gradients + "
-            f"{memory.optimizer / 1e9:.3g} optimizer + {memory.activations / 1e9:.3g} activations",
+            f"{memory.weights / 1e9:.3g} weights, {memory.gradients / 1e9:.3g} gradients, "
+            f"{memory.optimizer / 1e9:.3g} optimizer, {memory.activations / 1e9:.3g} activations",
         )
     )
     return rows

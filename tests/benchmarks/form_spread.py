@@ -104,9 +104,8 @@ def main() -> None:
     book = read_lawbook()
     law = book["step-law"]
     for quantity, used in FORM_LOG_SD.items():
-        print(
-            f"s of {quantity}: {estimate_spread(law, book['practice'], quantity):.2f} (in use: {used:g})"
-        )
+        spread = estimate_spread(law, book["practice"], quantity)
+        print(f"s of {quantity}: {spread:.2f} (in use: {used:g})")
     runs = foretell(law, book)
     labs = len({run.recipe.lab for run in runs})
     print(f"{len(runs)} published runs of {labs} labs outside the range, lab held out:")
