@@ -18,10 +18,8 @@ NEGATIVE_EIGENVALUE = -1e-4
 def quantity_problem(quantity: Quantity) -> str | None:
     """What is wrong with one table of a law file, or None."""
     if quantity.form not in FORMS:
-        return (
-            f"form '{quantity.form}': no such form{nearest_name(quantity.form, FORMS)}; "
-            f"one of {', '.join(FORMS)}"
-        )
+        known = nearest_name(quantity.form, FORMS) or f"; one of {', '.join(FORMS)}"
+        return f"form '{quantity.form}': no such form{known}"
     return name_problem(quantity) or number_problem(quantity) or content_problem(quantity)
 
 

@@ -204,8 +204,8 @@ def explain_groups(prepared: Prepared) -> list[str]:
     lines = [
         f"m = d_model / base = {plan.shape.d_model} / {rule.base_d_model} = {rule.width_mult:g}, "
         f"r = layers / base = {plan.shape.n_layers} / {rule.base_n_layers} = {rule.depth_mult:g}",
-        f"logits x {rule.logits_multiplier:.6g}, residual branches x {rule.residual_multiplier:.6g},"
-        f" attention logits x {rule.attention_scale:.6g}",
+        f"logits x {rule.logits_multiplier:.6g}, residual x {rule.residual_multiplier:.6g}, "
+        f"attention logits x {rule.attention_scale:.6g}",
     ]
     for group in plan.param_groups:
         lr, decay = group.lr / plan.lr.value, group.weight_decay / plan.weight_decay.value
@@ -273,7 +273,7 @@ def explain_schedule(prepared: Prepared) -> list[str]:
         f"{schedule.decay_steps} decay = {plan.steps}",
         "warmup: pinned"
         if prepared.choices.pins.warmup_steps is not None
-        else "warmup: the smaller of 2,000 and 10% of the steps, but at least 1% of them (default)",
+        else "warmup: the smaller of 2,000 and 10% of the steps, at least 1% of them (default)",
         "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
     ]
 
