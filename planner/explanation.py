@@ -208,7 +208,8 @@ def explain_groups(prepared: Prepared) -> list[str]:
         f"attention logits x {rule.attention_scale:.6g}",
     ]
     for group in plan.param_groups:
-        lr, decay = group.lr / plan.lr.value, group.weight_decay / plan.weight_decay.value
+        lr = group.lr / plan.lr.value
+        decay = group.weight_decay / (plan.weight_decay.value or 1.0)
         eps = "" if group.eps is None else f", eps {group.eps:.3g}"
         std = "" if group.init_std is None else f", init std {group.init_std:.4g}"
         lines.append(f"{group.name}: lr x {lr:.4g}, weight decay x {decay:.4g}{eps}{std}")

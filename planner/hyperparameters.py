@@ -169,6 +169,11 @@ def work_out(
         laws["weight_decay"],
         point | {"batch_tokens": float(batch), "lr": planned_lr / conversion.factor},
     ).times(1 / conversion.factor)
+    if pins.steps is None and target.tokens <= batch:
+        raise InputError(
+            f"target: {target.tokens:.6g} tokens at a batch of {batch} are 1 step, and a schedule "
+            "needs 2; take more --tokens or a smaller --batch"
+        )
     pinned = pins.lr is not None or pins.batch_tokens is not None or pins.steps is not None
     pin_cost: float | None = 0.0
     if pinned:
@@ -201,21 +206,6 @@ def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law 
     return None if law.name in user else book.get("practice")
 
 
-def default_law(book: Mapping[str, Law], quantity: str) -> Law:
-    """The default law of a quantity.
-
-    Raises:
-        InputError: a user's file has taken its name and does not give the quantity.
-    """
-    law = book[DEFAULT_LAWS[quantity]]
-    if not speaks_of(law, quantity):
-        raise InputError(
-            f"--laws {law.name}.toml: takes the place of the shipped {law.name} but gives no "
-            f"{quantity}; rename the file"
-        )
-    return law
-
-
 def pick_law(
     book: Mapping[str, Law], quantity: str, choices: Choices, user: tuple[str, ...]
 ) -> Law:
@@ -236,7 +226,7 @@ def pick_law(
     for name in reversed(user):
         if speaks_of(book[name], quantity):
             return book[name]
-    return default_law(book, quantity)
+    return book[DEFAULT_LAWS[quantity]]
 
 
 def speaks_of(law: Law, quantity: str) -> bool:
