@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 SQLITE_MAGIC = b"SQLite format 3\x00"
 """First bytes of a SQLite file."""
 
+SQLITE_URL = "sqlite:///"
+"""What a URL of a SQLite file starts with."""
+
 JOURNAL_KEY = b'"op_code"'
 """What each line of a journal file holds."""
 
@@ -64,16 +67,22 @@ def read(path: str, track: Track) -> pd.DataFrame:
 
 
 def open_storage(path: str) -> BaseStorage:
-    """The storage behind a URL, a SQLite file or a journal file."""
+    """The storage behind a URL, a SQLite file or a journal file, which must be there.
+
+    Raises:
+        FileNotFoundError: a file is missing; Optuna would make an empty one.
+    """
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
 
-    if "://" in path:
-        return RDBStorage(path)
-    if not Path(path).is_file():
-        raise InputError("no such file")
-    if Path(path).read_bytes()[: len(SQLITE_MAGIC)] == SQLITE_MAGIC:
-        return RDBStorage(f"sqlite:///{Path(path).resolve()}")
+    file = Path(path.removeprefix(SQLITE_URL))
+    if "://" in path and not path.startswith(SQLITE_URL):
+        return RDBStorage(path, skip_table_creation=True)
+    if not file.is_file():
+        raise FileNotFoundError("no such file")
+    if file.read_bytes()[: len(SQLITE_MAGIC)] == SQLITE_MAGIC:
+        # Another tool's database, such as MLflow's, must not be given Optuna's tables.
+        return RDBStorage(f"{SQLITE_URL}{file.resolve()}", skip_table_creation=True)
     return JournalStorage(JournalFileBackend(path))
 
 

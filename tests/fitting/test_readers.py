@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -222,6 +224,23 @@ def test_what_is_no_optuna_storage_is_one_line(tmp_path: Path) -> None:
     path.write_bytes(b"SQLite format 3\x00 and then nothing")
     with pytest.raises(InputError, match="not an Optuna storage"):
         source(path)
+
+
+def test_another_database_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("create table runs (id integer)")
+        database.commit()
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="not an Optuna storage"):
+        source(path)
+    assert path.read_bytes() == before
+
+
+def test_a_missing_database_is_refused_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        read_source(f"sqlite:///{tmp_path}/none.db", None, track=pass_on)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_tensorboard_gives_the_last_scalar_of_each_folder(tmp_path: Path) -> None:
