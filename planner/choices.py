@@ -119,8 +119,8 @@ def check_pins(pins: Pins, target: Target) -> None:
     most = min(target.tokens, LARGEST_BATCH)
     if not target.seq_len <= pins.batch_tokens <= most:
         raise InputError(
-            f"--batch {pins.batch_tokens:.6g}: must be from one sequence of {target.seq_len} tokens "
-            f"to {most:.6g}; the batch is in tokens"
+            f"--batch {pins.batch_tokens:.6g}: must be from one sequence of {target.seq_len} "
+            f"tokens to {most:.6g}; the batch is in tokens"
         )
 
 

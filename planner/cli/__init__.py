@@ -19,6 +19,7 @@ from fitting.errors import WindtunnelError
 
 COMMANDS = {
     "laws": "laws",
+    "import": "runs_import",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

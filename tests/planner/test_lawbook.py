@@ -80,7 +80,7 @@ def test_the_defaults_are_verified_laws_that_give_values() -> None:
 
 def test_an_own_file_of_a_shipped_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "porian.toml"
-    path.write_text((LAWS / "porian.toml").read_text())
+    path.write_text(MINIMAL, encoding="utf-8")
     with pytest.raises(InputError, match="has the name of a shipped law; rename the file"):
         read_lawbook([path])
 
