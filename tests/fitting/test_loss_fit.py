@@ -205,7 +205,7 @@ def test_law_file_of_a_fit_predicts_what_the_fit_predicts(fitted: LossFit, tmp_p
     assert quantity_problem(quantity) is None
     source = Source(key="own", title="own runs", url="own", evidence="fitted", command="plan fit")
     law = Law(
-        name="own", source=source, range=Range(), quantities={"loss": quantity}, sha256=""
+        name="own", source=source, range=Range(), quantities={"loss": quantity}, content=b""
     )  # fmt: skip
     path = tmp_path / "own.toml"
     path.write_text(law_to_toml(law))
