@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from fitting.surface_interval import Z80, surface_log_sd
 from fitting.surface_line import Line
 from fitting.surface_optima import SmoothCell, lowest, smooth_cell
 from fitting.surface_solver import Floats, Runs
-from fitting.units import format_count
+from fitting.units import format_count, format_small
 
 FEWEST_CELLS = 3
 """Cells that a fit needs to be worth auditing."""
@@ -49,6 +50,8 @@ class CellAudit:
     """Log distance from the range of the runs that the fit saw."""
     regret: float
     """Loss at the foretold point over the best measured, as a fraction."""
+    off_grid: bool
+    """Whether the foretold point lay outside the cell's runs; its loss is then the edge's."""
     log_lr_error: float | None
     """ln(foretold / measured lr); None where the measured optimum lies on the grid's edge."""
     log_batch_error: float | None
@@ -82,18 +85,50 @@ class Audit:
 
     def sentence(self) -> str:
         """The finding, in one line."""
-        lr = held_of([cell.lr_held for cell in self.cells])
-        batch = held_of([cell.batch_held for cell in self.cells])
-        return (
+        parts = [
             f"fitted on {self.fitted_on}, this law would have cost {100 * self.regret:.2f}% at "
-            f"{self.held_out}; its 80% intervals held {lr} lrs and {batch} batches"
-        )
+            f"{self.held_out}"
+        ]
+        for name, error, held in (
+            ("lr", "log_lr_error", "lr_held"),
+            ("batch", "log_batch_error", "batch_held"),
+            ("loss", "log_loss_error", "loss_held"),
+        ):
+            errors = [getattr(cell, error) for cell in self.cells]
+            known = [value for value in errors if value is not None]
+            if known:
+                held_in = held_of([getattr(cell, held) for cell in self.cells])
+                parts.append(f"{name} off by {say_error(known)}, interval held in {held_in}")
+        bounds = sum(cell.log_lr_error is None for cell in self.cells)
+        if bounds:
+            parts.append(f"{bounds} of {len(self.cells)} optima lie on the edge of their grid")
+        moved = sum(cell.off_grid for cell in self.cells)
+        if moved:
+            parts.append(f"{moved} foretold points lay off the grid and were priced at its edge")
+        return "; ".join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return {
+            "corner": self.corner,
+            "fitted_on": self.fitted_on,
+            "held_out": self.held_out,
+            "regret": self.regret,
+            "sentence": self.sentence(),
+            "cells": [asdict(cell) for cell in self.cells],
+        }
 
 
 def held_of(found: list[bool | None]) -> str:
     """Intervals that held, of those that could be judged."""
     judged = [held for held in found if held is not None]
     return f"{sum(judged)} of {len(judged)}"
+
+
+def say_error(log_errors: list[float]) -> str:
+    """Root mean square of errors in ln, as a percentage."""
+    typical = math.sqrt(sum(error * error for error in log_errors) / len(log_errors))
+    return f"{format_small(100 * math.expm1(typical), 2)}%"
 
 
 FitLevel = Callable[[SurfaceFit], Callable[[float, float], tuple[float, float]] | None]
@@ -180,7 +215,8 @@ def audit_cell(
     """One cell left out."""
     params, tokens = size
     lr, batch_tokens = best_point(fit.surface, params, tokens)
-    point = np.clip([math.log2(lr), math.log2(batch_tokens)], smooth.low, smooth.high)
+    foretold = np.array([math.log2(lr), math.log2(batch_tokens)])
+    point = np.clip(foretold, smooth.low, smooth.high)
     regret = float(smooth.spline(point[None])[0]) / smooth.best - 1
     measured = lowest(smooth, params, tokens, 0)
     lr_error = batch_error = lr_sd = batch_sd = None
@@ -201,6 +237,7 @@ def audit_cell(
         tokens=tokens,
         distance=math.sqrt(distance_squared(seen, {"params": params, "tokens": tokens})),
         regret=regret,
+        off_grid=bool((point != foretold).any()),
         log_lr_error=lr_error,
         log_batch_error=batch_error,
         log_lr_sd=lr_sd,
@@ -254,10 +291,14 @@ def range_of(runs: Runs) -> Range:
 
 def describe(runs: Runs, corner: str) -> str:
     """The range of a corner's own quantity, in words."""
+    if corner == "largest compute":
+        flops = 6 * runs.params * runs.tokens
+        low, high = format_small(float(flops.min()), 2), format_small(float(flops.max()), 2)
+        return f"{low} FLOPs" if low == high else f"{low} to {high} FLOPs"
     values: Floats = runs.tokens if corner == "largest tokens" else runs.params
-    unit = " tokens" if corner == "largest tokens" else ""
+    unit = "tokens" if corner == "largest tokens" else "params"
     low, high = format_count(float(values.min())), format_count(float(values.max()))
-    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
 
 
 def cell_table(runs: Runs) -> Floats:

@@ -1,26 +1,28 @@
 """Whether the optimum bends in log-log: a law that is straight then goes astray outside its runs.
 
 The measured optima of the cells over the fitted line are regressed on (1, x, x^2), x the log of
-params or of tokens about its mean. A squared term that is twice its standard error is a bend.
+params or of tokens about its mean. A squared term that chance hardly explains is a bend: 5% for
+the four that are tried together, by Student's t with the Bonferroni correction.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fitting.surface import best_point
-from fitting.surface_fit import SurfaceFit
-from fitting.surface_optima import measured_optima
-from fitting.surface_solver import Floats, Runs
+from fitting.surface import Surface, best_point
+from fitting.surface_optima import Optimum
+from fitting.surface_solver import Floats
+from fitting.units import format_error
 
 FEWEST_SIZES = 4
 """Distinct params or tokens that a bend needs."""
 
-SIGNIFICANT = 2.0
-"""Standard errors at which a squared term counts."""
+CHANCE = 0.05
+"""Probability that straight laws show any bend."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,35 +43,40 @@ class Bend:
         way = "upward" if self.curvature > 0 else "downward"
         return (
             f"the best {self.quantity.replace('_', ' ')} bends {way} in ln {self.against} "
-            f"({self.curvature:+.2f} ± {self.error:.2f} a squared unit of ln); a straight law "
-            "errs by as much a factor of e outside the runs: intervals there are widened by it"
+            f"({format_error(self.curvature, self.error)} a squared unit of ln): outside the runs "
+            "a straight law errs, and intervals are wider by as much for each factor of e"
         )
 
 
-def find_bends(runs: Runs, fit: SurfaceFit) -> tuple[Bend, ...]:
-    """Every significant bend of lr and batch against params and tokens."""
-    optima = [optimum for optimum in measured_optima(runs) if not optimum.edge]
-    if not optima:
+def find_bends(optima: Sequence[Optimum], surface: Surface) -> tuple[Bend, ...]:
+    """Every significant bend of lr and batch against params and tokens.
+
+    Args:
+        optima: measured in each cell; those on the edge of their grid are bounds and left out.
+        surface: the fitted surface, whose optimum is straight in log-log.
+    """
+    inside = [optimum for optimum in optima if not optimum.edge]
+    if not inside:
         return ()
-    sizes = np.array([(optimum.params, optimum.tokens) for optimum in optima])
-    measured = np.array([(optimum.lr, optimum.batch_tokens) for optimum in optima])
-    fitted = np.array([best_point(fit.surface, *size) for size in sizes.tolist()])
+    sizes = np.array([(optimum.params, optimum.tokens) for optimum in inside])
+    measured = np.array([(optimum.lr, optimum.batch_tokens) for optimum in inside])
+    fitted = np.array([best_point(surface, *size) for size in sizes.tolist()])
     residual = np.log(measured / fitted)
     found = []
     for row, quantity in enumerate(("lr", "batch_tokens")):
         for column, against in enumerate(("params", "tokens")):
             bend = fit_bend(np.log(sizes[:, column]), residual[:, row])
-            if bend is None or abs(bend[0]) < SIGNIFICANT * bend[1]:
+            if bend is None or abs(bend[0]) < threshold(len(inside)) * bend[1]:
                 continue
-            found.append(
-                Bend(
-                    quantity=quantity,
-                    against=against,
-                    curvature=bend[0],
-                    error=bend[1],
-                )
-            )
+            found.append(Bend(quantity=quantity, against=against, curvature=bend[0], error=bend[1]))
     return tuple(found)
+
+
+def threshold(points: int) -> float:
+    """Standard errors at which a squared term counts: 5% shared by the four that are tried."""
+    from scipy.stats import t
+
+    return float(t.ppf(1 - CHANCE / 8, points - 3))
 
 
 def fit_bend(x: Floats, y: Floats) -> tuple[float, float] | None:

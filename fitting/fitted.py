@@ -1,4 +1,4 @@
-"""All laws of one table of runs: surface, lr, batch, weight decay and loss, with their audit.
+"""Fit all laws of one table of runs: surface, lr, batch, weight decay and loss, with their audit.
 
 `fit_laws` reads what the table can tell and says what it cannot. The surface is fitted with a
 free level for each (params, tokens) cell; lr and batch are read off its optimum; the loss law is
@@ -7,6 +7,7 @@ fitted to the levels at the optimum; the audit leaves each corner out in turn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -15,10 +16,10 @@ import numpy as np
 
 from fitting.audit import Audit, audit_surface, form_spread
 from fitting.bend import Bend, find_bends
-from fitting.cells import CellOptimum, find_optima
 from fitting.errors import FitError, InputError
+from fitting.fitted_report import FittedLaws, PriorShare
 from fitting.groups import Group, require_one_group
-from fitting.laws import Law, Quantity, Range
+from fitting.laws import Law, Quantity, Range, evaluate_law
 from fitting.loss_fit import fit_loss
 from fitting.loss_report import LossFit
 from fitting.runs import Runs
@@ -26,21 +27,15 @@ from fitting.surface import best_point, log_penalty
 from fitting.surface_fit import Effort, SurfaceFit, fit_surface, power_laws
 from fitting.surface_interval import Z80
 from fitting.surface_line import Line, share_of
+from fitting.surface_optima import Optimum, measured_optima
 from fitting.surface_prior import line_from_law, mup_line
 from fitting.surface_solver import Floats
 from fitting.surface_solver import Runs as Columns
 from fitting.timescale import fit_timescale
+from fitting.tuned import check_tuned, tuned_columns, unused_notes, varies, wants_default_prior
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from fitting.outcomes import RunsReport
-
-FEW_RUNS = 100
-"""Tuned runs below which a table alone says too little for a prior to be left out; assumed."""
-
-A_DECADE = 10.0
-"""Span of params below which exponents of N are mostly the prior's."""
 
 AUDIT_BOOTSTRAPS = 60
 """Refits behind the intervals of an audit."""
@@ -48,43 +43,24 @@ AUDIT_BOOTSTRAPS = 60
 FEW_PERCENT, MANY_PERCENT = 0.02, 0.10
 """Range of ln penalty over which its relative error is measured."""
 
+FEWEST_PAID = 10
+"""Runs in that range that a relative error needs."""
+
 SEED = 0
+"""Of every draw, so that a table gives the same fit twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PriorShare:
-    """How much of what is known of the optimum came from a prior law."""
+class TunedLaws:
+    """What tuned runs tell beside the surface itself."""
 
-    name: str
-    lr: float
-    """Share at the largest cell, in [0, 1]."""
-    batch_tokens: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class FittedLaws:
-    """What a table of runs says; None where it says nothing, with the reason in `notes`."""
-
-    group: Group
-    """Parametrization and optimizer of the runs."""
-    surface: SurfaceFit | None
-    penalty_scatter: float | None
-    """Standard deviation of ln loss as a share of what leaving the optimum costs."""
-    lr: Quantity | None
-    batch_tokens: Quantity | None
+    lr: Quantity
+    batch_tokens: Quantity
     weight_decay: Quantity | None
-    loss: LossFit | None
-    optima: tuple[CellOptimum, ...]
-    """Of each cell by itself, without a law."""
+    optima: tuple[Optimum, ...]
     audits: tuple[Audit, ...]
     bends: tuple[Bend, ...]
-    """Where the optimum bends in log-log."""
-    prior: PriorShare | None
-    target: tuple[float, float] | None
     notes: tuple[str, ...]
-    """What could not be fitted and why, and what looks odd."""
-    runs: RunsReport
-    range: Range
 
 
 def fit_laws(
@@ -108,88 +84,112 @@ def fit_laws(
         FitError: nothing at all can be fitted.
     """
     group = require_one_group(runs)
-    notes = list(runs.cautions)
-    columns = tuned_columns(runs)
+    line = prior_line(prior, group)
+    notes = [*runs.cautions, *unused_notes(runs)]
+    surface = tuned = None
     progress("fitting the surface")
-    surface, line = None, None
     try:
-        line = prior_line(prior, group)
+        check_tuned(runs, with_prior=prior is not None)
+        columns = tuned_columns(runs)
         surface = fit_surface(columns, line_prior=line, target=target)
+        tuned = fit_tuned(runs, columns, surface, line=line, progress=progress)
+        notes += tuned.notes
     except FitError as error:
         notes.append(f"no law of lr and batch: {error}")
-    lr = batch_tokens = weight_decay = None
-    audits: tuple[Audit, ...] = ()
-    bends: tuple[Bend, ...] = ()
-    optima: tuple[CellOptimum, ...] = ()
-    if surface is not None:
-        progress("auditing: largest params, tokens and compute left out")
-        audits = audit_surface(
-            columns,
-            line_prior=line,
-            fit_level=fit_level,
-            effort=Effort(starts=2, bootstraps=AUDIT_BOOTSTRAPS, seed=SEED),
-        )
-        bends = find_bends(columns, surface)
-        spread = form_spread(audits, bends)
-        lr, batch_tokens = (
-            with_spread(quantity, spread[name])
-            for quantity, name in zip(power_laws(surface), ("lr", "batch_tokens"), strict=True)
-        )
-        progress("finding the optimum of each cell")
-        optima = tuple(find_optima(runs))
-        weight_decay, note = fit_timescale(optima)
-        notes += [note] if note else []
     progress("fitting the loss law")
     loss, note = fit_level_law(runs, surface)
     notes += [note] if note else []
     if surface is None and loss is None:
-        raise FitError("runs: " + "; ".join(notes))
+        raise FitError("runs: " + "; ".join(note for note in notes if note.startswith("no ")))
     return FittedLaws(
         group=group,
         surface=surface,
         penalty_scatter=None if surface is None else penalty_scatter(columns, surface),
-        lr=lr,
-        batch_tokens=batch_tokens,
-        weight_decay=weight_decay,
+        lr=None if tuned is None else tuned.lr,
+        batch_tokens=None if tuned is None else tuned.batch_tokens,
+        weight_decay=None if tuned is None else tuned.weight_decay,
         loss=loss,
-        optima=optima,
-        audits=audits,
-        bends=bends,
+        optima=() if tuned is None else tuned.optima,
+        audits=() if tuned is None else tuned.audits,
+        bends=() if tuned is None else tuned.bends,
         prior=None if surface is None else prior_share(surface, prior),
         target=target,
         notes=tuple(notes),
         runs=runs.report,
-        range=range_of(runs, group),
+        range=range_of(runs, group, tuned=surface is not None),
+    )
+
+
+def fit_tuned(
+    runs: Runs,
+    columns: Columns,
+    surface: SurfaceFit,
+    *,
+    line: Line | None,
+    progress: Callable[[str], None],
+) -> TunedLaws:
+    """Laws of lr, batch and weight decay about a fitted surface, with their audit."""
+    progress("auditing: largest params, tokens and compute left out")
+    effort = Effort(starts=2, bootstraps=AUDIT_BOOTSTRAPS, seed=SEED)
+    audits = audit_surface(columns, line_prior=line, fit_level=fit_level, effort=effort)
+    optima = tuple(measured_optima(columns))
+    bends = find_bends(optima, surface.surface)
+    spread = form_spread(audits, bends)
+    lr, batch_tokens = power_laws(surface)
+    cliff, notes = find_cliff(runs, lr)
+    weight_decay = None
+    if varies(runs, "weight_decay"):
+        # Imported here: the optima of cells in three dimensions take seconds.
+        from fitting.cells import find_optima
+
+        progress("finding the best weight decay of each cell")
+        weight_decay, said = fit_timescale(find_optima(runs))
+        notes += said
+    else:
+        notes.append(
+            "no law of weight decay: it takes fewer than 3 values in every cell; sweep it, or use "
+            "a published one"
+        )
+    return TunedLaws(
+        lr=replace(lr, form_log_sd=spread["lr"], cliff=cliff),
+        batch_tokens=replace(batch_tokens, form_log_sd=spread["batch_tokens"]),
+        weight_decay=weight_decay,
+        optima=optima,
+        audits=audits,
+        bends=bends,
+        notes=tuple(notes),
     )
 
 
 def wants_prior(runs: Runs) -> bool:
-    """Whether the default prior applies: few runs, or params spanning less than a decade.
+    """Whether the default prior applies: AdamW, and runs that say too little alone.
 
-    Only to AdamW, under SP and under muP and CompleteP (whose prior is another: see
-    `fitting.surface_prior.mup_line`), for nothing is published of the others.
+    See `fitting.tuned.wants_default_prior`; under muP and CompleteP always, whose prior is
+    another (`fitting.surface_prior.mup_line`).
+
+    Raises:
+        InputError: the table mixes parametrizations or optimizers.
     """
-    group = require_one_group(runs)
-    if group.optimizer != "adamw":
-        return False
-    tuned = runs.tuned
-    if len(tuned) == 0:
-        return False
-    span = float(tuned["params"].max() / tuned["params"].min())
-    return group.parametrization != "sp" or len(tuned) < FEW_RUNS or span < A_DECADE
+    return wants_default_prior(runs, require_one_group(runs))
 
 
 def prior_line(prior: Law | None, group: Group) -> Line | None:
     """The optimum's line by a law, for the parametrization of the runs.
 
     Raises:
-        InputError: the law gives no lr or no batch.
+        InputError: the law gives no lr or no batch, or is of another optimizer.
     """
     if prior is None:
         return None
     missing = {"lr", "batch_tokens"} - prior.quantities.keys()
     if missing:
         raise InputError(f"--prior {prior.name}: gives no {' and no '.join(sorted(missing))}")
+    optimizer = prior.range.optimizer or "adamw"
+    if optimizer != group.optimizer:
+        raise InputError(
+            f"--prior {prior.name}: is a law of {optimizer}, the runs are of {group.optimizer}; "
+            "use --prior none"
+        )
     parts = prior.quantities["lr"], prior.quantities["batch_tokens"]
     measured_in = prior.range.parametrization or "sp"
     return line_from_law(*parts) if group.parametrization == measured_in else mup_line(*parts)
@@ -199,33 +199,21 @@ def prior_share(fit: SurfaceFit, prior: Law | None) -> PriorShare | None:
     """How much of the optimum at the largest cell came from the prior."""
     if prior is None or fit.runs_line is None or fit.line is None:
         return None
-    params, tokens = fit.cells[np.argmax(fit.cells.prod(axis=1))]
-    lr, batch_tokens = share_of(fit.runs_line, fit.line, float(params), float(tokens))
-    return PriorShare(name=prior.name, lr=1 - lr, batch_tokens=1 - batch_tokens)
-
-
-def tuned_columns(runs: Runs) -> Columns:
-    """Finished runs with lr and batch, as the surface takes them."""
-    tuned = runs.tuned
-    if len(tuned) == 0:
-        empty = np.empty(0)
-        return Columns(empty, empty, empty, empty, empty)
-    # Tokens within 1% are one cell; the surface tells cells apart by their exact numbers.
-    tokens = tuned.groupby(runs.cell[tuned.index])["tokens"].transform("median")
-    named = {name: tuned[name].to_numpy(dtype=np.float64) for name in ("params", "lr", "loss")}
-    return Columns(
-        params=named["params"],
-        tokens=tokens.to_numpy(dtype=np.float64),
-        lr=named["lr"],
-        batch_tokens=tuned["batch_tokens"].to_numpy(dtype=np.float64),
-        loss=named["loss"],
+    params, tokens = (float(x) for x in fit.cells[np.argmax(fit.cells.prod(axis=1))])
+    lr, batch_tokens = share_of(fit.runs_line, fit.line, params, tokens)
+    return PriorShare(
+        name=prior.name,
+        params=params,
+        tokens=tokens,
+        lr=1 - lr,
+        batch_tokens=1 - batch_tokens,
     )
 
 
 def log_levels(fit: SurfaceFit) -> Floats:
     """ln loss of each cell at the surface's optimum, shape (cells,)."""
     found = []
-    for (params, tokens), offset in zip(fit.cells.tolist(), fit.offsets, strict=True):
+    for (params, tokens), offset in zip(fit.cells.tolist(), fit.offsets.tolist(), strict=True):
         lr, batch_tokens = best_point(fit.surface, params, tokens)
         found.append(
             offset
@@ -267,64 +255,83 @@ def fit_level_law(runs: Runs, surface: SurfaceFit | None) -> tuple[LossFit | Non
             cells = surface.cells
             levels = np.exp(log_levels(surface))
             return fit_loss(cells[:, 0], cells[:, 1], levels, rng=rng), None
-        return (
-            fit_loss(
-                finished["params"],
-                finished["tokens"],
-                finished["loss"],
-                unique_tokens=None if unique is None else unique.fillna(finished["tokens"]),
-                loss_se=finished.get("loss_se"),
-                rng=rng,
-            ),
-            None,
+        error = finished.get("loss_se")
+        loss = fit_loss(
+            finished["params"],
+            finished["tokens"],
+            finished["loss"],
+            unique_tokens=None if unique is None else unique.fillna(finished["tokens"]),
+            loss_se=None if error is None else error.fillna(0.0),
+            rng=rng,
         )
     except FitError as error:
         return None, f"no loss law: {error}"
+    if surface is None:
+        return loss, "the loss law is of every run as it is, not of the best lr and batch"
+    return loss, "data repeat, so the loss law is of every run, also those off the best lr"
 
 
-def penalty_scatter(columns: Columns, fit: SurfaceFit) -> float:
+def penalty_scatter(columns: Columns, fit: SurfaceFit) -> float | None:
     """Standard deviation of ln(loss / fit) as a share of ln penalty, over runs that pay 2% to 10%.
 
-    Robust: 1.4826 times the median of |residual| / penalty.
+    Robust: 1.4826 times the median of |residual| / penalty; None with fewer than 10 such runs.
     """
     lines = np.column_stack(
         [columns.params, columns.tokens, columns.lr, columns.batch_tokens, np.log(columns.loss)]
     )
-    levels = dict(zip(map(tuple, fit.cells.tolist()), log_levels(fit), strict=True))
+    best = {
+        (params, tokens): (offset, level - offset)
+        for (params, tokens), offset, level in zip(
+            fit.cells.tolist(), fit.offsets.tolist(), log_levels(fit).tolist(), strict=True
+        )
+    }
     shares = []
     for params, tokens, lr, batch_tokens, log_loss in lines.tolist():
-        at = best_point(fit.surface, params, tokens)
-        best = log_penalty(fit.surface, params=params, tokens=tokens, lr=at[0], batch_tokens=at[1])
+        offset, least = best[params, tokens]
         here = log_penalty(
             fit.surface, params=params, tokens=tokens, lr=lr, batch_tokens=batch_tokens
         )
-        paid = here - best
+        paid = here - least
         if FEW_PERCENT <= paid <= MANY_PERCENT:
-            shares.append(abs(log_loss - levels[(params, tokens)] - paid) / paid)
-    return float(1.4826 * np.median(shares)) if shares else 0.0
+            shares.append(abs(log_loss - offset - here) / paid)
+    return float(1.4826 * np.median(shares)) if len(shares) >= FEWEST_PAID else None
 
 
-def with_spread(quantity: Quantity, spread: float) -> Quantity:
-    """A quantity that says how fast it goes astray outside its range."""
-    return replace(quantity, form_log_sd=spread)
+def find_cliff(runs: Runs, lr: Quantity) -> tuple[float | None, list[str]]:
+    """The lowest multiple of the law's lr, above 1, at which a run diverged; and what is odd."""
+    diverged = runs.diverged
+    if "lr" not in diverged:
+        return None, []
+    known = diverged.dropna(subset=["lr"])
+    ratios = []
+    for params, tokens, tried in known[["params", "tokens", "lr"]].to_numpy().tolist():
+        value = evaluate_law(lr, {"params": params, "tokens": tokens})
+        assert value is not None
+        ratios.append(tried / value)
+    above = [ratio for ratio in ratios if ratio > 1]
+    below = len(ratios) - len(above)
+    said = f"{below} of {len(ratios)} diverged runs had an lr below the law's; look at them"
+    return min(above, default=None), [said] if below else []
 
 
-def range_of(runs: Runs, group: Group) -> Range:
-    """The range of the runs whose loss is used."""
-    finished = runs.finished
-    ratio = finished["tokens"] / finished["params"]
+def range_of(runs: Runs, group: Group, *, tuned: bool) -> Range:
+    """The setting of the runs that the laws were fitted to."""
+    used = runs.tuned if tuned else runs.finished
 
-    def ends(values: pd.Series[float]) -> list[float]:
-        return [float(values.min()), float(values.max())]
+    def ends(column: pd.Series) -> list[float]:
+        return [float(column.min()), float(column.max())]
 
-    schedules = sorted(set(finished["schedule"].dropna())) if "schedule" in finished else []
+    schedules = sorted(set(used["schedule"].dropna())) if "schedule" in used else []
+    lengths = sorted(set(used["seq_len"].dropna())) if "seq_len" in used else []
     return Range(
-        params=ends(finished["params"]),
-        tokens=ends(finished["tokens"]),
-        tokens_per_param=ends(ratio),
-        batch_tokens=ends(runs.tuned["batch_tokens"]) if len(runs.tuned) else None,
+        params=ends(used["params"]),
+        tokens=ends(used["tokens"]),
+        tokens_per_param=ends(used["tokens"] / used["params"]),
+        batch_tokens=ends(used["batch_tokens"]) if tuned else None,
+        flops=ends(6 * used["params"] * used["tokens"]),
         optimizer=group.optimizer,
         parametrization=group.parametrization,
         schedule=", ".join(schedules) or None,
+        seq_len=int(lengths[0]) if len(lengths) == 1 and math.isfinite(lengths[0]) else None,
         params_meaning="non-embedding",
     )

@@ -13,39 +13,44 @@ import numpy as np
 
 from fitting.cells import CellOptimum
 from fitting.laws import Covariance, Quantity
+from fitting.surface_solver import Floats
 
 FEWEST_CELLS = 3
 """Cells with a best weight decay that a slope in D / N needs."""
 
+LEAST_SPAN = math.log(2)
+"""Span of ln(D / N) below which its slope is noise; assumed."""
 
-def fit_timescale(optima: Sequence[CellOptimum]) -> tuple[Quantity | None, str | None]:
+
+def fit_timescale(optima: Sequence[CellOptimum]) -> tuple[Quantity | None, list[str]]:
     """The weight-decay law of cells whose best weight decay lies inside the values tried.
 
     Returns:
-        The law, or None with the reason; and a note where the slope is not identified.
+        The law, or None; and notes: why there is none, which cells it leaves out, and whether
+        its slope is identified.
     """
-    points = [point for point in map(timescale_of, optima) if point is not None]
+    swept = [cell for cell in optima if "weight_decay" in cell.varied]
+    points = [point for point in map(timescale_of, swept) if point is not None]
     if not points:
-        varied = any("weight_decay" in cell.varied for cell in optima)
-        reason = (
-            "no cell has its best weight decay inside the values tried"
-            if varied
-            else "weight decay takes fewer than 3 values in every cell"
+        return None, [
+            "no law of weight decay: no cell has its best weight decay, lr and batch inside the "
+            "values tried; widen the sweep, or use a published one"
+        ]
+    notes = []
+    if len(points) < len(swept):
+        notes.append(
+            f"the weight decay is of {len(points)} of {len(swept)} cells; the others have a best "
+            "value on the edge of those tried"
         )
-        return None, f"no law of weight decay: {reason}; sweep it, or use the published one"
     x = np.log([ratio for ratio, _ in points])
     y = np.log([tau for _, tau in points])
-    if len(points) < FEWEST_CELLS or np.ptp(x) == 0:
-        law = Quantity(
-            form="ema-timescale",
-            coefficients={"scale": float(np.exp(y.mean())), "tokens_per_param": 0.0},
-            n=len(points),
-        )
-        return law, "the weight decay's slope in tokens per param is not identified; taken as 0"
+    if len(points) < FEWEST_CELLS or np.ptp(x) < LEAST_SPAN:
+        notes.append("the weight decay's slope in tokens / params is not identified; taken as 0")
+        return flat_timescale(y), notes
     design = np.column_stack([np.ones_like(x), x])
     (level, slope), *_ = np.linalg.lstsq(design, y, rcond=None)
     residual = y - design @ [level, slope]
-    scatter = math.sqrt(float(residual @ residual) / max(len(x) - 2, 1))
+    scatter = math.sqrt(float(residual @ residual) / (len(x) - 2))
     covariance = scatter**2 * np.linalg.inv(design.T @ design)
     law = Quantity(
         form="ema-timescale",
@@ -54,7 +59,23 @@ def fit_timescale(optima: Sequence[CellOptimum]) -> tuple[Quantity | None, str |
         scatter=scatter,
         n=len(points),
     )
-    return law, None
+    return law, notes
+
+
+def flat_timescale(log_tau: Floats) -> Quantity:
+    """One timescale for all sizes; its scatter is known from two cells on."""
+    count = len(log_tau)
+    scatter = float(np.std(log_tau, ddof=1)) if count > 1 else None
+    covariance = None
+    if scatter is not None:
+        covariance = Covariance(names=["log_scale"], matrix=[[scatter**2 / count]])
+    return Quantity(
+        form="ema-timescale",
+        coefficients={"scale": float(np.exp(log_tau.mean())), "tokens_per_param": 0.0},
+        covariance=covariance,
+        scatter=scatter,
+        n=count,
+    )
 
 
 def timescale_of(cell: CellOptimum) -> tuple[float, float] | None:

@@ -18,7 +18,9 @@ from typer.core import TyperGroup
 from fitting.errors import WindtunnelError
 
 COMMANDS = {
+    "fit": "fit",
     "laws": "laws",
+    "predict": "predict",
     "import": "runs_import",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""

@@ -22,7 +22,6 @@ from fitting.laws import (
     evaluate_law,
     law_log_sd,
     law_to_toml,
-    quantity_problem,
     read_law,
 )
 from fitting.loss import predict_loss
@@ -30,6 +29,7 @@ from fitting.loss_choice import LossTable, held_out_sets, suited_families
 from fitting.loss_fit import fit_loss
 from fitting.loss_report import FitStatus, LossFit
 from fitting.loss_slopes import Floats
+from fitting.tables import quantity_problem
 from tests.benchmarks.loss_extrapolation import largest, read_table, score_split
 
 

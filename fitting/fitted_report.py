@@ -1,0 +1,370 @@
+"""All laws of one table of runs, and what they say of themselves.
+
+`fitting.fitted` makes them; here they become text, plain values and a law file.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from fitting.forms import FORMS
+from fitting.laws import (
+    Law,
+    Quantity,
+    Range,
+    Source,
+    distance_squared,
+    evaluate_law,
+    law_log_sd,
+    law_to_toml,
+)
+from fitting.surface import surface_quantity
+from fitting.surface_interval import Z80
+from fitting.units import format_count, format_error, format_small
+
+if TYPE_CHECKING:
+    from fitting.audit import Audit
+    from fitting.bend import Bend
+    from fitting.groups import Group
+    from fitting.loss_report import LossFit
+    from fitting.outcomes import RunsReport
+    from fitting.surface_fit import SurfaceFit
+    from fitting.surface_optima import Optimum
+
+COSTLY = 0.002
+"""Mean regret of a corner left out, as a fraction of the loss, from which a law is not to be
+followed outside its runs. *Assumed*: run-to-run noise of the loss is about 0.2%."""
+
+WIDTH = 80
+"""Columns of a summary."""
+
+
+class Verdict(Enum):
+    """What the fit is good for, ending in what to do."""
+
+    HOLDS = (
+        "corners left out of the fit cost little: use it inside its range, and outside with its "
+        "intervals"
+    )
+    MISSES = (
+        "a corner left out of the fit cost more than 0.2% of the loss: do not follow it outside "
+        "its range; add runs there"
+    )
+    UNTESTED = (
+        "too few cells to leave a corner out, so extrapolation is untested: use it inside its "
+        "range; add sizes"
+    )
+    LOSS_ONLY = (
+        "the runs tell the loss alone: take lr and batch from a published law, or tune them at "
+        "several sizes"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriorShare:
+    """How much of what is known of the optimum came from a prior law."""
+
+    name: str
+    params: float
+    """Size at which the shares hold."""
+    tokens: float
+    lr: float
+    """Share in [0, 1]."""
+    batch_tokens: float
+
+    def sentence(self) -> str:
+        """The finding, in one line."""
+        return (
+            f"{self.name} gave {self.lr:.0%} of what is known of lr and {self.batch_tokens:.0%} "
+            f"of batch at {say_size(self.params, self.tokens)}; the runs gave the rest"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FittedLaws:
+    """What a table of runs says; None where it says nothing, with the reason in `notes`."""
+
+    group: Group
+    """Parametrization and optimizer of the runs."""
+    surface: SurfaceFit | None
+    penalty_scatter: float | None
+    """Standard deviation of ln loss as a share of what leaving the optimum costs."""
+    lr: Quantity | None
+    batch_tokens: Quantity | None
+    weight_decay: Quantity | None
+    loss: LossFit | None
+    optima: tuple[Optimum, ...]
+    """Measured in each cell with runs enough, without a law."""
+    audits: tuple[Audit, ...]
+    bends: tuple[Bend, ...]
+    """Where the optimum bends in log-log."""
+    prior: PriorShare | None
+    target: tuple[float, float] | None
+    notes: tuple[str, ...]
+    """What could not be fitted and why, and what looks odd."""
+    runs: RunsReport
+    range: Range
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the fit is good for."""
+        if self.surface is None:
+            return Verdict.LOSS_ONLY
+        if not self.audits:
+            return Verdict.UNTESTED
+        worst = max(audit.regret for audit in self.audits)
+        return Verdict.MISSES if worst > COSTLY else Verdict.HOLDS
+
+    def to_law(self, name: str, command: str) -> Law:
+        """The fit as a law file.
+
+        Args:
+            name: of the law, the stem of its file.
+            command: what made it, for `[source]`.
+        """
+        count = f"{self.runs.used:,} runs"
+        base = "" if math.isnan(self.group.base_d_model) else f"lr is that of {self.group}. "
+        source = Source(
+            key=name,
+            title=f"Fit of {count} by plan fit",
+            evidence="fitted",
+            note=base + self.verdict.value,
+            command=command,
+        )
+        law = Law(
+            name=name, source=source, range=self.range, quantities=self.quantities(), content=b""
+        )
+        return replace(law, content=law_to_toml(law).encode())
+
+    def quantities(self) -> dict[str, Quantity]:
+        """The tables of the law file."""
+        found = {
+            "lr": self.lr,
+            "batch_tokens": self.batch_tokens,
+            "weight_decay": self.weight_decay,
+            "loss": None if self.loss is None else loss_quantity(self.loss),
+            "surface": self.surface_quantity(),
+        }
+        return {name: quantity for name, quantity in found.items() if quantity is not None}
+
+    def surface_quantity(self) -> Quantity | None:
+        """The surface as the `[surface]` table of a law file."""
+        fit = self.surface
+        if fit is None:
+            return None
+        return replace(
+            surface_quantity(fit.surface, n=fit.n, r2=fit.r2),
+            scatter=fit.residual_scale,
+            penalty_scatter=self.penalty_scatter,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fit as `plan fit --json` prints it."""
+        found = self.quantities()
+        names = ("surface", "lr", "batch_tokens", "weight_decay", "loss")
+        return {
+            **{name: asdict(found[name]) if name in found else None for name in names},
+            "loss_fit": None if self.loss is None else self.loss.to_dict(),
+            "audit": [audit.to_dict() for audit in self.audits],
+            "runs": self.runs.to_dict(),
+            "verdict": self.verdict.name.lower(),
+            "prior": None if self.prior is None else asdict(self.prior),
+            "bends": [asdict(bend) for bend in self.bends],
+            "optima": [asdict(optimum) for optimum in self.optima],
+            "target": self.target,
+            "range": asdict(self.range),
+            "notes": list(self.notes),
+        }
+
+    def summary(self) -> str:
+        """The fit in plain text, at most 80 columns."""
+        blocks = [
+            [self.title(), self.verdict.value],
+            *self.law_blocks(),
+            [self.runs.summary(), self.prior_line(), *(f"note: {note}" for note in self.notes)],
+            [f"audit: {audit.sentence()}" for audit in self.audits]
+            + [f"bend: {bend.sentence()}" for bend in self.bends],
+            [] if self.loss is None else loss_lines(self.loss, of_cells=self.surface is not None),
+            ["± is one standard error; brackets hold 80%", self.range_line()],
+        ]
+        return "\n\n".join(
+            "\n".join(wrap(line) for line in block if line) for block in blocks if any(block)
+        )
+
+    def title(self) -> str:
+        """What was fitted to what."""
+        names = [name.replace("_", " ") for name in self.quantities() if name != "surface"]
+        cells = "" if self.surface is None else f" in {len(self.surface.cells)} cells"
+        return f"{', '.join(names)} fitted to {self.runs.used:,} runs{cells} of {self.group}"
+
+    def law_blocks(self) -> list[list[str]]:
+        """Lines on lr, batch and weight decay."""
+        at = self.target
+        if at is None and self.surface is not None:
+            cells: list[list[float]] = self.surface.cells.tolist()
+            params, tokens = max(cells, key=lambda cell: cell[0] * cell[1])
+            at = params, tokens
+        return [
+            law_lines(name, quantity, limits=self.range, at=at)
+            for name, quantity in self.quantities().items()
+            if name in ("lr", "batch_tokens", "weight_decay") and at is not None
+        ]
+
+    def prior_line(self) -> str:
+        """What the prior gave."""
+        if self.surface is None:
+            return ""
+        return "prior: " + ("none" if self.prior is None else self.prior.sentence())
+
+    def range_line(self) -> str:
+        """Sizes of the runs."""
+        spans = {"params": self.range.params, "tokens": self.range.tokens}
+        spans["batch"] = self.range.batch_tokens
+        return "range: " + ", ".join(
+            f"{name} {format_count(span[0])} to {format_count(span[1])}"
+            for name, span in spans.items()
+            if span is not None
+        )
+
+    def _repr_html_(self) -> str:
+        """The summary, for a notebook."""
+        return f"<pre>{escape(self.summary())}</pre>"
+
+
+def loss_quantity(fit: LossFit) -> Quantity:
+    """The loss law as a table of a law file that says how errors grow outside the runs.
+
+    A law file measures distance in ln params, ln tokens and ln (tokens / params) together; the
+    fit measured its held-out error against ln (params tokens). A step straight up in ln (params
+    tokens) by r is one of r / sqrt(2) by the file's measure, so that errors there are larger by
+    sqrt(2) for each unit.
+    """
+    quantity = fit.to_quantity()
+    if fit.error is None or fit.reach == 0:
+        return quantity
+    return replace(
+        quantity,
+        scatter=fit.scatter,
+        form_log_sd=math.sqrt(2) * fit.error / 0.8 / fit.reach,
+    )
+
+
+def log_sd_at(
+    quantity: Quantity, limits: Range, at: dict[str, float], *, scatter: bool = True
+) -> float | None:
+    """Standard deviation of ln(value) at a size: coefficients, form and the scatter of cells."""
+    known = law_log_sd(quantity, at)
+    if known is None:
+        return None
+    form = (quantity.form_log_sd or 0.0) * math.sqrt(distance_squared(limits, at))
+    return math.hypot(known, form, (quantity.scatter or 0.0) if scatter else 0.0)
+
+
+def law_lines(
+    name: str, quantity: Quantity, *, limits: Range, at: tuple[float, float]
+) -> list[str]:
+    """A law's equation, exponents, and value at a size."""
+    point = {"params": at[0], "tokens": at[1]}
+    if name == "weight_decay":
+        return timescale_lines(quantity)
+    word = name.replace("_", " ")
+    show = format_count if name == "batch_tokens" else format_small
+    exponents = [key for key in ("params", "tokens") if key in quantity.coefficients]
+    factors = " ".join(
+        f"({key} / {format_count(quantity.reference[key])})^{quantity.coefficients[key]:.3f}"
+        for key in exponents
+    )
+    lines = [f"{word} = {show(quantity.coefficients['scale'])} {factors}"]
+    if quantity.covariance is not None:
+        error = dict(zip(quantity.covariance.names, standard_errors(quantity), strict=True))
+        parts = [f"{k} {format_error(quantity.coefficients[k], error[k])}" for k in exponents]
+        lines.append(f"  exponents: {', '.join(parts)}; level ± {say_percent(error['log_scale'])}")
+    value = evaluate_law(quantity, point)
+    assert value is not None
+    said = f"  at {say_size(*at)}: {show(value)}"
+    law_only = log_sd_at(quantity, limits, point, scatter=False)
+    one = log_sd_at(quantity, limits, point)
+    if law_only is not None and one is not None:
+        said += f" ({interval(value, one, show)})"
+        said += f"; the average over such sizes is known to {say_percent(Z80 * law_only)}"
+    lines.append(said)
+    if quantity.scatter is not None and quantity.form_log_sd is not None:
+        lines.append(
+            f"  cells scatter by {say_percent(quantity.scatter)} about it; outside the runs it "
+            f"errs by {say_percent(quantity.form_log_sd)} more for each factor of e"
+        )
+    if quantity.cliff is not None:
+        lines.append(f"  runs diverged from {quantity.cliff:.2g} times this lr on")
+    return lines
+
+
+def timescale_lines(quantity: Quantity) -> list[str]:
+    """The weight decay by its EMA timescale."""
+    slope = quantity.coefficients["tokens_per_param"]
+    lines = [
+        f"weight decay = batch / (lr tokens tau), tau = "
+        f"{format_small(quantity.coefficients['scale'])} (tokens / params)^{slope:.3f}"
+    ]
+    if quantity.covariance is not None and quantity.scatter is not None:
+        error = standard_errors(quantity)[1]
+        lines.append(
+            f"  exponent {format_error(slope, error)}; {quantity.n} cells scatter by "
+            f"{say_percent(quantity.scatter)} about it"
+        )
+    return lines
+
+
+def standard_errors(quantity: Quantity) -> list[float]:
+    """Square roots of the covariance's diagonal."""
+    assert quantity.covariance is not None
+    matrix = quantity.covariance.matrix
+    return [math.sqrt(max(row[i], 0.0)) for i, row in enumerate(matrix)]
+
+
+def loss_lines(fit: LossFit, *, of_cells: bool) -> list[str]:
+    """The loss law: family, coefficients, held-out errors, warnings."""
+    what = f"the best loss of {fit.n} cells" if of_cells else f"{fit.n} runs"
+    lines = [f"loss: {fit.family}, fitted to {what}; {fit.status.value}"]
+    lines += [f"  loss = {FORMS[fit.form].formula}", *fit.coefficient_lines()]
+    if fit.error is not None:
+        lines.append(
+            f"  scatter {fit.scatter:.2%}; error at the largest runs, held out, {fit.error:.2%}"
+        )
+    return lines + [f"  warning: {said}" for said in fit.warnings]
+
+
+def say_size(params: float, tokens: float) -> str:
+    """A size in words: 537M params, 100B tokens."""
+    return f"{format_count(params)} params, {format_count(tokens)} tokens"
+
+
+def say_percent(log_sd: float) -> str:
+    """A standard deviation of ln(value) as a percentage, or as a factor from 100% on."""
+    if log_sd >= math.log(2):
+        return f"a factor of {math.exp(log_sd):.2g}"
+    return f"{format_small(100 * math.expm1(log_sd), 2)}%"
+
+
+def interval(value: float, log_sd: float, show: Callable[[float], str]) -> str:
+    """The 80% interval of a value in words."""
+    half = math.exp(Z80 * log_sd)
+    return f"{show(value / half)} to {show(value * half)}"
+
+
+def wrap(line: str) -> str:
+    """A line within `WIDTH` columns, its indent kept."""
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.fill(
+        line.strip(),
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,152 @@
+"""`plan fit`: laws from a table of runs, with their audit."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fitting.errors import InputError
+from fitting.units import parse_count
+
+if TYPE_CHECKING:
+    from fitting.laws import Law
+    from fitting.runs import Runs
+
+DEFAULT_PRIOR = "step-law"
+"""Law that stands in where runs say too little; see `fitting.fitted.wants_prior`."""
+
+EXAMPLES = """Examples:
+
+plan fit runs.csv --out mine.toml
+
+plan fit small.csv large.parquet --prior none --target 1B:20B --plot fit.png"""
+
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=EXAMPLES,
+)
+
+
+@app.command(epilog=EXAMPLES)
+def fit(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUNS...", help="CSV or Parquet tables.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="LAWS.toml", help="Write the laws for plan --laws; default: do not."),
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|none",
+            help="Law of lr and batch to combine with the runs; default: step-law for fewer than "
+            "100 runs or params within a decade, else none.",
+        ),
+    ] = None,
+    laws: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="Law file of your own, for --prior; may be repeated."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PARAMS:TOKENS",
+            help="Size that the fit is for, as 1B:20B: near cells count for more; default: none.",
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", help="Draw cells, laws and residuals; default: do not."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Fit laws of lr, batch, weight decay and loss to your runs.
+
+    Prints each law with its uncertainty and an audit: what the law would have cost at the largest
+    params, tokens and compute had they been left out.
+    """
+    from fitting.fitted import fit_laws
+    from fitting.runs import read_runs
+    from fitting.table_files import replace_file
+
+    for path in (out, plot):
+        refuse_existing(path, force)
+    size = None if target is None else read_target(target)
+    with progress() as say:
+        say("reading")
+        table = read_runs(runs)
+        law = choose_prior(table, prior, laws or [])
+        found = fit_laws(table, prior=law, target=size, progress=say)
+        if plot is not None:
+            from fitting.plots import write_plot
+
+            say("drawing")
+            write_plot(table, found, plot)
+    if out is not None:
+        replace_file(out, found.to_law(out.stem, shlex.join(["plan", *sys.argv[1:]])).content)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=1))
+    else:
+        print(found.summary())
+        print(*[f"\nwritten: {path}" for path in (out, plot) if path is not None], sep="")
+
+
+def choose_prior(runs: Runs, name: str | None, files: list[Path]) -> Law | None:
+    """The prior asked for, or the default where the runs say too little.
+
+    Raises:
+        InputError: no law of that name, a law file that cannot be read, or a mixed table.
+    """
+    from fitting.fitted import wants_prior
+    from planner.lawbook import find_law, read_lawbook
+
+    if name == "none" or (name is None and not wants_prior(runs)):
+        return None
+    return find_law(read_lawbook(files), name or DEFAULT_PRIOR, where="--prior")
+
+
+def read_target(text: str) -> tuple[float, float]:
+    """Params and tokens from 1B:20B.
+
+    Raises:
+        InputError: not two counts.
+    """
+    parts = text.split(":")
+    if len(parts) != 2:
+        raise InputError(f"--target '{text}': is not PARAMS:TOKENS; write 1B:20B")
+    return parse_count(parts[0], where="--target"), parse_count(parts[1], where="--target")
+
+
+def refuse_existing(path: Path | None, force: bool) -> None:
+    """Refuse to replace a file unasked, before minutes of work.
+
+    Raises:
+        InputError: the file exists, or its folder does not.
+    """
+    if path is None:
+        return
+    if path.is_dir() or (path.exists() and not force):
+        raise InputError(f"{path}: exists already; name another file or pass --force")
+    if not path.resolve().parent.is_dir():
+        raise InputError(f"{path}: no such folder '{path.parent}'; make it first")
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A function that shows on stderr what is being done; silent where that is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda message: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        yield status.update

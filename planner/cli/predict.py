@@ -1,0 +1,81 @@
+"""`plan predict`: the loss that a law file foretells for each row of a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fitting.units import format_count, format_small
+
+if TYPE_CHECKING:
+    from fitting.prediction import Prediction
+
+EXAMPLES = """Examples:
+
+plan predict mine.toml planned.csv
+
+plan predict mine.toml runs.parquet --json"""
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
+)
+
+
+@app.command(epilog=EXAMPLES)
+def predict(
+    laws: Annotated[Path, typer.Argument(metavar="LAWS.toml", help="From plan fit --out.")],
+    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="CSV or Parquet; no loss needed.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help='A line a row: {"loss", "low", "high"}.')
+    ] = False,
+) -> None:
+    """Predict the loss of each run of a table from a law file.
+
+    Rows with lr and batch_tokens are predicted there, others at their best. Brackets hold 80%.
+    """
+    from fitting.laws import read_law
+    from fitting.prediction import predict_runs, read_rows
+
+    law, rows = read_law(laws), read_rows(runs)
+    found = predict_runs(law, rows)
+    if "surface" not in law.quantities and any("lr" in row for row in rows):
+        print(
+            f"warning: {law.name} has no surface: every row is predicted at its best lr and batch",
+            file=sys.stderr,
+        )
+    if as_json:
+        for prediction in found:
+            print(json.dumps(asdict(prediction)))
+    else:
+        print_table(rows, found)
+
+
+def print_table(rows: Sequence[Mapping[str, float]], found: Sequence[Prediction]) -> None:
+    """The rows with their predictions."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for name in ("params", "tokens", "lr", "batch", "loss", "80% interval"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row, prediction in zip(rows, found, strict=True):
+        tuned = "lr" in row
+        ends = "unknown"
+        if prediction.low is not None and prediction.high is not None:
+            ends = f"{prediction.low:.3f} to {prediction.high:.3f}"
+        table.add_row(
+            format_count(row["params"]),
+            format_count(row["tokens"]),
+            format_small(row["lr"]) if tuned else "best",
+            format_count(row["batch_tokens"]) if tuned else "best",
+            f"{prediction.loss:.3f}",
+            ends,
+        )
+    Console(highlight=False, markup=False).print(table)
