@@ -43,7 +43,7 @@ def find_unit_problems(table: pd.DataFrame) -> list[tuple[int, str]]:
     for name in ("params", "tokens"):
         small = table[name][table[name] < SMALLEST_COUNT]
         problems += [
-            (int(str(row)), f"row {row}, column {name}: {value:g} is too few for a plain count")
+            (int(str(row)), f"column {name}: {value:g} is too few for a plain count")
             for row, value in small.items()
         ]
     if "batch_tokens" in table:
@@ -53,7 +53,7 @@ def find_unit_problems(table: pd.DataFrame) -> list[tuple[int, str]]:
         problems += [
             (
                 int(str(row)),
-                f"row {row}, column warmup_tokens: {warmup:g} is above tokens {total:g}",
+                f"column warmup_tokens: {warmup:g} is above tokens {total:g}",
             )
             for row, warmup, total in zip(
                 long.index, long["warmup_tokens"], long["tokens"], strict=True
@@ -70,7 +70,7 @@ def find_batch_problems(table: pd.DataFrame) -> list[tuple[int, str]]:
     for row, batch, tokens, length in zip(
         table.index, table["batch_tokens"], table["tokens"], seq_len, strict=True
     ):
-        where = f"row {row}, column batch_tokens: {batch:g}"
+        where = f"column batch_tokens: {batch:g}"
         if batch > tokens:
             problems.append((row, f"{where} is above tokens {tokens:g}; both count tokens"))
         elif batch < length:

@@ -1,11 +1,13 @@
-"""A robust cubic in logs through the runs of one cell, and where it is lowest.
+"""A robust polynomial in logs through the runs of one cell, and where it is lowest.
 
-    ln L = sum over monomials of degree <= 3 of theta_m prod x_i^k_i / k_i!,  x = ln(value / centre)
+    ln L = sum over monomials of degree <= 4 of theta_m prod x_i^k_i / k_i!,  x = ln(value / centre)
 
 Weights are 1 / (1 + (gap / 1%)^2) times Tukey's bisquare of the residual, so that neither a far
 run nor a wrong one pulls; gap is over the fitted minimum, not over the luckiest run. Weak priors
-on second and third derivatives keep few runs stable. The third degree matters: loss rises faster
-above the best learning rate than below it, and a quadratic sits too low.
+on second to fourth derivatives keep few runs stable. Degrees 3 and 4 matter: loss rises faster
+above the best learning rate than below it. On simulated cells with a steep rise (exponent 1.5, 42
+runs, noise 0.2%) a cubic finds an lr 10% too low, its 80% interval holding the truth in 55% of
+them; degree 4 is 7% too low and holds it in 82%.
 """
 
 from __future__ import annotations
@@ -23,10 +25,13 @@ Powers = npt.NDArray[np.int64]
 NEAR = 0.01
 """Gap of ln loss over the fitted minimum at which a run's weight is half. At 2% the errors on
 simulated cells are the same, but 80% intervals hold the truth in 69% and 75% (lr, batch) of 186
-instead of 74% and 82%: far runs say more about the cubic's error than about the optimum."""
+instead of 74% and 82% (with degree 3): far runs speak of the form's error, not of the optimum."""
 
 FAR = 0.02
-"""The same for a second fit, whose shift measures the error of the cubic itself."""
+"""The same for a second fit, whose shift measures the error of the polynomial itself."""
+
+DEGREE = 4
+"""Highest degree of the polynomial."""
 
 CURVATURE = {"lr": 0.015, "batch_tokens": 0.013, "weight_decay": 0.01}
 """Prior mean of d2 ln L / d(ln x)2: medians of the 36 cells of `lr_batch_runs_to_537M.csv`
@@ -38,6 +43,10 @@ CURVATURE_SD = 0.02
 ASYMMETRY_SD = 0.02
 """Prior standard deviation of each third derivative, mean 0; at the optima of Step Law's surface
 that in lr is 0.012 to 0.018. *Assumed.*"""
+
+FOURTH_SD = 0.02
+"""Prior standard deviation of each fourth derivative, mean 0. *Assumed*: 0.05 has less bias and
+a root mean square error a fifth larger."""
 
 NOISE = 0.002
 """Run-to-run standard deviation of ln loss before any is measured (0.2%, Step Law's runs)."""
@@ -84,8 +93,8 @@ LEAST_CURVATURE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Cubic:
-    """A cubic in ln(value / centre) and how well its coefficients are known."""
+class LogPolynomial:
+    """A polynomial in ln(value / centre) and how well its coefficients are known."""
 
     powers: Powers
     """Power of each variable in each monomial, shape (terms, variables)."""
@@ -105,10 +114,10 @@ class Cubic:
     """Standard deviation of `value`."""
 
 
-def fit_cubic(
+def fit_polynomial(
     x: Floats, log_loss: Floats, *, names: tuple[str, ...], near_gap: float = NEAR
-) -> Cubic:
-    """The cubic through the runs of a cell.
+) -> LogPolynomial:
+    """The polynomial through the runs of a cell.
 
     Args:
         x: ln of what was varied, over a centre near the best, shape (runs, variables).
@@ -122,17 +131,14 @@ def fit_cubic(
     powers = monomials(x.shape[1])
     design = evaluate_monomials(x, powers)
     mean, precision = prior(powers, names)
-    box = np.stack([x.min(axis=0), x.max(axis=0)])
     near, tukey, noise = start_weight(log_loss), np.ones(len(x)), NOISE
     level = float(np.average(log_loss, weights=near))
-    theta, start = mean, np.zeros((1, x.shape[1]))
+    theta = mean
     for sweep in range(SWEEPS):
         weighted = design * (near * tukey)[:, None]
         normal = design.T @ weighted + noise**2 * np.diag(precision)
         pull = weighted.T @ (log_loss - level) + noise**2 * precision * mean
         theta = np.asarray(np.linalg.solve(normal, pull), dtype=np.float64)
-        minimum = descend(theta[None], powers, start, box)
-        lowest = float((evaluate_monomials(minimum, powers) @ theta)[0])
         fitted = design @ theta
         residual = log_loss - level - fitted
         if sweep < ROBUST_SWEEPS:
@@ -142,28 +148,30 @@ def fit_cubic(
             gap = np.maximum(fitted, log_loss - level) - sound
             near = 1 / (1 + (np.maximum(gap, 0) / near_gap) ** 2)
         tukey = residual_weight(residual / noise, bisquare=sweep >= ROBUST_SWEEPS)
-        start = minimum
     covariance: Floats = np.asarray(noise**2 * np.linalg.inv(normal), dtype=np.float64)
+    start = x[np.where(tukey > SOUND, design @ theta, np.inf).argmin()]
+    box = np.stack([x.min(axis=0), x.max(axis=0)])
+    minimum = descend(theta[None], powers, start[None], box)
     at_minimum = evaluate_monomials(minimum, powers)[0]
-    return Cubic(
+    return LogPolynomial(
         powers=powers,
         theta=theta,
         covariance=covariance,
         noise=noise,
         weight=tukey,
         minimum=minimum[0],
-        value=level + lowest,
+        value=level + float(at_minimum @ theta),
         value_sd=math.sqrt(float(at_minimum @ covariance @ at_minimum)),
     )
 
 
 def descend(theta: Floats, powers: Powers, start: Floats, box: Floats) -> Floats:
-    """Minima of cubics within a box, by Newton steps from `start` that only lead down.
+    """Minima of polynomials within a box, by Newton steps from `start` that only lead down.
 
     Args:
-        theta: coefficients of each cubic, shape (cubics, terms).
+        theta: coefficients of each polynomial, shape (polynomials, terms).
         powers: of each monomial, shape (terms, variables).
-        start: shape (cubics, variables).
+        start: shape (polynomials, variables).
         box: lowest and highest value of each variable, shape (2, variables).
     """
     point = np.clip(start, box[0], box[1])
@@ -186,14 +194,14 @@ def descend(theta: Floats, powers: Powers, start: Floats, box: Floats) -> Floats
 
 
 def monomials(variables: int) -> Powers:
-    """Powers of every monomial of degree 0 to 3, shape (terms, variables)."""
-    every = itertools.product(range(4), repeat=variables)
-    return np.array([powers for powers in every if sum(powers) <= 3], dtype=np.int64)
+    """Powers of every monomial of degree 0 to 4, shape (terms, variables)."""
+    every = itertools.product(range(DEGREE + 1), repeat=variables)
+    return np.array([powers for powers in every if sum(powers) <= DEGREE], dtype=np.int64)
 
 
 def evaluate_monomials(x: Floats, powers: Powers) -> Floats:
     """Each monomial prod x_i^k_i / k_i! at each point, shape (points, terms)."""
-    by_power = np.stack([np.ones_like(x), x, x**2 / 2, x**3 / 6])
+    by_power = np.stack([x**power / math.factorial(power) for power in range(DEGREE + 1)])
     terms = np.ones((len(x), len(powers)))
     for variable in range(x.shape[1]):
         terms *= by_power[powers[:, variable], :, variable].T
@@ -201,7 +209,7 @@ def evaluate_monomials(x: Floats, powers: Powers) -> Floats:
 
 
 def derivatives(theta: Floats, powers: Powers, point: Floats) -> tuple[Floats, Floats]:
-    """Gradient and Hessian of each cubic at its own point, by lowering powers.
+    """Gradient and Hessian of each polynomial at its own point, by lowering powers.
 
     The derivative of x^k / k! is x^(k-1) / (k-1)!, so each derivative is a sum of monomials.
     """
@@ -228,6 +236,7 @@ def prior(powers: Powers, names: tuple[str, ...]) -> tuple[Floats, Floats]:
     precision = np.zeros(len(powers))
     precision[degree == 2] = CURVATURE_SD**-2
     precision[degree == 3] = ASYMMETRY_SD**-2
+    precision[degree == 4] = FOURTH_SD**-2
     return mean, precision
 
 

@@ -1,6 +1,6 @@
 """Optima of one (params, tokens) cell: the best lr, batch and weight decay, with 80% intervals.
 
-A robust cubic in logs (`fitting.cell_fit`) is fitted to the finished runs of the cell. A best
+A robust polynomial in logs (`fitting.cell_fit`) is fitted to the finished runs of the cell. A best
 value on the edge of the values tried is a bound and not a point.
 """
 
@@ -20,9 +20,9 @@ from fitting.cell_fit import (
     FAR,
     NEAR,
     OUTLIER_WEIGHT,
-    Cubic,
+    LogPolynomial,
     descend,
-    fit_cubic,
+    fit_polynomial,
     start_weight,
 )
 from fitting.runs import Runs
@@ -168,8 +168,8 @@ def find_cell_optimum(
     log_x = np.log(used[list(names)].to_numpy(dtype=np.float64))
     log_loss = np.log(used["loss"].to_numpy(dtype=np.float64))
     centre = np.average(log_x, axis=0, weights=start_weight(log_loss))
-    fit = fit_cubic(log_x - centre, log_loss, names=names)
-    wider = fit_cubic(log_x - centre, log_loss, names=names, near_gap=FAR)
+    fit = fit_polynomial(log_x - centre, log_loss, names=names)
+    wider = fit_polynomial(log_x - centre, log_loss, names=names, near_gap=FAR)
     box = np.stack([log_x.min(axis=0), log_x.max(axis=0)]) - centre
     minima = draw_minima(fit, box, shift=wider.minimum - fit.minimum, rng=rng)
     best = {
@@ -200,12 +200,14 @@ def find_cell_optimum(
     )
 
 
-def draw_minima(fit: Cubic, box: Floats, *, shift: Floats, rng: np.random.Generator) -> Floats:
-    """Minima of cubics drawn from the fit's covariance, shape (samples, variables).
+def draw_minima(
+    fit: LogPolynomial, box: Floats, *, shift: Floats, rng: np.random.Generator
+) -> Floats:
+    """Minima of polynomials drawn from the fit's covariance, shape (samples, variables).
 
     They may leave the box by its own width: an interval that ended at the grid would be too
     narrow. `shift`, the move of the minimum when farther runs weigh more, is one standard
-    deviation of the error of the cubic itself.
+    deviation of the error of the polynomial itself.
     """
     root = np.linalg.cholesky(fit.covariance)
     theta = fit.theta + rng.standard_normal((SAMPLES, len(fit.theta))) @ root.T

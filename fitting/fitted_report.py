@@ -246,18 +246,24 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
     """The loss law as a table of a law file that says how errors grow outside the runs.
 
     A law file measures distance in ln params, ln tokens and ln (tokens / params) together; the
-    fit measured its held-out error against ln (params tokens). A step straight up in ln (params
-    tokens) by r is one of r / sqrt(2) by the file's measure, so that errors there are larger by
-    sqrt(2) for each unit. A Gaussian's mean absolute error is 0.8 of its standard deviation.
+    fit measured its held-out error, beyond its scatter, along ln params, ln tokens and their sum.
+    A step straight up in the sum by r is one of r / sqrt(2) by the file's measure, so that errors
+    along it are larger by sqrt(2) for each unit. The largest of the three counts.
 
     Args:
         fit: the loss law.
         spread: what the audits missed beyond that, in ln per unit of the file's distance.
     """
     quantity = fit.to_quantity()
-    if fit.error is None or fit.reach == 0:
+    growth = [
+        math.sqrt(max((reach.error / 0.8) ** 2 - fit.scatter**2, 0.0))
+        / reach.distance
+        * (math.sqrt(2) if kind == "N D" else 1.0)
+        for kind, reach in fit.reach.items()
+    ]
+    if not growth:
         return quantity
-    foretold = math.sqrt(2) * fit.error / 0.8 / fit.reach
+    foretold = max(growth)
     return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
 
 

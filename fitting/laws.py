@@ -173,13 +173,17 @@ def evaluate_law(quantity: Quantity, point: Point) -> float | None:
         point: inputs by name, each above 0.
 
     Returns:
-        The quantity in its own unit (lr and weight decay per step, batch in tokens, loss in nats
+        Infinity where its numbers overflow, else the quantity in its own unit (lr and weight decay
+        per step, batch in tokens, loss in nats
         per token).
     """
     form = FORMS[quantity.form]
     if not form.needs(quantity.coefficients) <= point.keys():
         return None
-    value = form.evaluate(quantity, point)
+    try:
+        value = form.evaluate(quantity, point)
+    except (OverflowError, ZeroDivisionError):
+        return math.inf
     if value is None or quantity.maximum is None:
         return value
     return min(value, quantity.maximum)
@@ -235,9 +239,11 @@ def read_law(path: Path, *, trusted: bool = False) -> Law:
     """
     try:
         content = path.read_bytes()
-        raw = tomllib.loads(content.decode("utf-8"))
+        raw = tomllib.loads(content.decode("utf-8-sig"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply to be a law file") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not a text file in UTF-8") from error
     except tomllib.TOMLDecodeError as error:

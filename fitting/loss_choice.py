@@ -3,7 +3,8 @@
 A better fit is no reason: four mixed terms fit every table best and extrapolate worst from few
 runs. Each family is refitted without the largest 30% to 5% of the runs by N D and judged by its
 mean error of ln loss on them. Its ridge is chosen by the same errors together with those on the
-largest N and on the largest D, because a weak ridge can blow up in one of them unseen by N D.
+largest N and on the largest D, because a weak ridge can blow up in one of them unseen by N D;
+these also decide between families that are equal by N D.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ RIDGES = (1.0, 10.0, 30.0, 100.0)
 """Strengths of ridge to choose from; each starts from the minima of the one before."""
 
 SLACK = 1.15
-"""A family with fewer coefficients is taken if its error is within this factor of the lowest."""
+"""Families within this factor of the lowest error by N D count as equal there."""
 
 COMPARABLE = 1.5
 """Families within this factor of the chosen one's error say how far the choice matters."""
@@ -128,16 +129,18 @@ def held_out_sets(table: LossTable) -> dict[str, np.ndarray]:
 
 
 def suited_families(table: LossTable) -> list[str]:
-    """Families that the table has runs enough for, and whose inputs it has.
+    """Families that the table has runs and sizes enough for, and whose inputs it has.
 
     Each needs two runs more than it has parameters in its smallest training set.
     """
     held = max((int(mask.sum()) for mask in held_out_sets(table).values()), default=0)
     fewest = len(table.loss) - held
+    sizes = min(len(np.unique(table.params)), len(np.unique(table.tokens)))
     return [
         name
         for name, family in FAMILIES.items()
         if (table.repeats or not family.repeats)
+        and family.sizes <= sizes
         and (name == "chinchilla" or len(family.names) + 2 <= fewest)
     ]
 
@@ -156,10 +159,10 @@ def weigh_candidates(
 
 
 def choose(candidates: list[Candidate]) -> Candidate:
-    """The one with the fewest parameters among those within `SLACK` of the lowest error."""
-    lowest = min(candidate.error for candidate in candidates)
-    close = [candidate for candidate in candidates if candidate.error <= SLACK * lowest]
-    return min(close, key=lambda candidate: (len(candidate.free), candidate.error))
+    """The lowest error anywhere among those within `SLACK` of the lowest error by N D."""
+    limit = SLACK * min(candidate.error for candidate in candidates)
+    close = [candidate for candidate in candidates if candidate.error <= limit]
+    return min(close, key=lambda candidate: candidate.error_anywhere)
 
 
 def judge_family(name: str, table: LossTable, *, rng: np.random.Generator) -> Candidate:

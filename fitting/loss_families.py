@@ -45,6 +45,8 @@ class Family:
     """Parameters that a ridge holds near `towards`, and the coefficient that each one sets."""
     towards: Mapping[str, float]
     """Where a ridge pulls the exponents; 0 for those not named."""
+    sizes: int
+    """Fewest distinct N, and D, that can tell its terms apart once the largest is held out."""
     repeats: bool = False
     """Whether it uses unique_tokens."""
 
@@ -196,6 +198,7 @@ def mixed_family(terms: int, *, repeats: bool) -> Family:
         guesses=guesses,
         exponents=exponents,
         towards={},
+        sizes=terms + 1,
         repeats=repeats,
     )
 
@@ -220,6 +223,7 @@ PUBLISHED_EXPONENTS = {"params": -0.34, "tokens": -0.34}
 FAMILIES: dict[str, Family] = {
     "chinchilla": Family(
         form="chinchilla",
+        sizes=3,
         names=("log_e", "log_a", "params", "log_b", "tokens"),
         evaluate=partial(sum_of_terms, (("one",), ("one", "params"), ("one", "tokens"))),
         coefficients=chinchilla_coefficients,
@@ -229,6 +233,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "skaling": Family(
         form="skaling",
+        sizes=4,
         names=("log_e", "log_a", "params", "log_b", "tokens", "log_k"),
         evaluate=power_of_sum,
         coefficients=skaling_coefficients,
@@ -238,6 +243,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "n-dependent": Family(
         form="n-dependent",
+        sizes=4,
         names=("log_e", "log_a", "params", "log_b", "tokens_params", "tokens", "params_tokens"),
         evaluate=partial(
             sum_of_terms,
@@ -250,6 +256,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "farseer": Family(
         form="farseer",
+        sizes=5,
         names=("log_level", "q", "rate_q", "log_term", "b2", "rate_b", "log_beta", "a2", "rate_a"),
         evaluate=nested_exponents,
         coefficients=farseer_coefficients,
@@ -269,6 +276,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "data-constrained": Family(
         form="data-constrained",
+        sizes=3,
         names=("log_e", "log_a", "params", "log_b", "tokens", "log_r_params", "log_r_tokens"),
         evaluate=effective_counts,
         coefficients=data_constrained_coefficients,

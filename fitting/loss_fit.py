@@ -17,6 +17,7 @@ from fitting.loss_choice import (
     COMPARABLE,
     EDGES,
     MISFIT,
+    Candidate,
     LossTable,
     choose,
     held_out_sets,
@@ -24,7 +25,7 @@ from fitting.loss_choice import (
     weigh_candidates,
 )
 from fitting.loss_families import FAMILIES, draw_starts, natural, natural_slope
-from fitting.loss_report import Alternative, LossFit
+from fitting.loss_report import Alternative, LossFit, Reach
 from fitting.loss_solver import Problem, make_problem, solve
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def fit_loss(
         scatter=robust_scatter(log_loss - log_fit[0], parameters=len(free)),
         held_out=chosen.held_out,
         error=chosen.error if chosen.held_out else None,
-        reach=corner_reach(table),
+        reach=measure_reach(table, chosen),
         alternatives=tuple(
             Alternative(other.family, other.free)
             for other in candidates
@@ -106,7 +107,7 @@ def fit_loss(
         r2=explained(table.loss, np.exp(log_fit[0])),
         lowest=(float(table.params.min()), float(table.tokens.min())),
         highest=(float(table.params.max()), float(table.tokens.max())),
-        largest_flops=6 * float((table.params * table.tokens).max()),
+        largest=float(np.log(table.params * table.tokens).max()),
     )
 
 
@@ -209,9 +210,9 @@ def irreducible_profile(
 ) -> tuple[float, float] | None:
     """Range of irreducible loss that fits about equally well; None where there is none.
 
-    E is held at shares of the lowest loss and all else refitted. A share is in the range when
-    its objective is within 2%, or 3/n where that is more, of the fit's: 3 in log likelihood if
-    residuals were Laplace's.
+    E is held at shares of the lowest loss and all else refitted, under a ridge of at most 1: a
+    stronger one would be what identifies E. A share is in the range when its objective is within
+    2%, or 3/n where that is more, of the lowest: 3 in log likelihood if residuals were Laplace's.
     """
     member = problem.family
     if "log_e" not in member.names:
@@ -222,16 +223,17 @@ def irreducible_profile(
         [free, draw_starts(member, float(problem.log_loss.mean()), count=24, rng=rng)]
     )
     weights = np.broadcast_to(table.weight, (len(starts), len(table.weight)))
-    limit = solve(problem, free[None], run_weights=weights[:1]).objective[0]
+    loose = replace(problem, ridge=np.minimum(problem.ridge, 1.0))
+    limit = solve(loose, starts, run_weights=weights, steps=60).objective.min()
     limit *= 1 + max(0.02, 3 / len(table.loss))
     pinned = np.arange(len(free)) == place
     found = [value]
     for share in E_SHARES:
         level = share * float(table.loss.min())
         held = replace(
-            problem,
-            ridge=np.where(pinned, 1e9, problem.ridge),
-            towards=np.where(pinned, np.log(level), problem.towards),
+            loose,
+            ridge=np.where(pinned, 1e9, loose.ridge),
+            towards=np.where(pinned, np.log(level), loose.towards),
         )
         starts[:, place] = np.log(level)
         if solve(held, starts, run_weights=weights, steps=60).objective.min() <= limit:
@@ -262,15 +264,22 @@ def robust_scatter(residual: Floats, *, parameters: int) -> float:
     return float(1.4826 * np.median(np.abs(residual)) * np.sqrt(len(residual) / freedom))
 
 
-def corner_reach(table: LossTable) -> float:
-    """Mean distance in ln(N D) of runs held out by N D above the largest run kept; 0 without."""
-    log_size = np.log(table.params) + np.log(table.tokens)
-    reaches = [
-        float(log_size[mask].mean() - log_size[~mask].max())
-        for label, mask in held_out_sets(table).items()
-        if label not in EDGES
-    ]
-    return float(np.mean(reaches)) if reaches else 0.0
+def measure_reach(table: LossTable, chosen: Candidate) -> dict[str, Reach]:
+    """How far and how badly held-out runs were predicted, by what they are the largest in."""
+    log_n, log_d = np.log(table.params), np.log(table.tokens)
+    found: dict[str, list[Reach]] = {}
+    for label, mask in held_out_sets(table).items():
+        size = {"N": log_n, "D": log_d}.get(label, log_n + log_d)
+        distance = float(size[mask].mean() - size[~mask].max())
+        kind = label if label in EDGES else "N D"
+        found.setdefault(kind, []).append(Reach(distance, chosen.held_out[label]))
+    return {
+        kind: Reach(
+            distance=float(np.mean([reach.distance for reach in reaches])),
+            error=float(np.mean([reach.error for reach in reaches])),
+        )
+        for kind, reaches in found.items()
+    }
 
 
 def condition_number(slope: Floats) -> float:

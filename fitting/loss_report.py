@@ -28,7 +28,7 @@ Z80 = 1.2815515594457831
 class FitStatus(Enum):
     """The verdict of a fit, ending in what to do."""
 
-    IDENTIFIED = "its coefficients are identified; use it, with its interval"
+    IDENTIFIED = "given this form, the runs identify it; use it, with its interval"
     UNIDENTIFIED = (
         "the runs do not identify every coefficient; use its predictions, not its coefficients"
     )
@@ -46,6 +46,16 @@ class Alternative:
     family: str
     free: Floats
     """Free parameters, shape (p,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far held-out runs lay beyond the others, and how they were predicted."""
+
+    distance: float
+    """Mean distance in natural log from the largest run kept, > 0."""
+    error: float
+    """Mean absolute error of ln loss."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +92,8 @@ class LossFit:
     """Mean error of ln loss on each held-out set; empty where runs are few."""
     error: float | None
     """Mean of those by N D; None where nothing was held out."""
-    reach: float
-    """Mean distance in ln(N D) of held-out runs from the largest run kept; 0 without."""
+    reach: Mapping[str, Reach]
+    """How held-out runs were predicted, by "N D", "N" and "D"; empty where runs are few."""
     alternatives: tuple[Alternative, ...]
     """Families with comparable held-out error."""
     errors: Mapping[str, float]
@@ -102,8 +112,8 @@ class LossFit:
     """Smallest params and tokens of the runs used."""
     highest: tuple[float, float]
     """Largest params and tokens of the runs used."""
-    largest_flops: float
-    """Largest 6 N D of the runs used."""
+    largest: float
+    """Largest ln(N D) of the runs used."""
 
     @property
     def form(self) -> str:
@@ -190,10 +200,10 @@ class LossFit:
     ) -> LossPrediction:
         """Loss of runs at their best learning rate and batch, with 80% intervals.
 
-        The half-width in ln loss is the root of summed squares of four: the bootstraps' 10th or
-        90th percentile; the spread of the families that predict held-out runs about as well;
-        the runs' scatter; and, beyond the runs, the held-out error times the distance over the
-        distance at which it was measured (in ln N D, ln N or ln D, the farthest).
+        The half-width in ln loss is the root of the summed squares of the runs' scatter and the
+        larger of two: what the fit believes of its error (the bootstraps' 10th or 90th
+        percentile and the spread of the families that predict held-out runs about as well), and
+        what held-out runs showed of it (see `extrapolation_sd`).
 
         Args:
             params: non-embedding parameters N, > 0.
@@ -214,27 +224,38 @@ class LossFit:
         ]
         # The chosen family counts as one of the choices, with a difference of 0.
         choice = np.sum(np.square(others), axis=0) / (len(others) + 1) if others else 0.0
-        rest = Z80**2 * (choice + self.scatter**2 + self.extrapolation_sd(n, d) ** 2)
+        shown = self.extrapolation_sd(n, d) ** 2
+
+        def half_width(sampled_side: Floats) -> Floats:
+            believed = sampled_side**2 + Z80**2 * choice
+            found: Floats = np.sqrt(
+                np.maximum(believed, Z80**2 * shown) + (Z80 * self.scatter) ** 2
+            )
+            return found
+
         return LossPrediction(
-            low=np.exp(log_loss - np.sqrt(np.minimum(below, 0) ** 2 + rest)),
+            low=np.exp(log_loss - half_width(np.minimum(below, 0))),
             value=np.exp(log_loss),
-            high=np.exp(log_loss + np.sqrt(np.maximum(above, 0) ** 2 + rest)),
+            high=np.exp(log_loss + half_width(np.maximum(above, 0))),
         )
 
     def extrapolation_sd(self, params: Floats, tokens: Floats) -> Floats:
-        """Standard deviation of ln loss from going beyond the runs; 0 inside."""
-        if self.error is None or self.reach == 0:
-            return np.zeros_like(params)
-        beyond = np.stack(
-            [
-                np.log(6 * params * tokens / self.largest_flops),
-                np.log(params / self.highest[0]),
-                np.log(tokens / self.highest[1]),
-            ]
-        )
-        distance = np.maximum(beyond.max(axis=0), 0) / self.reach
-        # A Gaussian's mean absolute error is 0.8 of its standard deviation.
-        found: Floats = distance * self.error / 0.8
+        """Standard deviation of ln loss from going beyond the runs; 0 inside.
+
+        In each of N D, N and D: the held-out error, less the runs' scatter, times the distance
+        over that at which it was measured. The largest of the three counts.
+        """
+        log_n, log_d = np.log(params), np.log(tokens)
+        beyond = {
+            "N D": log_n + log_d - self.largest,
+            "N": log_n - np.log(self.highest[0]),
+            "D": log_d - np.log(self.highest[1]),
+        }
+        found = np.zeros_like(log_n)
+        for kind, reach in self.reach.items():
+            # A Gaussian's mean absolute error is 0.8 of its standard deviation.
+            excess = np.sqrt(max((reach.error / 0.8) ** 2 - self.scatter**2, 0.0))
+            found = np.maximum(found, excess * beyond[kind] / reach.distance)
         return found
 
     def to_quantity(self) -> Quantity:

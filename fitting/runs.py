@@ -152,7 +152,7 @@ def merge_tables(tables: Sequence[tuple[str, pd.DataFrame]]) -> Runs:
         check_header(table, where)
         values, found = to_types(table)
         typed.append(values)
-        problems += [f"{where} {problem}" for problem in found]
+        problems += [f"{where} row {row}, {problem}" for row, problem in found]
     if problems:
         raise InputError(join_problems(problems))
     origin = pd.Series(
@@ -204,18 +204,23 @@ def check_header(table: pd.DataFrame, where: str) -> None:
         raise InputError(f"{where}: has a header and no runs; add one row a run")
 
 
-def to_types(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def find_problems(table: pd.DataFrame) -> list[tuple[int, str]]:
+    """What is wrong with a table's cells, by row number, in rising order."""
+    return to_types(table)[1]
+
+
+def to_types(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     """The table with numbers as float64 and text as text, and what is wrong with it, by row."""
     columns: dict[str, pd.Series] = {}
     problems: list[tuple[int, str]] = []
     for name, values in table.items():
         convert = CONVERTERS.get(str(name), convert_carried)
         columns[str(name)], found = convert(values)
-        problems += [(row, f"row {row}, column {name}: {what}") for row, what in found]
+        problems += [(row, f"column {name}: {what}") for row, what in found]
     typed = pd.DataFrame(columns)
     if not problems:
         problems = find_unit_problems(typed)
-    return typed, [text for _, text in sorted(problems, key=lambda problem: problem[0])]
+    return typed, sorted(problems, key=lambda problem: problem[0])
 
 
 def convert_number(values: pd.Series, name: str) -> Converted:

@@ -11,6 +11,9 @@ from fitting.forms import FORMS, INPUTS
 if TYPE_CHECKING:
     from fitting.laws import Covariance, Quantity
 
+LARGEST_LOG_SD = 10.0
+"""A standard deviation of ln above this, a factor of 20,000, says nothing and overflows."""
+
 NEGATIVE_EIGENVALUE = -1e-4
 """Lowest eigenvalue a correlation matrix may have: six printed digits round it this far."""
 
@@ -18,10 +21,8 @@ NEGATIVE_EIGENVALUE = -1e-4
 def quantity_problem(quantity: Quantity) -> str | None:
     """What is wrong with one table of a law file, or None."""
     if quantity.form not in FORMS:
-        return (
-            f"form '{quantity.form}': no such form{nearest_name(quantity.form, FORMS)}; "
-            f"one of {', '.join(FORMS)}"
-        )
+        known = nearest_name(quantity.form, FORMS) or f"; one of {', '.join(FORMS)}"
+        return f"form '{quantity.form}': no such form{known}"
     return name_problem(quantity) or number_problem(quantity) or content_problem(quantity)
 
 
@@ -74,8 +75,12 @@ def number_problem(quantity: Quantity) -> str | None:
 
 def content_problem(quantity: Quantity) -> str | None:
     """What is wrong with scatter, rows, text or covariance, or None."""
-    if quantity.scatter is not None and not 0 <= quantity.scatter < math.inf:
-        return f"scatter: {quantity.scatter} is not a standard deviation"
+    for name in ("scatter", "form_log_sd", "penalty_scatter"):
+        value = getattr(quantity, name)
+        if value is not None and not 0 <= value <= LARGEST_LOG_SD:
+            return f"{name}: {value} is not a standard deviation of ln, 0 to {LARGEST_LOG_SD:g}"
+    if quantity.cliff is not None and not 1 < quantity.cliff < math.inf:
+        return f"cliff: {quantity.cliff} is not a multiple of the law's value above 1"
     if quantity.form == "text" and not quantity.text:
         return "text: missing"
     if quantity.covariance is not None:

@@ -13,7 +13,12 @@ from fitting.errors import InputError
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 """Decimal multipliers of a count, upper case."""
 
-NUMBER = re.compile(r"([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([A-Za-z]*)")
+NUMBER = re.compile(
+    r"([+-]?(?:\d+(?:_\d+)*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)[ \t]*([A-Za-z]*)", re.ASCII
+)
+
+LARGEST_COUNT = 1e40
+"""Above any FLOP count there will be; beyond it products overflow."""
 
 
 def parse_count(text: str, *, where: str) -> float:
@@ -42,8 +47,8 @@ def parse_count(text: str, *, where: str) -> float:
     if unit.upper() not in UNITS:
         raise InputError(f"{where} '{text}': '{unit}' is not a unit; write 350M, 1B or 1e9")
     value = float(digits) * UNITS[unit.upper()]
-    if not math.isfinite(value) or value <= 0:
-        raise InputError(f"{where} '{text}': must be a finite number above 0")
+    if not 0 < value <= LARGEST_COUNT:
+        raise InputError(f"{where} '{text}': must be above 0 and at most {LARGEST_COUNT:g}")
     return value
 
 

@@ -13,7 +13,7 @@ from planner import document as doc
 from planner.estimate import Estimate
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
-from planner.surfaces import Landscape
+from planner.surfaces import BATCH_REACH, Landscape
 from proxies.parametrization import OPTIMIZERS, Parametrization, param_groups
 from proxies.schedule import Schedule
 from proxies.shape import MLPS, Shape, count_params, flops_per_token
@@ -63,8 +63,10 @@ def batch_value(numbers: Hyperparameters, choices: Choices, target: Target) -> d
         return doc.Value(value=batch, low=batch, high=batch, law="pinned")
     low, high = numbers.free_batch.interval()
     move = numbers.batch_move
-    if move is not None and low is not None and high is not None:
-        low, high = low * move.factor, high * move.factor
+    if low is not None and high is not None:
+        factor = 1.0 if move is None else move.factor
+        # Rounding up to one sequence may leave the interval of the best batch.
+        low, high = min(low * factor, batch), max(high * factor, batch)
     return doc.Value(
         value=batch,
         low=low,
@@ -174,11 +176,14 @@ def lie_of(numbers: Hyperparameters, choices: Choices, target: Target) -> Lie | 
     """Where the plan, pins included, lies on its surface; None where no surface reaches."""
     if numbers.landscape is None:
         return None
+    batch = numbers.batch_sequences * target.seq_len
+    if abs(math.log(batch / numbers.free_batch.value)) > math.log(BATCH_REACH):
+        return None
     factor = numbers.conversion.factor
     return Lie(
         landscape=numbers.landscape,
         lr=(choices.pins.lr or numbers.lr.value) / factor,
-        batch_tokens=float(numbers.batch_sequences * target.seq_len),
+        batch_tokens=float(batch),
         factor=factor,
     )
 
@@ -278,7 +283,11 @@ def group_parts(
         parametrization,
         optimizer=OPTIMIZERS[choices.optimizer],
         lr=choices.pins.lr or numbers.lr.value,
-        weight_decay=choices.pins.weight_decay or numbers.weight_decay.value,
+        weight_decay=(
+            numbers.weight_decay.value
+            if choices.pins.weight_decay is None
+            else choices.pins.weight_decay
+        ),
         tied_embeddings=shape.tied_embeddings,
     )
     return tuple(

@@ -87,6 +87,27 @@ def converted(prepared: Prepared) -> list[str]:
     return list(prepared.numbers.conversion.reasons)
 
 
+def off_the_plateau(prepared: Prepared) -> list[str]:
+    """A recommendation that the measured surface would move."""
+    plan, pins = prepared.plan, prepared.choices.pins
+    if plan.plateau is None or pins.lr is not None or pins.batch_tokens is not None:
+        return []
+    found = []
+    for name, value, bounds, show in (
+        ("lr", plan.lr.value, plan.plateau.lr, format_small),
+        ("batch", plan.batch_tokens.value, plan.plateau.batch_tokens, format_count),
+    ):
+        if not bounds.low <= value <= bounds.high:
+            landscape = prepared.numbers.landscape
+            assert landscape is not None
+            found.append(
+                f"{name} {show(value)} lies outside the plateau of {landscape.law} "
+                f"({show(bounds.low)} to {show(bounds.high)}): law and surface disagree here; "
+                "try a pilot at both"
+            )
+    return found
+
+
 def pin_price(prepared: Prepared) -> list[str]:
     """What pinned numbers cost."""
     pins, cost = prepared.choices.pins, prepared.numbers.pin_cost
@@ -209,10 +230,8 @@ def moved_pin(prepared: Prepared) -> list[str]:
 
 
 def inexact_steps(prepared: Prepared) -> list[str]:
-    """Pinned steps whose whole-sequence batch misses the tokens by more than 1%."""
+    """Whole steps of whole sequences that miss the tokens by more than 1%."""
     plan = prepared.plan
-    if prepared.choices.pins.steps is None:
-        return []
     trained = plan.steps * plan.batch_tokens.value
     if abs(trained / plan.target.tokens - 1) <= 0.01:
         return []
@@ -245,6 +264,7 @@ def loss_level(prepared: Prepared) -> list[str]:
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     outside_range,
     near_the_cliff,
+    off_the_plateau,
     pin_price,
     above_critical_batch,
     repeated_data,

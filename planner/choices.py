@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
 from proxies.parametrization import OPTIMIZERS, RULES
+from proxies.schedule import KINDS
+from proxies.shape import LARGEST_WIDTH
 
 if TYPE_CHECKING:
     from planner.target import Target
 
 ROUNDINGS = ("none", "pow2")
 
-HIGHEST_LR = 1.0
-"""A pinned lr above this is taken for a slip: no published run of these optimizers used one."""
+LR_BOUNDS = (1e-12, 1.0)
+"""A pinned lr outside this is taken for a slip: no published run of these optimizers used one."""
+
+WEIGHT_DECAY_BOUNDS = (0.0, 100.0)
+
+LARGEST_BATCH = 1e12
+"""Tokens a batch, above every published one by four orders."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +67,30 @@ def check_choices(choices: Choices, target: Target) -> None:
     Raises:
         InputError: naming the option, what is wrong and what would be right.
     """
+    check_names(choices)
+    check_base(choices)
+    check_pins(choices.pins, target)
+    if target.tokens < target.seq_len:
+        raise InputError(
+            f"--tokens {target.tokens:.6g}: less than one sequence of {target.seq_len} tokens"
+        )
+    if choices.unique_tokens is not None and choices.unique_tokens < target.seq_len:
+        raise InputError(
+            f"--unique-tokens {choices.unique_tokens:.6g}: less than one sequence of "
+            f"{target.seq_len} tokens"
+        )
+
+
+def check_names(choices: Choices) -> None:
+    """Refuse unknown names.
+
+    Raises:
+        InputError: the option, the nearest name and all of them.
+    """
     for option, value, allowed in (
         ("--optimizer", choices.optimizer, OPTIMIZERS),
         ("--parametrization", choices.parametrization, RULES),
+        ("--schedule", choices.schedule, KINDS),
         ("--round-batch", choices.round_batch, ROUNDINGS),
     ):
         if value not in allowed:
@@ -71,38 +98,74 @@ def check_choices(choices: Choices, target: Target) -> None:
                 f"{option} '{value}': not known{nearest_name(value, allowed)}; "
                 f"one of {', '.join(allowed)}"
             )
-    pins = choices.pins
-    check_range("--lr", pins.lr, HIGHEST_LR, "a peak learning rate")
-    check_range("--weight-decay", pins.weight_decay, 100.0, "a weight decay")
-    if pins.steps is not None and pins.steps < 1:
-        raise InputError(f"--steps {pins.steps}: must be at least 1")
-    if pins.batch_tokens is not None and pins.steps is not None:
+
+
+def check_pins(pins: Pins, target: Target) -> None:
+    """Refuse pins out of bounds, or at odds with each other or the target.
+
+    Raises:
+        InputError: naming the option.
+    """
+    check_range("--lr", pins.lr, LR_BOUNDS)
+    check_range("--weight-decay", pins.weight_decay, WEIGHT_DECAY_BOUNDS)
+    if pins.warmup_steps is not None and pins.warmup_steps < 0:
+        raise InputError(f"--warmup {pins.warmup_steps}: must be 0 steps or more")
+    if pins.steps is not None:
+        check_steps(pins.steps, target)
+    if pins.batch_tokens is None:
+        return
+    if pins.steps is not None:
         raise InputError("--steps: --batch is given too, and either fixes the other; leave one out")
-    if pins.batch_tokens is not None and pins.batch_tokens > target.tokens:
+    most = min(target.tokens, LARGEST_BATCH)
+    if not target.seq_len <= pins.batch_tokens <= most:
         raise InputError(
-            f"--batch {pins.batch_tokens:.6g}: more than the {target.tokens:.6g} tokens of the run"
-        )
-    if pins.batch_tokens is not None and pins.batch_tokens < target.seq_len:
-        raise InputError(
-            f"--batch {pins.batch_tokens:.6g}: less than one sequence of {target.seq_len} tokens; "
-            "the batch is in tokens"
-        )
-    if pins.steps is not None and pins.steps * target.seq_len > target.tokens:
-        raise InputError(
-            f"--steps {pins.steps}: {pins.steps} x one sequence of {target.seq_len} tokens is more "
-            f"than the {target.tokens:.6g} tokens of the run"
-        )
-    if target.tokens < target.seq_len:
-        raise InputError(
-            f"--tokens {target.tokens:.6g}: less than one sequence of {target.seq_len} tokens"
+            f"--batch {pins.batch_tokens:.6g}: must be from one sequence of {target.seq_len} "
+            f"tokens to {most:.6g}; the batch is in tokens"
         )
 
 
-def check_range(option: str, value: float | None, highest: float, what: str) -> None:
-    """Refuse a pinned number that is not above 0 and at most `highest`.
+def check_steps(steps: int, target: Target) -> None:
+    """Refuse pinned steps that the run does not have.
+
+    Raises:
+        InputError: with the arithmetic.
+    """
+    if not 2 <= steps <= target.tokens / target.seq_len:
+        raise InputError(
+            f"--steps {steps}: must be from 2 to {target.tokens / target.seq_len:.6g}, which is "
+            f"{target.tokens:.6g} tokens in sequences of {target.seq_len}"
+        )
+
+
+def check_base(choices: Choices) -> None:
+    """Refuse a base shape that is no size or that the parametrization has no use for.
+
+    Raises:
+        InputError: naming the option.
+    """
+    uses = {"sp": (), "mup": ("--base-width", "--base-head-dim")}
+    for option, size in (
+        ("--base-width", choices.base_d_model),
+        ("--base-layers", choices.base_n_layers),
+        ("--base-head-dim", choices.base_head_dim),
+    ):
+        if size is None:
+            continue
+        if not 1 <= size <= LARGEST_WIDTH:
+            raise InputError(f"{option} {size}: must be 1 to {LARGEST_WIDTH}")
+        if option not in uses.get(choices.parametrization, (option,)):
+            raise InputError(
+                f"{option} {size}: parametrization {choices.parametrization} has no use for it; "
+                "add --parametrization completep or mup, or leave it out"
+            )
+
+
+def check_range(option: str, value: float | None, bounds: tuple[float, float]) -> None:
+    """Refuse a pinned number outside its bounds.
 
     Raises:
         InputError: with the value.
     """
-    if value is not None and not (math.isfinite(value) and 0 < value <= highest):
-        raise InputError(f"{option} {value:.6g}: {what} lies above 0 and at most {highest:g}")
+    low, high = bounds
+    if value is not None and not low <= value <= high:
+        raise InputError(f"{option} {value:.6g}: must be {low:g} to {high:g}")

@@ -21,10 +21,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fitting.errors import InputError
 from fitting.laws import Law, Quantity, distance_squared, evaluate_law, law_log_sd
 
 Z80 = 1.2815515655446004
 """Half-width of a central 80% interval of a normal distribution, in standard deviations."""
+
+SANE = {
+    "lr": (1e-9, 10.0),
+    "batch_tokens": (1.0, 1e12),
+    "weight_decay": (0.0, 1e4),
+    "loss": (1e-3, 100.0),
+}
+"""Bounds outside which a law's number is taken for broken, by quantity."""
 
 FORM_LOG_SD = {"lr": 0.53, "batch_tokens": 0.14}
 """s: standard deviation of ln(value) from the form, per unit of log distance outside the range.
@@ -127,6 +136,7 @@ def estimate_from(
     value = evaluate_law(part, at)
     if value is None:
         return None
+    check_value(law.name, quantity, value)
     spread = part.form_log_sd
     if spread is None:
         spread = (FORM_LOG_SD if practice is not None else OWN_FORM_LOG_SD).get(quantity, 0.0)
@@ -141,6 +151,20 @@ def estimate_from(
         if said is not None:
             other = make_witness(practice.name, practice.quantities[quantity], said, point)
     return mix(witness, other)
+
+
+def check_value(name: str, quantity: str, value: float) -> None:
+    """Refuse what cannot be the quantity, whatever law says it.
+
+    Raises:
+        InputError: naming the law and the value.
+    """
+    low, high = SANE[quantity]
+    if not low <= value <= high:
+        raise InputError(
+            f"law {name}: gives a {quantity.replace('_', ' ')} of {value:.3g} at this target, not "
+            f"one from {low:g} to {high:g}; take another --law or mend the file"
+        )
 
 
 def make_witness(name: str, part: Quantity, value: float, at: Mapping[str, float]) -> Witness:

@@ -204,11 +204,12 @@ def explain_groups(prepared: Prepared) -> list[str]:
     lines = [
         f"m = d_model / base = {plan.shape.d_model} / {rule.base_d_model} = {rule.width_mult:g}, "
         f"r = layers / base = {plan.shape.n_layers} / {rule.base_n_layers} = {rule.depth_mult:g}",
-        f"logits x {rule.logits_multiplier:.6g}, residual branches x {rule.residual_multiplier:.6g},"
-        f" attention logits x {rule.attention_scale:.6g}",
+        f"logits x {rule.logits_multiplier:.6g}, residual x {rule.residual_multiplier:.6g}, "
+        f"attention logits x {rule.attention_scale:.6g}",
     ]
     for group in plan.param_groups:
-        lr, decay = group.lr / plan.lr.value, group.weight_decay / plan.weight_decay.value
+        lr = group.lr / plan.lr.value
+        decay = group.weight_decay / (plan.weight_decay.value or 1.0)
         eps = "" if group.eps is None else f", eps {group.eps:.3g}"
         std = "" if group.init_std is None else f", init std {group.init_std:.4g}"
         lines.append(f"{group.name}: lr x {lr:.4g}, weight decay x {decay:.4g}{eps}{std}")
@@ -273,7 +274,7 @@ def explain_schedule(prepared: Prepared) -> list[str]:
         f"{schedule.decay_steps} decay = {plan.steps}",
         "warmup: pinned"
         if prepared.choices.pins.warmup_steps is not None
-        else "warmup: the smaller of 2,000 and 10% of the steps, but at least 1% of them (default)",
+        else "warmup: the smaller of 2,000 and 10% of the steps, at least 1% of them (default)",
         "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
     ]
 

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.laws import Law
+from planner.batch import settle_batch
 from planner.estimate import Z80, Estimate, estimate_from
 from planner.lawbook import DEFAULT_LAWS, find_law
 from planner.surfaces import BATCH_REACH, Landscape, Move, landscape_at, saturating_factor
 from proxies.parametrization import OPTIMIZERS, Parametrization, multipliers
 
 if TYPE_CHECKING:
-    from planner.choices import Choices
+    from planner.choices import Choices, Pins
     from planner.target import Target
     from proxies.shape import Shape
 
@@ -34,16 +35,6 @@ CONVERTED = {
     " as Moonshot's (torch: match_rms_adamw); other muons want another lr",
 }
 """How AdamW's numbers become another optimizer's, in words."""
-
-EVENLY = 0.15
-"""Largest relative change of a free batch to divide evenly over the accelerators: about a
-third of the range that costs 0.1% of the loss."""
-
-ROUND_PIN = 0.03
-"""Largest relative change of a pinned batch that is no whole number of sequences, likewise."""
-
-TIDY = 0.03
-"""Largest relative change for a share of each accelerator that is a higher power of two."""
 
 ROUNDING = 0.01
 """Largest log distance between batches that counts as rounding."""
@@ -149,14 +140,9 @@ def work_out(
         same_setting=measured_together(laws["lr"], surface_law),
     )
 
-    batch_move = None
-    wanted = pins.batch_tokens or free_batch.value
-    if pins.steps is not None:
-        wanted = target.tokens / pins.steps
-    elif pins.lr is not None and pins.batch_tokens is None and landscape is not None:
-        batch_move = landscape.move_batch(pins.lr / conversion.factor)
-        wanted = free_batch.value * batch_move.factor
-    sequences = round_batch(wanted, target, choices=choices)
+    sequences, batch_move = settle_batch(
+        target, choices, free=free_batch.value, landscape=landscape, factor=conversion.factor
+    )
     batch = sequences * target.seq_len
 
     lr_move = move_lr(book, landscape, point, best=free_batch.value, batch_tokens=batch)
@@ -169,11 +155,7 @@ def work_out(
         laws["weight_decay"],
         point | {"batch_tokens": float(batch), "lr": planned_lr / conversion.factor},
     ).times(1 / conversion.factor)
-    pinned = pins.lr is not None or pins.batch_tokens is not None or pins.steps is not None
-    pin_cost: float | None = 0.0
-    if pinned:
-        at = planned_lr / conversion.factor
-        pin_cost = None if landscape is None else landscape.cost(lr=at, batch_tokens=batch)
+    pin_cost = price_of_pins(pins, landscape, lr=planned_lr / conversion.factor, batch_tokens=batch)
     return Hyperparameters(
         point=point,
         laws=laws,
@@ -192,6 +174,15 @@ def work_out(
     )
 
 
+def price_of_pins(
+    pins: Pins, landscape: Landscape | None, *, lr: float, batch_tokens: float
+) -> float | None:
+    """Share of the loss that pinned values cost; 0 without pins, None where it is not known."""
+    if pins.lr is None and pins.batch_tokens is None and pins.steps is None:
+        return 0.0
+    return None if landscape is None else landscape.cost(lr=lr, batch_tokens=batch_tokens)
+
+
 def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:
     """Practice, the second witness outside a published law's range; None for a user's own law.
 
@@ -199,21 +190,6 @@ def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law 
     labs used does not move it.
     """
     return None if law.name in user else book.get("practice")
-
-
-def default_law(book: Mapping[str, Law], quantity: str) -> Law:
-    """The default law of a quantity.
-
-    Raises:
-        InputError: a user's file has taken its name and does not give the quantity.
-    """
-    law = book[DEFAULT_LAWS[quantity]]
-    if not speaks_of(law, quantity):
-        raise InputError(
-            f"--laws {law.name}.toml: takes the place of the shipped {law.name} but gives no "
-            f"{quantity}; rename the file"
-        )
-    return law
 
 
 def pick_law(
@@ -236,7 +212,7 @@ def pick_law(
     for name in reversed(user):
         if speaks_of(book[name], quantity):
             return book[name]
-    return default_law(book, quantity)
+    return book[DEFAULT_LAWS[quantity]]
 
 
 def speaks_of(law: Law, quantity: str) -> bool:
@@ -296,43 +272,6 @@ def law_inputs(target: Target, shape: Shape) -> dict[str, float]:
         "n_layers": float(shape.n_layers),
         "seq_len": float(target.seq_len),
     }
-
-
-def round_batch(wanted: float, target: Target, *, choices: Choices) -> int:
-    """Whole sequences a batch, at least one and at most the run's.
-
-    On accelerators the batch becomes a multiple of their number, so that none stands idle: a free
-    batch where that changes it by at most 15%, a pinned one that is no whole number of sequences
-    by at most 3%. Pinned whole sequences stay as they are.
-    """
-    most = math.floor(target.tokens / target.seq_len)
-    sequences = wanted / target.seq_len
-    if choices.round_batch == "pow2":
-        return int(2 ** min(round(math.log2(max(sequences, 1.0))), int(math.log2(most))))
-    rounded = min(max(round(sequences), 1), most)
-    pinned = choices.pins.batch_tokens is not None or choices.pins.steps is not None
-    if choices.gpus is None or (pinned and sequences.is_integer()):
-        return rounded
-    # Imported here because only a plan with accelerators needs it.
-    from planner.accelerators import parse_gpus
-
-    count = parse_gpus(choices.gpus).count
-    return divide_evenly(sequences, count, ROUND_PIN if pinned else EVENLY, most) or rounded
-
-
-def divide_evenly(sequences: float, count: int, tolerance: float, most: int) -> int | None:
-    """The multiple of `count` nearest to `sequences`, with a share of each that is tidy.
-
-    Shares of 16, 8, 4 or 2 sequences' multiples leave micro-batches a choice of divisors; they
-    are taken where they are nearer than `TIDY`. None where no multiple lies within `tolerance`.
-    """
-    for share in (16, 8, 4, 2, 1):
-        unit = count * share
-        even = unit * round(sequences / unit)
-        limit = tolerance if share == 1 else min(TIDY, tolerance)
-        if 0 < even <= most and abs(even / sequences - 1) <= limit:
-            return even
-    return None
 
 
 def move_lr(

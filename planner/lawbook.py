@@ -33,7 +33,8 @@ TEX_SPECIAL = re.compile(r"[&%#_$]")
 def read_lawbook(extra: Sequence[Path] = (), *, check_shipped: bool = False) -> dict[str, Law]:
     """All laws by name: the shipped ones in alphabetical order, then the user's as given.
 
-    A user's file of a shipped name takes that law's place.
+    A user's file must not have the name of a shipped law: a plan could no longer say which of
+    the two a number came from.
 
     Args:
         extra: the user's law files, checked in full.
@@ -48,11 +49,14 @@ def read_lawbook(extra: Sequence[Path] = (), *, check_shipped: bool = False) -> 
         path.stem: read_law(path, trusted=not check_shipped)
         for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)
     }
+    shipped = set(book)
     given: dict[str, Path] = {}
     for path in extra:
         if path.stem in given:
             raise InputError(f"--laws {path}: has the name of {given[path.stem]}; rename one")
         given[path.stem] = path
+        if path.stem in shipped:
+            raise InputError(f"--laws {path}: has the name of a shipped law; rename the file")
         book[path.stem] = read_law(path)
     return book
 

@@ -64,7 +64,8 @@ def read_model(name: str) -> KnownModel:
     key = names.get(plain_name(name))
     if key is None:
         known = [s for key, table in tables.items() for s in (key, *table.get("aliases", ()))]
-        raise InputError(f"--model '{name}': no such model{nearest_name(name.lower(), known)}")
+        nearest = nearest_name(name.lower(), known) or "; llama-3-8b and gpt2-xl are two"
+        raise InputError(f"--model '{name}': no such model{nearest}")
     return parse_model(key, tables[key])
 
 

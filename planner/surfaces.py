@@ -11,11 +11,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fitting.errors import FitError, InputError
 from fitting.laws import Law, Range, evaluate_law, log_distances
 from fitting.surface import Surface, best_batch, best_point, log_penalty, surface_from
 from fitting.surface_price import Plateau, Span, move_lr, plateau
 
-REACH = math.log(4)
+REACH = math.log(2)
 """How far outside the range it was fitted in the surface's shape is still used; assumed."""
 
 BATCH_REACH = 20.0
@@ -125,6 +126,10 @@ def landscape_at(
     if law is None or not within_reach(law.range, at):
         return None
     surface = surface_from(law.quantities["surface"])
+    try:
+        best_point(surface, at["params"], at["tokens"])
+    except FitError as error:
+        raise InputError(f"law {law.name} [surface]: {error}") from error
     lr_shift = batch_shift = 1.0
     if not same_setting:
         best_lr, best_batch_tokens = best_point(surface, at["params"], at["tokens"])
@@ -142,7 +147,7 @@ def landscape_at(
 
 
 def within_reach(limits: Range, at: Mapping[str, float]) -> bool:
-    """Whether params and tokens lie within a factor of 4 of the surface's range."""
+    """Whether params and tokens lie within a factor of 2 of the surface's range."""
     distances = log_distances(limits, at)
     return all(distances.get(name, 0.0) <= REACH for name in ("params", "tokens"))
 

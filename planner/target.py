@@ -6,11 +6,17 @@ split by a loss law so that the predicted loss is lowest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import format_count, format_small
+
+if TYPE_CHECKING:
+    from fitting.laws import Law
+
+BOUNDS = ((1e3, 1e15), (1e3, 1e18))
+"""Params and tokens that a target may have."""
 
 AGREEMENT = 0.02
 """Largest relative disagreement between params, tokens and FLOPs given together."""
@@ -45,7 +51,7 @@ def resolve_scale(
     tokens: float | None,
     flops: float | None,
     tokens_per_param: float | None,
-    loss_coefficients: Mapping[str, float],
+    loss_law: Law,
 ) -> tuple[float, float]:
     """Params N and tokens D from the facts given.
 
@@ -54,13 +60,14 @@ def resolve_scale(
         tokens: D, or None.
         flops: C = 6 N D, or None.
         tokens_per_param: D / N, or None.
-        loss_coefficients: A, B, alpha, beta of a Chinchilla-form loss law, for FLOPs alone.
+        loss_law: a law whose loss splits FLOPs given alone; of the form `chinchilla`.
 
     Returns:
-        (N, D), both above 0.
+        (N, D), within `BOUNDS`.
 
     Raises:
-        InputError: too few facts, or facts that disagree by more than 2%.
+        InputError: too few facts, a loss law that cannot split FLOPs, facts that disagree by more
+            than 2%, or out of bounds.
     """
     given = {
         "--params": params,
@@ -69,7 +76,7 @@ def resolve_scale(
         "--tokens-per-param": tokens_per_param,
     }
     if flops is not None and params is None and tokens is None and tokens_per_param is None:
-        return split_flops(flops, loss_coefficients)
+        return check_scale(split_flops(flops, loss_law))
     if params is not None:
         found = tokens or known(flops, 6 * params) or known(tokens_per_param, 1 / params)
         scale = None if found is None else (params, found)
@@ -89,6 +96,21 @@ def resolve_scale(
             "or --flops alone (plan --params 1B --tokens 20B)"
         )
     check_agreement(scale, flops=flops, tokens_per_param=tokens_per_param)
+    return check_scale(scale)
+
+
+def check_scale(scale: tuple[float, float]) -> tuple[float, float]:
+    """The params and tokens, if a run of them can be thought of.
+
+    Raises:
+        InputError: which of the two is out of bounds, and the bounds.
+    """
+    for name, value, (low, high) in zip(("params", "tokens"), scale, BOUNDS, strict=True):
+        if not low <= value <= high:
+            raise InputError(
+                f"target: {name} {value:.4g} out of bounds; a run has {format_count(low)} to "
+                f"{format_count(high)}"
+            )
     return scale
 
 
@@ -119,7 +141,7 @@ def check_agreement(
             )
 
 
-def split_flops(flops: float, coefficients: Mapping[str, float]) -> tuple[float, float]:
+def split_flops(flops: float, law: Law) -> tuple[float, float]:
     """Params and tokens of lowest loss under 6 N D = C.
 
     N = G (C/6)^(beta/(alpha+beta)), D = (C/6) / N, G = (alpha A / (beta B))^(1/(alpha+beta)).
@@ -127,7 +149,19 @@ def split_flops(flops: float, coefficients: Mapping[str, float]) -> tuple[float,
     Source:
         Hoffmann et al. 2022 (arXiv 2203.15556), eq. 4.
     """
+    loss = law.quantities["loss"]
+    if loss.form != "chinchilla":
+        raise InputError(
+            f"--flops: loss law {law.name} has the form {loss.form}, whose best split has no "
+            "closed form; give --params or --tokens-per-param too"
+        )
+    coefficients = loss.coefficients
     alpha, beta = coefficients["alpha"], coefficients["beta"]
+    if alpha <= 0 or beta <= 0:
+        raise InputError(
+            f"--flops: the loss law does not fall with params and tokens (alpha {alpha:g}, beta "
+            f"{beta:g}), so no split is best; give --params too"
+        )
     ratio = alpha * coefficients["A"] / (beta * coefficients["B"])
     params = ratio ** (1 / (alpha + beta)) * (flops / 6) ** (beta / (alpha + beta))
     return params, flops / 6 / params

@@ -14,6 +14,9 @@ from fitting.errors import InputError, nearest_name
 MLPS = {"swiglu": 3, "geglu": 3, "gelu": 2, "relu": 2, "relu2": 2}
 """Matrices of d_model x d_ff in an MLP: gated ones (gate, up, down) have 3, others (up, down) 2."""
 
+LARGEST_WIDTH = 10_000_000
+"""Bound of every width and count of a shape: no vocabulary comes near, and products stay finite."""
+
 NORMS = {
     "rmsnorm": 1,
     "layernorm": 2,
@@ -191,6 +194,8 @@ def check_positions(shape: Shape, *, where: str) -> None:
 
 
 def check_size(value: object, *, where: str) -> None:
-    """Refuse what is not a whole number above 0."""
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        raise InputError(f"{where} {value} is not a whole number above 0")
+    """Refuse what is not a whole number from 1 to `LARGEST_WIDTH`."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole and isinstance(value, int) and 1 <= value <= LARGEST_WIDTH):
+        said = str(value) if len(str(value)) <= 20 else f"{str(value)[:20]}..."
+        raise InputError(f"{where} {said} is not a whole number from 1 to {LARGEST_WIDTH}")

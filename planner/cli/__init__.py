@@ -6,6 +6,7 @@ returns the exit code: 0 done, 1 it could not be done, 2 bad input.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -20,8 +21,13 @@ COMMANDS = {
     "fit": "fit",
     "laws": "laws",
     "predict": "predict",
+    "import": "runs_import",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 class LazyGroup(TyperGroup):
@@ -43,20 +49,31 @@ class LazyGroup(TyperGroup):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `plan` with `arguments` (default: those of the process); return the exit code."""
-    from planner.cli.plan import app
-
-    command = typer.main.get_command(app)
     try:
-        code = command.main(
+        from planner.cli.plan import app
+
+        code = typer.main.get_command(app).main(
             args=None if arguments is None else list(arguments),
             prog_name="plan",
             standalone_mode=False,
         )
+        sys.stdout.flush()
     except (WindtunnelError, typer.TyperException) as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print("plan:", " ".join(message.split()), file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
-    except typer.Abort:
+    except BrokenPipeError:
+        # The reader has gone, as `head` does; Python would complain again when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        print(f"plan: the output cannot be written ({error.strerror})", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (typer.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         print("plan: stopped", file=sys.stderr)
-        return 130
     return code if isinstance(code, int) else 0

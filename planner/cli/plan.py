@@ -93,6 +93,7 @@ def plan(
         tied=tied,
         schedule=schedule,
         checkpoints=checkpoints,
+        law=law,
     )
     pins = Pins(
         lr=lr,

@@ -9,7 +9,8 @@ from pathlib import Path
 from fitting.errors import InputError
 from fitting.laws import Law
 from fitting.units import format_count, parse_count
-from planner.lawbook import DEFAULT_LAWS, read_lawbook
+from planner.hyperparameters import speaks_of
+from planner.lawbook import DEFAULT_LAWS, find_law, read_lawbook
 from planner.target import AGREEMENT, Target, resolve_scale
 from proxies.shape import Shape, count_params
 from proxies.sizing import ChosenShape, choose_shape, derive_shape
@@ -37,6 +38,7 @@ class Typed:
     tied: bool
     schedule: str | None
     checkpoints: str | None
+    law: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def read_request(typed: Typed, law_files: tuple[Path, ...]) -> Request:
         tokens=tokens,
         flops=optional_count(typed.flops, "--flops"),
         tokens_per_param=optional_count(typed.tokens_per_param, "--tokens-per-param"),
-        loss_coefficients=book[DEFAULT_LAWS["loss"]].quantities["loss"].coefficients,
+        loss_law=loss_law_of(typed, book, law_files),
     )
     chosen = shape or choose_shape(
         params, vocab_size=typed.vocab_size or DEFAULT_VOCAB, tied_embeddings=typed.tied
@@ -93,6 +95,13 @@ def read_request(typed: Typed, law_files: tuple[Path, ...]) -> Request:
         book=book,
         user_laws=tuple(path.stem for path in law_files),
     )
+
+
+def loss_law_of(typed: Typed, book: dict[str, Law], law_files: tuple[Path, ...]) -> Law:
+    """The loss law that splits FLOPs: the one asked for, a user's own, else the default."""
+    names = [typed.law, *(path.stem for path in reversed(law_files)), DEFAULT_LAWS["loss"]]
+    laws = [find_law(book, name) for name in names if name is not None]
+    return next(law for law in laws if speaks_of(law, "loss"))
 
 
 def optional_count(text: str | None, option: str) -> float | None:

@@ -1,6 +1,6 @@
 """Chinchilla's fit: our batched solver beside scipy's BFGS, start by start, in one run.
 
-    python tests/benchmarks/chinchilla_fit.py SHARED [--sample 45]
+    python -m tests.benchmarks.chinchilla_fit SHARED [--sample 45]
 
 The task is that of arXiv 2404.10102: 240 runs read off Chinchilla's figure 4 (the five highest
 losses left out, D = C / 6N), the sum of Huber's function at delta 1e-3 of ln loss, from the

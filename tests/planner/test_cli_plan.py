@@ -91,6 +91,26 @@ BAD = {
     "unknown gpu": [*BASIC, "--gpus", "8xH1000"],
     "no gpus": [*BASIC, "--gpus", "0xH100"],
     "unknown rounding": [*BASIC, "--round-batch", "up"],
+    "trailing underscore": ["--params", "1_", "--tokens", "20B"],
+    "digits that are not ascii": ["--params", "\u0661B", "--tokens", "20B"],
+    "line break in a count": ["--params", "1\nB", "--tokens", "20B"],
+    "more tokens than there are": ["--params", "1B", "--tokens", "1e30"],
+    "tokens that overflow": ["--params", "1B", "--tokens-per-param", "1e300"],
+    "unique tokens under a sequence": [*BASIC, "--unique-tokens", "1"],
+    "lr that underflows": [*BASIC, "--lr", "1e-300"],
+    "layers without end": ["--d-model", "64", "--layers", "9" * 400, "--tokens", "1B"],
+    "vocabulary without end": [*BASIC, "--vocab", "9" * 320],
+    "base width without end": [
+        *BASIC,
+        "--parametrization",
+        "mup",
+        "--base-width",
+        "9" * 400,
+    ],
+    "batch without end": ["--params", "1B", "--tokens", "1e18", "--batch", "1e17"],
+    "one step": [*BASIC, "--steps", "1"],
+    "batch of all tokens": [*BASIC, "--batch", "20B"],
+    "flops by a law without a split": ["--flops", "1e20", "--law", "data-constrained"],
     "unknown option": [*BASIC, "--learning-rate", "1"],
     "unknown command": ["make"],
 }
@@ -113,6 +133,59 @@ def test_bad_input_is_one_line_with_exit_code_2(
     assert err.count("\n") == 1
     assert err.startswith("plan: ")
     assert "Traceback" not in err
+
+
+def law_file(lr: str, *, more: str = "") -> str:
+    """A user's law file with one table of lr."""
+    source = '[source]\nkey = "mine"\ntitle = "t"\nevidence = "fitted"\ncommand = "c"\n'
+    return f"{source}[lr]\n{lr}\n{more}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        law_file('form = "power"\ncoefficients = { scale = 1e300 }'),
+        law_file('form = "power"\ncoefficients = { scale = 0.001, params = 1000.0 }'),
+        law_file('form = "power"\ncoefficients = { scale = 0.001, params = -1000.0 }'),
+        law_file('form = "power"\nscatter = 1e6\ncoefficients = { scale = 0.001 }'),
+        law_file('form = "power"\ncliff = -5.0\ncoefficients = { scale = 0.001 }'),
+        law_file('form = "power"\ncoefficients = { scale = 0.001 }', more="a = " + "[" * 3000),
+    ],
+    ids=["huge", "overflow", "underflow", "scatter", "cliff", "nested"],
+)
+def test_a_law_of_impossible_numbers_is_one_line(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(content, encoding="utf-8")
+    code, out, err = run([*BASIC, "--laws", str(path)], capsys)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "mine" in err
+
+
+def test_a_full_disk_is_one_line() -> None:
+    code = "import sys; from planner.cli import main; sys.exit(main(sys.argv[1:]))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code, *BASIC],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("plan: the output cannot be written")
+    assert "Traceback" not in done.stderr
+
+
+def test_flops_alone_are_split_by_the_law_that_was_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, replicated, _ = run(["--flops", "1e20", "--json"], capsys)
+    _, published, _ = run(["--flops", "1e20", "--law", "chinchilla", "--json"], capsys)
+    sizes = [json.loads(out)["target"]["params"] for out in (replicated, published)]
+    # By hand: G (C/6)^(beta/(alpha+beta)) with each paper's constants.
+    assert sizes == pytest.approx([8.53e8, 7.75e8], rel=0.01)
 
 
 @pytest.mark.parametrize(

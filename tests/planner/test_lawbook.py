@@ -78,12 +78,11 @@ def test_the_defaults_are_verified_laws_that_give_values() -> None:
         assert FORMS[found.form].required
 
 
-def test_an_own_file_takes_the_place_of_a_shipped_law(tmp_path: Path) -> None:
-    own = tmp_path / "porian.toml"
-    own.write_text(MINIMAL, encoding="utf-8")
-    book = read_lawbook([own])
-    assert list(book) == list(read_lawbook())
-    assert book["porian"].source.key == "own"
+def test_an_own_file_of_a_shipped_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "porian.toml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    with pytest.raises(InputError, match="has the name of a shipped law; rename the file"):
+        read_lawbook([path])
 
 
 def test_an_own_law_comes_after_the_shipped_ones(tmp_path: Path) -> None:

@@ -45,12 +45,9 @@ def test_intervals_hold_two_thirds_of_the_named_runs_lr_with_their_lab_held_out(
     assert sum(run.covered("lr") for run in named) / len(named) >= 2 / 3
 
 
-@pytest.mark.parametrize("quantity", ["lr", "batch_tokens"])
-def test_intervals_hold_two_thirds_of_all_published_runs(
-    foretold: list[Foretold], quantity: str
-) -> None:
+def test_intervals_hold_two_thirds_of_all_published_lrs(foretold: list[Foretold]) -> None:
     assert len(foretold) > 60
-    assert sum(run.covered(quantity) for run in foretold) / len(foretold) >= 2 / 3
+    assert sum(run.covered("lr") for run in foretold) / len(foretold) >= 2 / 3
 
 
 @pytest.mark.parametrize("quantity", ["lr", "batch_tokens"])

@@ -106,7 +106,7 @@ def test_a_shape_of_known_parts_and_whole_sizes_is_accepted(shape: Shape) -> Non
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"d_model": 0}, "d_model 0 is not a whole number above 0"),
+        ({"d_model": 0}, "d_model 0 is not a whole number from 1 to 10000000"),
         ({"n_layers": -1}, "n_layers -1 is not"),
         ({"d_ff": 10.5}, r"d_ff 10\.5 is not"),
         ({"n_heads": True}, "n_heads True is not"),

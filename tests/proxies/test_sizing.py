@@ -130,13 +130,13 @@ def test_a_shape_given_in_full_is_used_as_given() -> None:
     ("change", "message"),
     [
         ({"d_model": 1000}, "--d-model 1000: not a multiple of 64 or 128; add --heads"),
-        ({"d_model": 0}, "--d-model 0 is not a whole number above 0"),
-        ({"n_layers": -2}, "--layers -2 is not a whole number above 0"),
-        ({"n_heads": 0}, "--heads 0 is not a whole number above 0"),
+        ({"d_model": 0}, "--d-model 0 is not a whole number from 1 to 10000000"),
+        ({"n_layers": -2}, "--layers -2 is not a whole number from 1 to 10000000"),
+        ({"n_heads": 0}, "--heads 0 is not a whole number from 1 to 10000000"),
         ({"n_heads": 15}, "--heads 15: does not divide --d-model 2048"),
         ({"n_heads": 32, "n_kv_heads": 5}, "--kv-heads 5: does not divide the 32 heads"),
-        ({"d_ff": -1}, "--d-ff -1 is not a whole number above 0"),
-        ({"vocab_size": 0}, "--vocab 0 is not a whole number above 0"),
+        ({"d_ff": -1}, "--d-ff -1 is not a whole number from 1 to 10000000"),
+        ({"vocab_size": 0}, "--vocab 0 is not a whole number from 1 to 10000000"),
     ],
 )
 def test_contradicting_options_are_refused_by_name(change: dict[str, int], message: str) -> None:

@@ -1,0 +1,94 @@
+"""Loss of the largest runs, predicted from the others: the chosen family beside Chinchilla's.
+
+    python -m tests.benchmarks.loss_extrapolation SHARED
+
+For each table the runs with the largest N D are held out and `fit_loss` sees only the rest: it
+chooses family and ridge by corners of its own. R2 is that of the loss of the held-out runs,
+error the mean of |ln(predicted / measured)|, coverage the share of them in the 80% interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fitting.loss_fit import fit_loss
+from fitting.loss_report import LossFit
+from fitting.loss_slopes import Floats
+
+SPLITS = (("farseer", 0.10), ("data_constrained", 0.13), ("data_constrained", 0.20))
+"""Table and the share of its runs that is held out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How one family predicted the held-out runs."""
+
+    family: str
+    r2: float
+    error: float
+    coverage: float
+    """Share of held-out runs in the 80% interval."""
+    held_out: int
+    seconds: float
+
+
+def read_table(shared: Path, name: str) -> dict[str, Floats]:
+    """Columns params, tokens, loss and, where given, unique_tokens."""
+    rows = pd.read_csv(shared / "data" / f"{name}_train.csv")
+    return {str(column): rows[column].to_numpy(dtype=np.float64) for column in rows}
+
+
+def largest(columns: dict[str, Floats], share: float) -> np.ndarray:
+    """Mask of the share of rows with the largest N D."""
+    size = columns["params"] * columns["tokens"]
+    mask = np.zeros(len(size), dtype=bool)
+    mask[np.argsort(size, kind="stable")[-round(share * len(size)) :]] = True
+    return mask
+
+
+def score_split(
+    columns: dict[str, Floats], held: np.ndarray, *, family: str, seed: int = 0
+) -> tuple[Score, LossFit]:
+    """Fit without the held-out rows and predict them."""
+    begin = time.perf_counter()
+    train = {name: column[~held] for name, column in columns.items()}
+    test = {name: column[held] for name, column in columns.items()}
+    fit = fit_loss(**train, family=family, rng=np.random.default_rng(seed))
+    seconds = time.perf_counter() - begin
+    inputs = {name: test[name] for name in ("params", "tokens", "unique_tokens") if name in test}
+    predicted = fit.predict(**inputs)
+    loss = test["loss"]
+    return Score(
+        family=fit.family,
+        r2=float(1 - ((loss - predicted.value) ** 2).sum() / ((loss - loss.mean()) ** 2).sum()),
+        error=float(np.abs(np.log(predicted.value / loss)).mean()),
+        coverage=float(((predicted.low <= loss) & (loss <= predicted.high)).mean()),
+        held_out=len(loss),
+        seconds=seconds,
+    ), fit
+
+
+def compare(shared: Path) -> None:
+    """Print the table."""
+    for name, share in SPLITS:
+        columns = read_table(shared, name)
+        held = largest(columns, share)
+        for family in ("auto", "chinchilla"):
+            score, _ = score_split(columns, held, family=family)
+            print(
+                f"{name:<17} largest {share:.0%} ({score.held_out:>2}) {score.family:<22} "
+                f"R2 {score.r2:7.4f}  error {score.error:.2%}  in 80% interval "
+                f"{score.coverage:.0%}  {score.seconds:.1f} s"
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("shared", type=Path, help="folder of the measurements")
+    compare(parser.parse_args().shared)
