@@ -16,6 +16,7 @@ import numpy as np
 
 from fitting.audit import Audit, audit_surface, form_spread, missed_by
 from fitting.bend import Bend, find_bends
+from fitting.columns import TUNING
 from fitting.errors import FitError, InputError
 from fitting.fitted_report import FittedLaws, PriorShare
 from fitting.groups import Group, require_one_group
@@ -95,7 +96,9 @@ def fit_laws(
         tuned = fit_tuned(runs, columns, surface, line=line, progress=progress)
         notes += tuned.notes
     except FitError as error:
-        notes.append(f"no law of lr and batch: {error}")
+        # A table without those columns has a caution that says as much.
+        if set(TUNING) <= set(runs.table.columns):
+            notes.append(f"no law of lr and batch: {error}")
     progress("fitting the loss law")
     loss, note = fit_level_law(runs, surface)
     notes += [note] if note else []

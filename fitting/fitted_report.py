@@ -41,6 +41,10 @@ COSTLY = 0.002
 """Mean regret of a corner left out, as a fraction of the loss, from which a law is not to be
 followed outside its runs. *Assumed*: run-to-run noise of the loss is about 0.2%."""
 
+UNTESTED_GROWTH = 0.01
+"""Error of a loss law outside its runs, in ln per unit of log distance, where too few runs let it
+be measured. *Assumed*: Chinchilla's form errs by 0.5% to 1.5% at the next size of Step Law's."""
+
 WIDTH = 80
 """Columns of a summary."""
 
@@ -261,9 +265,7 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
         * (math.sqrt(2) if kind == "N D" else 1.0)
         for kind, reach in fit.reach.items()
     ]
-    if not growth and spread == 0:
-        return quantity
-    foretold = max(growth, default=0.0)
+    foretold = max(growth, default=UNTESTED_GROWTH)
     return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
 
 
@@ -287,16 +289,16 @@ def law_lines(
         return timescale_lines(quantity)
     word = name.replace("_", " ")
     show = format_count if name == "batch_tokens" else format_small
-    exponents = [key for key in ("params", "tokens") if key in quantity.coefficients]
-    factors = " ".join(
-        f"({key} / {format_count(quantity.reference[key])})^{quantity.coefficients[key]:.3f}"
-        for key in exponents
-    )
-    lines = [f"{word} = {show(quantity.coefficients['scale'])} {factors}"]
+    error: dict[str, float] = {}
     if quantity.covariance is not None:
         error = dict(zip(quantity.covariance.names, standard_errors(quantity), strict=True))
-        parts = [f"{k} {format_error(quantity.coefficients[k], error[k])}" for k in exponents]
-        lines.append(f"  exponents: {', '.join(parts)}; level ± {say_percent(error['log_scale'])}")
+    factors = " ".join(
+        f"({key} / {format_count(quantity.reference[key])})^({say_exponent(value, error.get(key))})"
+        for key, value in quantity.coefficients.items()
+        if key != "scale"
+    )
+    level = f" (± {say_percent(error['log_scale'])})" if error else ""
+    lines = [f"{word} = {show(quantity.coefficients['scale'])}{level} {factors}"]
     value = evaluate_law(quantity, point)
     assert value is not None
     said = f"  at {say_size(*at)}: {show(value)}"
@@ -330,6 +332,11 @@ def timescale_lines(quantity: Quantity) -> list[str]:
             f"{say_percent(quantity.scatter)} about it"
         )
     return lines
+
+
+def say_exponent(value: float, error: float | None) -> str:
+    """An exponent with the digits that its error earns."""
+    return f"{value:.3f}" if error is None else format_error(value, error)
 
 
 def standard_errors(quantity: Quantity) -> list[float]:

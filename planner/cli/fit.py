@@ -96,12 +96,15 @@ def fit(
             say("drawing")
             write_plot(table, found, plot)
     if out is not None:
-        replace_file(out, found.to_law(out.stem, shlex.join(["plan", *sys.argv[1:]])).content)
+        command = say_command(runs, prior=law, laws=laws or [], target=target)
+        replace_file(out, found.to_law(out.stem, f"{command} --out {out}").content)
     if as_json:
         print(json.dumps(found.to_dict(), indent=1))
     else:
         print(found.summary())
-        print(*[f"\nwritten: {path}" for path in (out, plot) if path is not None], sep="")
+        for path in (out, plot):
+            if path is not None:
+                print(f"written: {path}")
 
 
 def choose_prior(runs: Runs, name: str | None, files: list[Path]) -> Law | None:
@@ -116,6 +119,16 @@ def choose_prior(runs: Runs, name: str | None, files: list[Path]) -> Law | None:
     if name == "none" or (name is None and not wants_prior(runs)):
         return None
     return find_law(read_lawbook(files), name or DEFAULT_PRIOR, where="--prior")
+
+
+def say_command(
+    runs: list[Path], *, prior: Law | None, laws: list[Path], target: str | None
+) -> str:
+    """The command that makes this fit again, the prior spelt out."""
+    words = ["plan", "fit", *map(str, runs), "--prior", "none" if prior is None else prior.name]
+    for path in laws:
+        words += ["--laws", str(path)]
+    return shlex.join(words if target is None else [*words, "--target", target])
 
 
 def read_target(text: str) -> tuple[float, float]:
