@@ -62,7 +62,9 @@ class CellAudit:
     """Standard deviation that was foretold for `log_lr_error`."""
     log_batch_sd: float | None
     log_loss_error: float | None
-    """ln(foretold / measured loss); None without a loss law."""
+    """ln(foretold / measured loss) at the foretold point; None off the grid or without a law."""
+    log_loss_sd: float | None
+    """Standard deviation that was foretold for `log_loss_error`."""
     loss_held: bool | None
 
 
@@ -217,7 +219,8 @@ def audit_cell(
     lr, batch_tokens = best_point(fit.surface, params, tokens)
     foretold = np.array([math.log2(lr), math.log2(batch_tokens)])
     point = np.clip(foretold, smooth.low, smooth.high)
-    regret = float(smooth.spline(point[None])[0]) / smooth.best - 1
+    loss = float(smooth.spline(point[None])[0])
+    off_grid = bool((point != foretold).any())
     measured = lowest(smooth, params, tokens, 0)
     lr_error = batch_error = lr_sd = batch_sd = None
     if not measured.edge:
@@ -227,17 +230,17 @@ def audit_cell(
         if known is not None:
             lr_sd = math.hypot(known[0], fit.scatter.lr)
             batch_sd = math.hypot(known[1], fit.scatter.batch_tokens)
-    loss_error = loss_held = None
-    if level is not None:
-        log_loss, sd = level(params, tokens)
-        loss_error = log_loss - math.log(measured.loss)
-        loss_held = abs(loss_error) <= Z80 * sd
+    loss_error = loss_sd = None
+    if level is not None and not off_grid:
+        # Measured where the law points: the lowest point of noisy runs would flatter the cell.
+        log_loss, loss_sd = level(params, tokens)
+        loss_error = log_loss - math.log(loss)
     return CellAudit(
         params=params,
         tokens=tokens,
         distance=math.sqrt(distance_squared(seen, {"params": params, "tokens": tokens})),
-        regret=regret,
-        off_grid=bool((point != foretold).any()),
+        regret=loss / smooth.best - 1,
+        off_grid=off_grid,
         log_lr_error=lr_error,
         log_batch_error=batch_error,
         log_lr_sd=lr_sd,
@@ -245,7 +248,8 @@ def audit_cell(
         lr_held=within(lr_error, lr_sd),
         batch_held=within(batch_error, batch_sd),
         log_loss_error=loss_error,
-        loss_held=loss_held,
+        log_loss_sd=loss_sd,
+        loss_held=within(loss_error, loss_sd),
     )
 
 
@@ -257,26 +261,39 @@ def within(error: float | None, sd: float | None) -> bool | None:
 def form_spread(audits: Sequence[Audit], bends: Sequence[Bend]) -> dict[str, float]:
     """How fast lr and batch go astray outside the runs, in ln per unit of log distance.
 
-    s^2 = sum of max(error^2 - foretold variance, 0) over sum of distance^2, over the cells that
-    the audits left out; at least `LEAST_SPREAD`, and `UNAUDITED_SPREAD` without an audit. The
-    audits hold the first order of a bend; its second order, the error a factor of e outside, is
-    added in quadrature.
+    What the audits missed by beyond what was foretold (`missed_by`), at least `LEAST_SPREAD`, and
+    `UNAUDITED_SPREAD` without an audit. The audits hold the first order of a bend; its second
+    order, the error a factor of e outside, is added in quadrature.
     """
     spreads = {}
-    for name, error, sd in (
-        ("lr", "log_lr_error", "log_lr_sd"),
-        ("batch_tokens", "log_batch_error", "log_batch_sd"),
-    ):
-        cells = [cell for audit in audits for cell in audit.cells]
-        judged = [c for c in cells if getattr(c, sd) is not None and c.distance > 0]
-        if judged:
-            excess = sum(max(getattr(c, error) ** 2 - getattr(c, sd) ** 2, 0) for c in judged)
-            spread = max(math.sqrt(excess / sum(c.distance**2 for c in judged)), LEAST_SPREAD)
-        else:
-            spread = UNAUDITED_SPREAD
+    for name, short in (("lr", "lr"), ("batch_tokens", "batch")):
+        missed = missed_by(audits, short)
+        spread = UNAUDITED_SPREAD if missed is None else max(missed, LEAST_SPREAD)
         bent = [abs(bend.curvature) for bend in bends if bend.quantity == name]
         spreads[name] = math.hypot(spread, *bent)
     return spreads
+
+
+def missed_by(audits: Sequence[Audit], name: str) -> float | None:
+    """Error of a law outside its runs beyond what was foretold, in ln per unit of log distance.
+
+    s^2 = sum of max(error^2 - foretold variance, 0) over sum of distance^2, over the cells that
+    the audits left out.
+
+    Args:
+        audits: of one table.
+        name: `lr`, `batch` or `loss`.
+
+    Returns:
+        s, or None where no cell could be judged.
+    """
+    excess = distance = 0.0
+    for cell in (cell for audit in audits for cell in audit.cells):
+        error, sd = getattr(cell, f"log_{name}_error"), getattr(cell, f"log_{name}_sd")
+        if error is not None and sd is not None:
+            excess += max(error**2 - sd**2, 0.0)
+            distance += cell.distance**2
+    return math.sqrt(excess / distance) if distance > 0 else None
 
 
 def range_of(runs: Runs) -> Range:

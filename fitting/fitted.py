@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.audit import Audit, audit_surface, form_spread
+from fitting.audit import Audit, audit_surface, form_spread, missed_by
 from fitting.bend import Bend, find_bends
 from fitting.errors import FitError, InputError
 from fitting.fitted_report import FittedLaws, PriorShare
@@ -109,6 +109,7 @@ def fit_laws(
         batch_tokens=None if tuned is None else tuned.batch_tokens,
         weight_decay=None if tuned is None else tuned.weight_decay,
         loss=loss,
+        loss_spread=None if tuned is None else missed_by(tuned.audits, "loss"),
         optima=() if tuned is None else tuned.optima,
         audits=() if tuned is None else tuned.audits,
         bends=() if tuned is None else tuned.bends,

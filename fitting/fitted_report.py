@@ -99,6 +99,9 @@ class FittedLaws:
     batch_tokens: Quantity | None
     weight_decay: Quantity | None
     loss: LossFit | None
+    loss_spread: float | None
+    """By how much more than foretold the audits missed the loss, in ln per unit of log distance
+    outside the runs; None where they could not tell."""
     optima: tuple[Optimum, ...]
     """Measured in each cell with runs enough, without a law."""
     audits: tuple[Audit, ...]
@@ -148,7 +151,9 @@ class FittedLaws:
             "lr": self.lr,
             "batch_tokens": self.batch_tokens,
             "weight_decay": self.weight_decay,
-            "loss": None if self.loss is None else loss_quantity(self.loss),
+            "loss": None
+            if self.loss is None
+            else loss_quantity(self.loss, self.loss_spread or 0.0),
             "surface": self.surface_quantity(),
         }
         return {name: quantity for name, quantity in found.items() if quantity is not None}
@@ -237,13 +242,23 @@ class FittedLaws:
         return f"<pre>{escape(self.summary())}</pre>"
 
 
-def loss_quantity(fit: LossFit) -> Quantity:
+def loss_quantity(fit: LossFit, spread: float) -> Quantity:
     """The loss law as a table of a law file that says how errors grow outside the runs.
 
     A law file measures distance in ln params, ln tokens and ln (tokens / params) together; the
+<<<<<<< HEAD
     fit measured its held-out error, beyond its scatter, along ln params, ln tokens and their sum.
     A step straight up in the sum by r is one of r / sqrt(2) by the file's measure, so that errors
     along it are larger by sqrt(2) for each unit. The largest of the three counts.
+=======
+    fit measured its held-out error against ln (params tokens). A step straight up in ln (params
+    tokens) by r is one of r / sqrt(2) by the file's measure, so that errors there are larger by
+    sqrt(2) for each unit. A Gaussian's mean absolute error is 0.8 of its standard deviation.
+
+    Args:
+        fit: the loss law.
+        spread: what the audits missed beyond that, in ln per unit of the file's distance.
+>>>>>>> fitcli
     """
     quantity = fit.to_quantity()
     growth = [
@@ -254,7 +269,12 @@ def loss_quantity(fit: LossFit) -> Quantity:
     ]
     if not growth:
         return quantity
+<<<<<<< HEAD
     return replace(quantity, scatter=fit.scatter, form_log_sd=max(growth))
+=======
+    foretold = math.sqrt(2) * fit.error / 0.8 / fit.reach
+    return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
+>>>>>>> fitcli
 
 
 def log_sd_at(

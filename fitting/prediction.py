@@ -91,7 +91,7 @@ def predict_runs(law: Law, rows: Sequence[Mapping[str, float]]) -> list[Predicti
         FitError: its surface has no optimum.
     """
     loss = law.quantities.get("loss")
-    if loss is None or (FORMS[loss.form].log_gradient is None and loss.covariance is not None):
+    if loss is None:
         raise InputError(f"{law.name}: gives no loss; use a law file with [loss] from plan fit")
     return [predict_run(law, loss, row) for row in rows]
 
