@@ -246,19 +246,13 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
     """The loss law as a table of a law file that says how errors grow outside the runs.
 
     A law file measures distance in ln params, ln tokens and ln (tokens / params) together; the
-<<<<<<< HEAD
     fit measured its held-out error, beyond its scatter, along ln params, ln tokens and their sum.
     A step straight up in the sum by r is one of r / sqrt(2) by the file's measure, so that errors
     along it are larger by sqrt(2) for each unit. The largest of the three counts.
-=======
-    fit measured its held-out error against ln (params tokens). A step straight up in ln (params
-    tokens) by r is one of r / sqrt(2) by the file's measure, so that errors there are larger by
-    sqrt(2) for each unit. A Gaussian's mean absolute error is 0.8 of its standard deviation.
 
     Args:
         fit: the loss law.
         spread: what the audits missed beyond that, in ln per unit of the file's distance.
->>>>>>> fitcli
     """
     quantity = fit.to_quantity()
     growth = [
@@ -269,12 +263,7 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
     ]
     if not growth:
         return quantity
-<<<<<<< HEAD
-    return replace(quantity, scatter=fit.scatter, form_log_sd=max(growth))
-=======
-    foretold = math.sqrt(2) * fit.error / 0.8 / fit.reach
-    return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
->>>>>>> fitcli
+    return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(max(growth), spread))
 
 
 def log_sd_at(
