@@ -263,7 +263,8 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
     ]
     if not growth:
         return quantity
-    return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(max(growth), spread))
+    foretold = max(growth)
+    return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
 
 
 def log_sd_at(

@@ -80,6 +80,10 @@ def fit(
 
     for path in (out, plot):
         refuse_existing(path, force)
+    if plot is not None:
+        from fitting.plots import check_suffix
+
+        check_suffix(plot)
     size = None if target is None else read_target(target)
     with progress() as say:
         say("reading")
