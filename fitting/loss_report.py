@@ -97,7 +97,7 @@ class LossFit:
     error: float | None
     """Mean of those by N D; None where nothing was held out."""
     reach: Mapping[str, Reach]
-    """How held-out runs were predicted, by "N D", "N" and "D"; empty where runs are few."""
+    """How held-out runs were predicted, by "N D", "N" and "D"."""
     alternatives: tuple[Alternative, ...]
     """Families with comparable held-out error."""
     errors: Mapping[str, float]

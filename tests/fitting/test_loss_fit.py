@@ -274,6 +274,9 @@ def test_few_runs_are_said_to_be_untested() -> None:
     assert fit.status is FitStatus.UNTESTED
     assert fit.family == "chinchilla"
     assert fit.error is None
+    # With nothing held out the next doubling is taken to be 1.25% of standard deviation off.
+    doubled = fit.extrapolation_sd(np.array([2 * fit.highest[0]]), np.array([1e9]))
+    assert doubled[0] == pytest.approx(0.0125, rel=0.05)
 
 
 def test_runs_without_a_finite_loss_are_left_out_and_counted() -> None:
@@ -333,7 +336,7 @@ def test_held_out_sets_are_the_largest_and_never_most_of_the_runs() -> None:
     for label, mask in sets.items():
         key = {"N": params, "D": tokens}.get(label, size)
         assert key[mask].min() >= key[~mask].max()
-        assert 0 < mask.mean() <= 0.4
+        assert 0 < mask.mean() <= 0.5
     assert {"N", "D"} < sets.keys()
 
 
@@ -343,6 +346,7 @@ def test_summary_of_a_fit(fitted: LossFit, file_regression: FileRegressionFixtur
     assert fitted._repr_html_().startswith("<pre>loss: ")
 
 
+@pytest.mark.slow
 def test_farseer_largest_cells_are_predicted_far_better_than_by_chinchilla(shared: Path) -> None:
     columns = read_table(shared, "farseer")
     held = largest(columns, 0.10)
