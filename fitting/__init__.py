@@ -1,5 +1,31 @@
-"""From runs to laws: the runs table, laws, surfaces, fits and their audit.
+"""From runs to laws: the runs table, laws, surfaces, loss laws, fits and their audit.
 
-Rooms: `errors`, `units`, `laws`, `surface`. Nothing here imports `proxies` or `planner`, and
-nothing here needs torch.
+Rooms: `errors`, `units`; `laws`, `forms`, `tables` (law files); `runs`, `columns`, `outcomes`,
+`cautions`, `groups`, `table_files`, `readers` (runs tables); `cells`, `cell_fit` (optima of one
+cell); `surface` and `surface_*` (loss over lr and batch); `loss` and `loss_*` (loss over params
+and tokens); `practice` (published recipes); `tuned`, `timescale`, `audit`, `bend`, `fitted`,
+`fitted_report` (all laws of a table); `prediction`, `plots`.
+
+Public names load on use, so that a plan does not wait for arrays. Nothing here imports `proxies`
+or `planner`, and nothing here needs torch.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fitting.fitted import fit_laws
+    from fitting.runs import Runs, read_runs
+
+__all__ = ["Runs", "fit_laws", "read_runs"]
+
+_ROOMS = {"Runs": "runs", "fit_laws": "fitted", "read_runs": "runs"}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported from its room on first use."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'fitting' has no attribute '{name}'")
+    return getattr(import_module(f"fitting.{_ROOMS[name]}"), name)

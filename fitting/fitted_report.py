@@ -261,9 +261,9 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
         * (math.sqrt(2) if kind == "N D" else 1.0)
         for kind, reach in fit.reach.items()
     ]
-    if not growth:
+    if not growth and spread == 0:
         return quantity
-    foretold = max(growth)
+    foretold = max(growth, default=0.0)
     return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
 
 

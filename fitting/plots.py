@@ -44,6 +44,9 @@ MOST_CELLS = 6
 GRID = 80
 """Points along each side of a cell's contours."""
 
+NEAR = 3.0
+"""Percent of the loss: runs that pay less are those a law is judged by."""
+
 COSTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Contours: percent of the loss above the law's best."""
 
@@ -365,21 +368,36 @@ def cell_drawer(panel: CellPanel) -> Callable[[Axes], None]:
             vmax=1.2, s=14, linewidths=0,
         )  # fmt: skip
         axes.plot(panel.law[1], panel.law[0], "x", color=LAW, ms=9, mew=2.5)
-        axes.annotate(" law", (panel.law[1], panel.law[0]), color=LAW, fontsize=9, va="bottom")
+        lower = panel.measured is None or panel.law[0] <= panel.measured.lr
+        mark(axes, "law", panel.law, LAW, below=lower)
         title = f"{format_count(panel.params)} params, {format_count(panel.tokens)} tokens"
-        if panel.measured is not None:
-            at = panel.measured
+        at = panel.measured
+        if at is not None:
             face = "none" if at.edge else TARGET
             axes.plot(at.batch_tokens, at.lr, "o", mfc=face, mec=TARGET, ms=8)
-            word = " bound" if at.edge else " measured"
-            axes.annotate(word, (at.batch_tokens, at.lr), color=TARGET, fontsize=9, va="top")
-            title += f":\nlaw's lr is {panel.law[0] / at.lr:.2f} times the measured"
+            word = "bound" if at.edge else "measured"
+            mark(axes, word, (at.lr, at.batch_tokens), TARGET, below=at.lr < panel.law[0])
+            kind = "bound" if at.edge else "measured"
+            title += f":\nthe law's lr is {panel.law[0] / at.lr:.2f} times the {kind}"
         log_axes(axes, x=format_count, y=format_small)
         axes.set_xlabel("batch, tokens")
         axes.set_ylabel("peak lr")
         axes.set_title(title, fontsize=10)
 
     return draw
+
+
+def mark(axes: Axes, text: str, at: tuple[float, float], colour: str, *, below: bool) -> None:
+    """A label beside a point (lr, batch), clear of its marker."""
+    shown = axes.annotate(
+        text,
+        (at[1], at[0]),
+        xytext=(6, -11 if below else 5),
+        textcoords="offset points",
+        color=colour,
+        fontsize=9,
+    )
+    shown.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})
 
 
 def law_drawer(panel: LawPanel) -> Callable[[Axes], None]:
@@ -414,18 +432,22 @@ def residual_drawer(panel: ResidualPanel) -> Callable[[Axes], None]:
     """Draws the residuals of runs against what their lr and batch cost."""
 
     def draw(axes: Axes) -> None:
-        near = panel.paid < 3
+        near = panel.paid < NEAR
         axes.axhline(0, color=LAW, linewidth=1)
         axes.plot(
             np.maximum(panel.paid, 0.01), panel.residual, ".", color=MEASURED, ms=3, alpha=0.4
         )
         low, high = np.quantile(panel.residual[near], [0.1, 0.9])
         axes.set_xscale("log")
-        axes.set_ylim(-3, 6)
+        bottom, top = -3.0, 6.0
+        axes.set_ylim(bottom, top)
+        beyond = int(((panel.residual < bottom) | (panel.residual > top)).sum())
+        if beyond:
+            axes.text(0.02, 0.97, f"{beyond} runs beyond", transform=axes.transAxes, va="top")
         axes.set_xlabel("cost of lr and batch by the surface, % of the loss")
         axes.set_ylabel("loss over the fit, %")
         axes.set_title(
-            f"80% of runs that pay under 3% lie {low:+.2f}% to {high:+.2f}% off", fontsize=10
+            f"80% of runs that pay under {NEAR:g}% lie {low:+.2f}% to {high:+.2f}% off", fontsize=10
         )
 
     return draw

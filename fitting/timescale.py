@@ -21,6 +21,13 @@ FEWEST_CELLS = 3
 LEAST_SPAN = math.log(2)
 """Span of ln(D / N) below which its slope is noise; assumed."""
 
+SCATTER = 0.3
+"""sd of ln tau of a cell about the law where few cells tell; assumed: tuned weight decays at one
+size lie within a factor of 1.5."""
+
+SCATTER_CELLS = 3
+"""How many cells that assumption weighs as much as; assumed."""
+
 
 def fit_timescale(optima: Sequence[CellOptimum]) -> tuple[Quantity | None, list[str]]:
     """The weight-decay law of cells whose best weight decay lies inside the values tried.
@@ -50,7 +57,7 @@ def fit_timescale(optima: Sequence[CellOptimum]) -> tuple[Quantity | None, list[
     design = np.column_stack([np.ones_like(x), x])
     (level, slope), *_ = np.linalg.lstsq(design, y, rcond=None)
     residual = y - design @ [level, slope]
-    scatter = math.sqrt(float(residual @ residual) / (len(x) - 2))
+    scatter = pooled_scatter(residual, freedom=len(x) - 2)
     covariance = scatter**2 * np.linalg.inv(design.T @ design)
     law = Quantity(
         form="ema-timescale",
@@ -63,19 +70,22 @@ def fit_timescale(optima: Sequence[CellOptimum]) -> tuple[Quantity | None, list[
 
 
 def flat_timescale(log_tau: Floats) -> Quantity:
-    """One timescale for all sizes; its scatter is known from two cells on."""
+    """One timescale for all sizes."""
     count = len(log_tau)
-    scatter = float(np.std(log_tau, ddof=1)) if count > 1 else None
-    covariance = None
-    if scatter is not None:
-        covariance = Covariance(names=["log_scale"], matrix=[[scatter**2 / count]])
+    scatter = pooled_scatter(log_tau - log_tau.mean(), freedom=count - 1)
     return Quantity(
         form="ema-timescale",
         coefficients={"scale": float(np.exp(log_tau.mean())), "tokens_per_param": 0.0},
-        covariance=covariance,
+        covariance=Covariance(names=["log_scale"], matrix=[[scatter**2 / count]]),
         scatter=scatter,
         n=count,
     )
+
+
+def pooled_scatter(residual: Floats, *, freedom: int) -> float:
+    """Standard deviation of ln tau about the law, `SCATTER` counting as `SCATTER_CELLS` cells."""
+    squares = float(residual @ residual) + SCATTER_CELLS * SCATTER**2
+    return math.sqrt(squares / (freedom + SCATTER_CELLS))
 
 
 def timescale_of(cell: CellOptimum) -> tuple[float, float] | None:
