@@ -12,7 +12,6 @@ error the mean of |ln(predicted / measured)|, coverage the share of them in the 
 from __future__ import annotations
 
 import argparse
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +37,6 @@ class Score:
     coverage: float
     """Share of held-out runs in the 80% interval."""
     held_out: int
-    seconds: float
 
 
 def read_table(shared: Path, name: str) -> dict[str, Floats]:
@@ -77,11 +75,9 @@ def score_split(
     columns: dict[str, Floats], held: np.ndarray, *, family: str, seed: int = 0
 ) -> tuple[Score, LossFit]:
     """Fit without the held-out rows and predict them."""
-    begin = time.perf_counter()
     train = {name: column[~held] for name, column in columns.items()}
     test = {name: column[held] for name, column in columns.items()}
     fit = fit_loss(**train, family=family, rng=np.random.default_rng(seed))
-    seconds = time.perf_counter() - begin
     inputs = {name: test[name] for name in ("params", "tokens", "unique_tokens") if name in test}
     predicted = fit.predict(**inputs)
     loss = test["loss"]
@@ -91,7 +87,6 @@ def score_split(
         error=float(np.abs(np.log(predicted.value / loss)).mean()),
         coverage=float(((predicted.low <= loss) & (loss <= predicted.high)).mean()),
         held_out=len(loss),
-        seconds=seconds,
     ), fit
 
 
@@ -110,9 +105,8 @@ def compare(shared: Path) -> None:
         for family in ("auto", "chinchilla"):
             score, _ = score_split(columns, held, family=family)
             print(
-                f"{label:<29} ({score.held_out:>2}) {score.family:<22} "
-                f"R2 {score.r2:7.4f}  error {score.error:.2%}  in 80% interval "
-                f"{score.coverage:.0%}  {score.seconds:.1f} s"
+                f"{label:<29} ({score.held_out:>2}) {score.family:<21} R2 {score.r2:7.4f}  "
+                f"error {score.error:.2%}  held {score.coverage:.0%}"
             )
 
 
