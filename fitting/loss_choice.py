@@ -109,7 +109,7 @@ def held_out_sets(table: LossTable) -> dict[str, np.ndarray]:
     """Masks of the runs to predict from the others, by what they are the largest in.
 
     Empty where fewer than 12 runs leave nothing to judge by. A set by N or D alone is left out
-    where so many runs share the largest value that over 40% would go.
+    where so many runs share the largest value that over half would go.
     """
     count = len(table.loss)
     if count < 12:
@@ -123,7 +123,7 @@ def held_out_sets(table: LossTable) -> dict[str, np.ndarray]:
         found[f"N D {share:.0%}"] = mask
     for label, column in zip(EDGES, (table.params, table.tokens), strict=True):
         limit = np.sort(column)[-max(1, round(EDGE * count))]
-        if (column >= limit).mean() <= 0.4:
+        if (column >= limit).mean() <= 0.5:
             found[label] = column >= limit
     return found
 

@@ -88,12 +88,16 @@ class LossFit:
     """Strength of the pull on exponents; 0 for none."""
     scatter: float
     """Robust standard deviation of ln(measured / fit)."""
+    size_scatter: float
+    """Standard deviation of ln loss that all runs of a new size share; 0 where not measured."""
+    sizes: Floats
+    """Distinct params of the runs."""
     held_out: Mapping[str, float]
     """Mean error of ln loss on each held-out set; empty where runs are few."""
     error: float | None
     """Mean of those by N D; None where nothing was held out."""
     reach: Mapping[str, Reach]
-    """How held-out runs were predicted, by "N D", "N" and "D"; empty where runs are few."""
+    """How held-out runs were predicted, by "N D", "N" and "D"."""
     alternatives: tuple[Alternative, ...]
     """Families with comparable held-out error."""
     errors: Mapping[str, float]
@@ -200,10 +204,11 @@ class LossFit:
     ) -> LossPrediction:
         """Loss of runs at their best learning rate and batch, with 80% intervals.
 
-        The half-width in ln loss is the root of the summed squares of the runs' scatter and the
-        larger of two: what the fit believes of its error (the bootstraps' 10th or 90th
-        percentile and the spread of the families that predict held-out runs about as well), and
-        what held-out runs showed of it (see `extrapolation_sd`).
+        The half-width in ln loss is the root of the summed squares of the runs' scatter, that of
+        sizes (at params that no run had), and the larger of two: what the fit believes of its
+        error (the bootstraps' 10th or 90th percentile and the spread of the families that
+        predict held-out runs about as well), and what held-out runs showed of it (see
+        `extrapolation_sd`).
 
         Args:
             params: non-embedding parameters N, > 0.
@@ -225,12 +230,13 @@ class LossFit:
         # The chosen family counts as one of the choices, with a difference of 0.
         choice = np.sum(np.square(others), axis=0) / (len(others) + 1) if others else 0.0
         shown = self.extrapolation_sd(n, d) ** 2
+        # Counts of a shape are requested and built to within a percent.
+        seen = (np.abs(np.log(n[:, None] / self.sizes)) < 0.01).any(axis=1)
+        scatter = np.hypot(self.scatter, np.where(seen, 0.0, self.size_scatter))
 
         def half_width(sampled_side: Floats) -> Floats:
             believed = sampled_side**2 + Z80**2 * choice
-            found: Floats = np.sqrt(
-                np.maximum(believed, Z80**2 * shown) + (Z80 * self.scatter) ** 2
-            )
+            found: Floats = np.sqrt(np.maximum(believed, Z80**2 * shown) + (Z80 * scatter) ** 2)
             return found
 
         return LossPrediction(
@@ -271,7 +277,7 @@ class LossFit:
             covariance=Covariance(
                 names=list(self.coefficients), matrix=self.covariance_matrix.tolist()
             ),
-            scatter=max(self.scatter, held_out),
+            scatter=max(float(np.hypot(self.scatter, self.size_scatter)), held_out),
             text=" ".join(self.warnings),
             n=self.n,
             r2=self.r2,
@@ -286,6 +292,7 @@ class LossFit:
             "intervals": self.intervals,
             "covariance": self.covariance_matrix.tolist(),
             "scatter": self.scatter,
+            "size_scatter": self.size_scatter,
             "held_out": dict(self.held_out),
             "families": dict(self.errors),
             "irreducible_loss_identified": self.irreducible_identified,
@@ -313,7 +320,8 @@ class LossFit:
         left_out = [f"{count} ({reason})" for reason, count in self.rejected.items()]
         lines.append(f"left out: {', '.join(left_out) or 'none'}")
         lines.append(
-            f"scatter {self.scatter:.2%}, R2 {self.r2:.4f}, ridge {self.ridge:g}, "
+            f"scatter {self.scatter:.2%} of runs, {self.size_scatter:.2%} of sizes; "
+            f"R2 {self.r2:.4f}, ridge {self.ridge:g}, "
             f"condition number {format_small(self.condition, 2)}"
         )
         lines += self.correlation_lines()

@@ -14,7 +14,7 @@ from planner.estimate import Estimate
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
 from planner.surfaces import BATCH_REACH, Landscape
-from proxies.parametrization import OPTIMIZERS, Parametrization, param_groups
+from proxies.parametrization import OPTIMIZERS, Parametrization, ParamGroup, param_groups
 from proxies.schedule import Schedule
 from proxies.shape import MLPS, Shape, count_params, flops_per_token
 
@@ -277,7 +277,7 @@ def parametrization_part(parametrization: Parametrization) -> doc.Parametrizatio
 
 def group_parts(
     shape: Shape, numbers: Hyperparameters, choices: Choices, parametrization: Parametrization
-) -> tuple[doc.GroupPart, ...]:
+) -> tuple[ParamGroup, ...]:
     """Every parameter group in absolute values, from the planned or pinned lr and weight decay."""
     groups = param_groups(
         parametrization,
@@ -290,19 +290,7 @@ def group_parts(
         ),
         tied_embeddings=shape.tied_embeddings,
     )
-    return tuple(
-        doc.GroupPart(
-            name=group.name,
-            pattern=group.pattern,
-            optimizer=group.optimizer,
-            lr=group.lr,
-            weight_decay=group.weight_decay,
-            betas=group.betas,
-            eps=group.eps,
-            init_std=group.init_std,
-        )
-        for group in groups
-    )
+    return tuple(groups)
 
 
 def workload_of(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from proxies.parametrization import ParamGroup
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -172,21 +173,6 @@ class ParametrizationPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GroupPart:
-    """One parameter group, in absolute values."""
-
-    name: str
-    pattern: str
-    optimizer: str
-    lr: float
-    weight_decay: float
-    betas: tuple[float, ...]
-    eps: float | None
-    """None where the optimizer has none."""
-    init_std: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPart:
     """Bytes a GPU."""
 
@@ -268,7 +254,8 @@ class Plan:
     """None where no surface reaches."""
     alternatives: tuple[Alternative, ...]
     parametrization: ParametrizationPart
-    param_groups: tuple[GroupPart, ...]
+    param_groups: tuple[ParamGroup, ...]
+    """In absolute values."""
     compute: ComputePart | None
     nearest: tuple[Nearby, ...]
     data: DataPart | None

@@ -6,18 +6,24 @@ them is no longer what the command prints.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import io
 import os
 import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from planner.cli import main
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("WINDTUNNEL_SHARED", ROOT.parent / "shared"))
+
+PLAN = "import sys; from planner.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
 def show(command: str) -> None:
@@ -32,18 +38,48 @@ def show(command: str) -> None:
 
 
 def show_measured(command: str) -> None:
-    """Run a benchmark on the measurements; where those are absent, keep what was printed last."""
+    """Run a command on the measurements; where those are absent, keep what was printed last.
+
+    Files are written to a scratch folder in which `../shared` is that of the measurements.
+    """
     import cog  # it exists only inside cog's own run
 
     if not SHARED.is_dir():
         cog.out(cog.previous)
         return
-    words = [str(SHARED) if word == "../shared" else word for word in shlex.split(command)]
-    assert words[0] == "python"
+    words = shlex.split(command)
+    entry = ["-c", PLAN] if words[0] == "plan" else []
+    assert words[0] in ("plan", "python")
     done = subprocess.run(
-        [sys.executable, *words[1:]], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, *entry, *words[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+        cwd=scratch(),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "80"},
     )
     print_block(command, done.stdout)
+
+
+def show_slow(command: str) -> None:
+    """As `show_measured` where `WINDTUNNEL_SLOW` is set; otherwise keep what was printed last."""
+    import cog
+
+    if os.environ.get("WINDTUNNEL_SLOW"):
+        show_measured(command)
+    else:
+        cog.out(cog.previous)
+
+
+@cache
+def scratch() -> Path:
+    """A folder for the files of one run, beside a link to the measurements."""
+    place = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, place)
+    (place / "shared").symlink_to(SHARED)
+    (place / "work").mkdir()
+    return place / "work"
 
 
 def print_block(command: str, output: str) -> None:

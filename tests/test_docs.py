@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -32,8 +33,21 @@ def test_what_the_readme_shows_is_what_its_commands_print() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+def test_what_the_readme_shows_of_slow_commands_is_what_they_print() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cogapp", "--check", "README.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"WINDTUNNEL_SLOW": "1"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_command_of_the_readme_is_shown_by_cog_or_sets_up() -> None:
-    shown = set(re.findall(r'show(?:_measured)?\("([^"]+)"\)', README))
+    shown = set(re.findall(r'show(?:_measured|_slow)?\("([^"]+)"\)', README))
     prompts = set(re.findall(r"^\$ (.+)$", README, flags=re.MULTILINE))
     indented = set(
         re.findall(

@@ -147,6 +147,20 @@ def test_intervals_widen_beyond_the_runs(fitted: LossFit) -> None:
     assert (predicted.value < predicted.high).all()
 
 
+def test_sizes_that_are_off_together_widen_the_interval_of_a_new_size_only() -> None:
+    rng = np.random.default_rng(12)
+    params, tokens = grid(sizes=10, budgets=8)
+    shape = np.tile(0.01 * rng.normal(size=10), 8)
+    loss = 1.7 + 400 * params**-0.34 + 2000 * tokens**-0.36
+    runs = loss * np.exp(shape + 0.001 * rng.normal(size=80))
+    fit = fit_loss(params, tokens, runs, family="chinchilla", rng=rng)
+    assert 0.006 < fit.size_scatter < 0.02
+    known = float(params[3])
+    predicted = fit.predict([known, 1.05 * known], [1e10, 1e10])
+    width = np.log(predicted.high / predicted.low)
+    assert width[1] > 1.1 * width[0]
+
+
 def test_the_same_seed_gives_the_same_fit() -> None:
     rng = np.random.default_rng(5)
     runs = simulate(a_truth(rng), rng)
@@ -221,7 +235,7 @@ def test_covariance_of_a_law_file_gives_the_spread_of_the_bootstraps() -> None:
     quantity: Quantity = fit.to_quantity()
     for point in ({"params": 1e9, "tokens": 4e10}, {"params": 2e10, "tokens": 1e12}):
         found = law_log_sd(quantity, point)
-        alone = dataclasses.replace(fit, scatter=0.0, alternatives=(), reach={})
+        alone = dataclasses.replace(fit, scatter=0.0, size_scatter=0.0, alternatives=(), reach={})
         predicted = alone.predict(point["params"], point["tokens"])
         spread = float(np.log(predicted.high / predicted.low)[0]) / 2 / 1.2816
         # The linear map leaves out the bend of the law, 200 bootstraps leave 5% of chance.
@@ -260,6 +274,9 @@ def test_few_runs_are_said_to_be_untested() -> None:
     assert fit.status is FitStatus.UNTESTED
     assert fit.family == "chinchilla"
     assert fit.error is None
+    # With nothing held out the next doubling is taken to be 1.25% of standard deviation off.
+    doubled = fit.extrapolation_sd(np.array([2 * fit.highest[0]]), np.array([1e9]))
+    assert doubled[0] == pytest.approx(0.0125, rel=0.05)
 
 
 def test_runs_without_a_finite_loss_are_left_out_and_counted() -> None:
@@ -319,7 +336,7 @@ def test_held_out_sets_are_the_largest_and_never_most_of_the_runs() -> None:
     for label, mask in sets.items():
         key = {"N": params, "D": tokens}.get(label, size)
         assert key[mask].min() >= key[~mask].max()
-        assert 0 < mask.mean() <= 0.4
+        assert 0 < mask.mean() <= 0.5
     assert {"N", "D"} < sets.keys()
 
 
@@ -329,6 +346,7 @@ def test_summary_of_a_fit(fitted: LossFit, file_regression: FileRegressionFixtur
     assert fitted._repr_html_().startswith("<pre>loss: ")
 
 
+@pytest.mark.slow
 def test_farseer_largest_cells_are_predicted_far_better_than_by_chinchilla(shared: Path) -> None:
     columns = read_table(shared, "farseer")
     held = largest(columns, 0.10)
