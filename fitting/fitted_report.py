@@ -292,13 +292,19 @@ def law_lines(
     error: dict[str, float] = {}
     if quantity.covariance is not None:
         error = dict(zip(quantity.covariance.names, standard_errors(quantity), strict=True))
-    factors = " ".join(
-        f"({key} / {format_count(quantity.reference[key])})^({say_exponent(value, error.get(key))})"
+    exponents = {
+        key: say_exponent(value, error.get(key))
         for key, value in quantity.coefficients.items()
         if key != "scale"
+    }
+    factors = " ".join(
+        f"({key} / {format_count(quantity.reference[key])})^{value}"
+        for key, (value, _) in exponents.items()
     )
-    level = f" (± {say_percent(error['log_scale'])})" if error else ""
-    lines = [f"{word} = {show(quantity.coefficients['scale'])}{level} {factors}"]
+    lines = [f"{word} = {show(quantity.coefficients['scale'])} {factors}"]
+    if error:
+        earned = ", ".join(f"{key} ± {sd}" for key, (_, sd) in exponents.items())
+        lines.append(f"  level ± {say_percent(error['log_scale'])}; exponent of {earned}")
     value = evaluate_law(quantity, point)
     assert value is not None
     said = f"  at {say_size(*at)}: {show(value)}"
@@ -334,9 +340,12 @@ def timescale_lines(quantity: Quantity) -> list[str]:
     return lines
 
 
-def say_exponent(value: float, error: float | None) -> str:
-    """An exponent with the digits that its error earns."""
-    return f"{value:.3f}" if error is None else format_error(value, error)
+def say_exponent(value: float, error: float | None) -> tuple[str, str]:
+    """An exponent and its standard error with the digits that the error earns."""
+    if error is None:
+        return f"{value:.3f}", "unknown"
+    said, _, sd = format_error(value, error).partition(" ± ")
+    return said, sd
 
 
 def standard_errors(quantity: Quantity) -> list[float]:
