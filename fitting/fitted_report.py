@@ -41,10 +41,6 @@ COSTLY = 0.002
 """Mean regret of a corner left out, as a fraction of the loss, from which a law is not to be
 followed outside its runs. *Assumed*: run-to-run noise of the loss is about 0.2%."""
 
-UNTESTED_GROWTH = 0.01
-"""Error of a loss law outside its runs, in ln per unit of log distance, where too few runs let it
-be measured. *Assumed*: Chinchilla's form errs by 0.5% to 1.5% at the next size of Step Law's."""
-
 WIDTH = 80
 """Columns of a summary."""
 
@@ -252,7 +248,8 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
     A law file measures distance in ln params, ln tokens and ln (tokens / params) together; the
     fit measured its held-out error, beyond its scatter, along ln params, ln tokens and their sum.
     A step straight up in the sum by r is one of r / sqrt(2) by the file's measure, so that errors
-    along it are larger by sqrt(2) for each unit. The largest of the three counts.
+    along it are larger by sqrt(2) for each unit. The largest of the three counts. Plans are of
+    sizes that no run had, so the scatter of sizes counts everywhere.
 
     Args:
         fit: the loss law.
@@ -265,8 +262,11 @@ def loss_quantity(fit: LossFit, spread: float) -> Quantity:
         * (math.sqrt(2) if kind == "N D" else 1.0)
         for kind, reach in fit.reach.items()
     ]
-    foretold = max(growth, default=UNTESTED_GROWTH)
-    return replace(quantity, scatter=fit.scatter, form_log_sd=math.hypot(foretold, spread))
+    return replace(
+        quantity,
+        scatter=math.hypot(fit.scatter, fit.size_scatter),
+        form_log_sd=math.hypot(max(growth), spread),
+    )
 
 
 def log_sd_at(
