@@ -33,7 +33,14 @@ from fitting.surface_prior import line_from_law, mup_line
 from fitting.surface_solver import Floats
 from fitting.surface_solver import Runs as Columns
 from fitting.timescale import fit_timescale
-from fitting.tuned import check_tuned, tuned_columns, unused_notes, varies, wants_default_prior
+from fitting.tuned import (
+    check_tuned,
+    together_notes,
+    tuned_columns,
+    unused_notes,
+    varies,
+    wants_default_prior,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,6 +148,7 @@ def fit_tuned(
     spread = form_spread(audits, bends)
     lr, batch_tokens = power_laws(surface)
     cliff, notes = find_cliff(runs, lr)
+    notes += together_notes(surface.cells)
     weight_decay = None
     if varies(runs, "weight_decay"):
         # Imported here: the optima of cells in three dimensions take seconds.

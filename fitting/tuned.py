@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import FitError
+from fitting.surface_solver import Floats
 from fitting.surface_solver import Runs as Columns
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ FEWEST_VALUES = 3
 
 FEWEST_SIZES = 3
 """Distinct params that laws of lr and batch need without a prior."""
+
+TOGETHER = 0.99
+"""Correlation of ln params and ln tokens over cells from which one stands for the other; assumed:
+the error of an exponent is then 7 times what it would be without."""
 
 FEWEST_CELLS = 2
 """Cells that they need with one."""
@@ -119,6 +124,24 @@ def unused_notes(runs: Runs) -> list[str]:
     if tuned in (0, finished):
         return []
     return [f"{finished - tuned} of {finished} finished runs lack lr or batch: used for nothing"]
+
+
+def together_notes(cells: Floats) -> list[str]:
+    """Whether tokens rise so closely with params that no fit can tell their exponents apart.
+
+    Args:
+        cells: (params, tokens) of each cell, shape (cells, 2).
+    """
+    log_n, log_d = np.log(cells).T
+    if np.ptp(log_n) == 0 or np.ptp(log_d) == 0:
+        one = "params" if np.ptp(log_n) == 0 else "tokens"
+        return [f"every run has the same {one}: its exponents are the prior's; add runs at others"]
+    if abs(np.corrcoef(log_n, log_d)[0, 1]) < TOGETHER:
+        return []
+    return [
+        "tokens rise with params in these runs: their exponents are told apart by the prior "
+        "alone, though not along that rise; add runs at other tokens per param"
+    ]
 
 
 def wants_default_prior(runs: Runs, group: Group) -> bool:

@@ -71,8 +71,8 @@ def fit(
 ) -> None:
     """Fit laws of lr, batch, weight decay and loss to your runs.
 
-    Prints each law with its uncertainty and an audit: what the law would have cost at the largest
-    params, tokens and compute had they been left out.
+    Prints each law with its uncertainty and an audit: what it would have cost
+    at the largest params, tokens and compute, had they been left out.
     """
     from fitting.fitted import fit_laws
     from fitting.runs import read_runs

@@ -37,7 +37,7 @@ def predict(
 ) -> None:
     """Predict the loss of each run of a table from a law file.
 
-    Rows with lr and batch_tokens are predicted there, others at their best. Brackets hold 80%.
+    Rows with lr and batch_tokens are predicted there, others at their best.
     """
     from fitting.laws import read_law
     from fitting.prediction import predict_runs, read_rows

@@ -7,6 +7,7 @@ from fitting.groups import require_one_group
 from fitting.runs import Runs, check_runs
 from fitting.tuned import (
     check_tuned,
+    together_notes,
     tuned_columns,
     unused_notes,
     varies,
@@ -125,3 +126,13 @@ def test_the_default_prior_is_for_runs_that_say_too_little(
 ) -> None:
     checked = runs(table)
     assert wants_default_prior(checked, require_one_group(checked)) is wanted
+
+
+def test_sizes_at_one_tokens_per_param_are_said_to_rise_together() -> None:
+    params = np.array([1e8, 2e8, 4e8])
+    (said,) = together_notes(np.column_stack([params, 20.2 * params]))
+    assert said.startswith("tokens rise with params in these runs")
+    crossed = np.array([(n, d) for n in (1e8, 2e8) for d in (2e9, 4e9)])
+    assert together_notes(crossed) == []
+    (said,) = together_notes(crossed[:2])
+    assert said.startswith("every run has the same params")
