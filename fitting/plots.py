@@ -1,25 +1,21 @@
 """Figures of a fit: cells with their optima, laws with bands, residuals.
 
-`fit_data` collects what is drawn, `fit_figure` draws it. Measured is a filled marker, a bound an
-open one, the law a line, 80% a band, the target a vertical rule. matplotlib is imported inside.
+`fitting.plot_data.fit_data` collects what is drawn, `fit_figure` draws it. Measured is a filled
+marker, a bound an open one, the law a line, 80% a band, the target a vertical rule. matplotlib is
+imported inside.
 """
 
 from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fitting.errors import InputError
-from fitting.fitted_report import log_sd_at
-from fitting.laws import evaluate_law
-from fitting.surface import best_point, log_penalty
-from fitting.surface_interval import Z80
+from fitting.plot_data import fit_data
 from fitting.table_files import replace_file
-from fitting.tuned import tuned_columns
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
@@ -30,19 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fitting.fitted_report import FittedLaws
-    from fitting.laws import Quantity
+    from fitting.plot_data import CellPanel, FitData, LawPanel, LossPanel, ResidualPanel
     from fitting.runs import Runs
-    from fitting.surface_optima import Optimum
-    from fitting.surface_solver import Floats
 
 SUFFIXES = (".png", ".pdf", ".svg")
 """Endings that a figure may be written under."""
-
-MOST_CELLS = 6
-"""Cells drawn, largest compute first."""
-
-GRID = 80
-"""Points along each side of a cell's contours."""
 
 NEAR = 3.0
 """Percent of the loss: runs that pay less are those a law is judged by."""
@@ -52,80 +40,6 @@ COSTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 
 LAW, MEASURED, TARGET = "#0072B2", "#222222", "#D55E00"
 """Colours by role, of Okabe and Ito's palette, told apart by colour-blind readers."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CellPanel:
-    """One cell: its runs, the fitted surface, the optimum measured and by the law."""
-
-    params: float
-    tokens: float
-    lr: Floats
-    """Of the runs, shape (n,)."""
-    batch_tokens: Floats
-    cost: Floats
-    """Loss of the runs over the best of the surface, percent, shape (n,)."""
-    grid_lr: Floats
-    """Shape (GRID,)."""
-    grid_batch: Floats
-    grid_cost: Floats
-    """Percent above the surface's best, shape (GRID, GRID), rows along lr."""
-    law: tuple[float, float]
-    """lr and batch."""
-    measured: Optimum | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LawPanel:
-    """A law against params or tokens, the other held; cells moved there along the law."""
-
-    quantity: str
-    against: str
-    held: float
-    """Value of the other size."""
-    exponent: float
-    x: Floats
-    value: Floats
-    low: Floats
-    """Lower end of 80% of cells."""
-    high: Floats
-    measured_x: Floats
-    measured: Floats
-    edge: Floats
-    """1 where the optimum is a bound, else 0."""
-    target: float | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ResidualPanel:
-    """ln(loss / fit) in percent of each run against what its lr and batch cost."""
-
-    paid: Floats
-    """Percent of the loss, by the surface."""
-    residual: Floats
-    """Percent."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LossPanel:
-    """Loss levels against the loss law."""
-
-    flops: Floats
-    loss: Floats
-    """Of cells at their best, or of runs where nothing was tuned."""
-    fitted: Floats
-    form: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FitData:
-    """Everything that a fit's figure shows."""
-
-    cells: tuple[CellPanel, ...]
-    laws: tuple[LawPanel, ...]
-    residuals: ResidualPanel | None
-    loss: LossPanel | None
-    caption: str
 
 
 def write_plot(runs: Runs, fit: FittedLaws, path: Path) -> None:
@@ -153,182 +67,6 @@ def check_suffix(path: Path) -> None:
         raise InputError(f"{path}: ends in '{path.suffix}'; a figure is {', '.join(SUFFIXES)}")
     if find_spec("matplotlib") is None:
         raise InputError("--plot: needs matplotlib; pip install 'windtunnel[report]'")
-
-
-def fit_data(runs: Runs, fit: FittedLaws) -> FitData:
-    """What a fit's figure shows."""
-    tuned = fit.surface is not None
-    return FitData(
-        cells=cell_panels(runs, fit) if tuned else (),
-        laws=law_panels(fit) if tuned else (),
-        residuals=residual_panel(runs, fit) if tuned else None,
-        loss=loss_panel(runs, fit),
-        caption=fit.title(),
-    )
-
-
-def cell_panels(runs: Runs, fit: FittedLaws) -> tuple[CellPanel, ...]:
-    """The largest cells that were swept in lr and batch."""
-    assert fit.surface is not None
-    columns = tuned_columns(runs)
-    measured = {(optimum.params, optimum.tokens): optimum for optimum in fit.optima}
-    panels = []
-    order = np.argsort(-fit.surface.cells.prod(axis=1), kind="stable")
-    for place in order.tolist():
-        params, tokens = fit.surface.cells[place].tolist()
-        here = (columns.params == params) & (columns.tokens == tokens)
-        lr, batch_tokens = columns.lr[here], columns.batch_tokens[here]
-        if len(np.unique(lr)) < 3 or len(np.unique(batch_tokens)) < 3:
-            continue
-        law = best_point(fit.surface.surface, params, tokens)
-        cost = cost_at(fit, params, tokens)
-        offset = fit.surface.offsets[place] + cost.least
-        grid_lr = np.geomspace(min(lr.min(), law[0]) / 1.3, max(lr.max(), law[0]) * 1.3, GRID)
-        grid_batch = np.geomspace(
-            min(batch_tokens.min(), law[1]) / 1.3, max(batch_tokens.max(), law[1]) * 1.3, GRID
-        )
-        panels.append(
-            CellPanel(
-                params=params,
-                tokens=tokens,
-                lr=lr,
-                batch_tokens=batch_tokens,
-                cost=100 * np.expm1(np.log(columns.loss[here]) - offset),
-                grid_lr=grid_lr,
-                grid_batch=grid_batch,
-                grid_cost=np.array([[cost.percent(a, b) for b in grid_batch] for a in grid_lr]),
-                law=law,
-                measured=measured.get((params, tokens)),
-            )
-        )
-        if len(panels) == MOST_CELLS:
-            break
-    return tuple(panels)
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What points of one cell cost by the surface."""
-
-    fit: FittedLaws
-    params: float
-    tokens: float
-    least: float
-    """ln(1 + q) at the surface's optimum."""
-
-    def percent(self, lr: float, batch_tokens: float) -> float:
-        """Percent of the loss above the surface's best."""
-        return 100 * math.expm1(self.penalty(lr, batch_tokens) - self.least)
-
-    def penalty(self, lr: float, batch_tokens: float) -> float:
-        """ln(1 + q)."""
-        assert self.fit.surface is not None
-        return log_penalty(
-            self.fit.surface.surface,
-            params=self.params,
-            tokens=self.tokens,
-            lr=float(lr),
-            batch_tokens=float(batch_tokens),
-        )
-
-
-def cost_at(fit: FittedLaws, params: float, tokens: float) -> Cost:
-    """What points of one cell cost."""
-    assert fit.surface is not None
-    cost = Cost(fit, params, tokens, 0.0)
-    return replace(cost, least=cost.penalty(*best_point(fit.surface.surface, params, tokens)))
-
-
-def law_panels(fit: FittedLaws) -> tuple[LawPanel, ...]:
-    """lr and batch against params and tokens."""
-    assert fit.surface is not None
-    middle = np.exp(np.median(np.log(fit.surface.cells), axis=0))
-    held = fit.target or (float(middle[0]), float(middle[1]))
-    laws = (("lr", fit.lr), ("batch_tokens", fit.batch_tokens))
-    return tuple(
-        law_panel(fit, name, law, against=against, held=held)
-        for name, law in laws
-        if law is not None
-        for against in ("params", "tokens")
-    )
-
-
-def law_panel(
-    fit: FittedLaws, name: str, law: Quantity, *, against: str, held: tuple[float, float]
-) -> LawPanel:
-    """One law against one size."""
-    assert fit.surface is not None
-    column = 0 if against == "params" else 1
-    sizes = fit.surface.cells[:, column].tolist()
-    if fit.target is not None:
-        sizes.append(fit.target[column])
-    x = np.geomspace(min(sizes) / 1.5, max(sizes) * 1.5, 60)
-
-    def at(size: float) -> dict[str, float]:
-        point = {"params": held[0], "tokens": held[1]}
-        return point | {against: float(size)}
-
-    value = np.array([evaluate_law(law, at(size)) for size in x], dtype=np.float64)
-    sds = [log_sd_at(law, fit.range, at(size)) for size in x]
-    half = np.exp(Z80 * np.array([0.0 if sd is None else sd for sd in sds]))
-    moved = []
-    for optimum in fit.optima:
-        own = {"params": optimum.params, "tokens": optimum.tokens}
-        here, there = evaluate_law(law, own), evaluate_law(law, at(own[against]))
-        assert here is not None
-        assert there is not None
-        moved.append((own[against], getattr(optimum, name) * there / here, float(optimum.edge)))
-    points = np.array(moved).reshape(len(moved), 3)
-    return LawPanel(
-        quantity=name,
-        against=against,
-        held=held[1 - column],
-        exponent=law.coefficients[against],
-        x=x,
-        value=value,
-        low=value / half,
-        high=value * half,
-        measured_x=points[:, 0],
-        measured=points[:, 1],
-        edge=points[:, 2],
-        target=None if fit.target is None else fit.target[column],
-    )
-
-
-def residual_panel(runs: Runs, fit: FittedLaws) -> ResidualPanel:
-    """Each tuned run's loss over the surface."""
-    assert fit.surface is not None
-    columns = tuned_columns(runs)
-    cells: list[list[float]] = fit.surface.cells.tolist()
-    costs = {(n, d): cost_at(fit, n, d) for n, d in cells}
-    offsets = {(n, d): o for (n, d), o in zip(cells, fit.surface.offsets.tolist(), strict=True)}
-    paid, residual = [], []
-    rows = np.column_stack(
-        [columns.params, columns.tokens, columns.lr, columns.batch_tokens, np.log(columns.loss)]
-    )
-    for n, d, lr, batch_tokens, log_loss in rows.tolist():
-        penalty = costs[n, d].penalty(lr, batch_tokens)
-        paid.append(100 * math.expm1(penalty - costs[n, d].least))
-        residual.append(100 * (log_loss - offsets[n, d] - penalty))
-    return ResidualPanel(paid=np.array(paid), residual=np.array(residual))
-
-
-def loss_panel(runs: Runs, fit: FittedLaws) -> LossPanel | None:
-    """Loss levels of cells, or losses of runs, against the loss law."""
-    if fit.loss is None:
-        return None
-    if fit.surface is not None:
-        params, tokens = fit.surface.cells.T
-        least = [cost_at(fit, n, d).least for n, d in fit.surface.cells.tolist()]
-        loss = np.exp(fit.surface.offsets + np.array(least))
-        fitted = fit.loss.predict(params, tokens).value
-    else:
-        used = runs.finished
-        params, tokens = used["params"].to_numpy(), used["tokens"].to_numpy()
-        loss = used["loss"].to_numpy()
-        unique = used["unique_tokens"].to_numpy() if "unique_tokens" in used else None
-        fitted = fit.loss.predict(params, tokens, unique_tokens=unique).value
-    return LossPanel(flops=6 * params * tokens, loss=loss, fitted=fitted, form=fit.loss.family)
 
 
 def fit_figure(data: FitData) -> Figure:

@@ -7,7 +7,8 @@ import pytest
 from fitting.errors import InputError
 from fitting.fitted import fit_laws
 from fitting.fitted_report import FittedLaws
-from fitting.plots import check_suffix, fit_data, fit_figure, write_plot
+from fitting.plot_data import fit_data
+from fitting.plots import check_suffix, fit_figure, write_plot
 from fitting.runs import Runs, check_runs
 from tests.synthetic import loss_table, tuned_table
 
