@@ -77,6 +77,9 @@ def parse_mapping(text: str) -> dict[str, str]:
 MOST_MUST_PASS = 0.5
 """Share of the rows that must be possible runs for a table to be taken."""
 
+FEWEST_TO_JUDGE = 10
+"""Rows from which that share says something of the whole table."""
+
 
 def import_table(
     table: pd.DataFrame, *, where: str, mapping: Mapping[str, str], seq_len: float | None = None
@@ -109,7 +112,7 @@ def import_table(
     if not len(kept):
         first = f"{rejections[0].origin}: {rejections[0].detail}"
         raise InputError(f"{where}: none of {len(columns)} runs can be used; first {first}")
-    if len(kept) < MOST_MUST_PASS * len(columns):
+    if len(columns) >= FEWEST_TO_JUDGE and len(kept) < MOST_MUST_PASS * len(columns):
         # Wrong units make most rows impossible, and the rest no truer.
         first = f"{rejections[0].origin}: {rejections[0].detail}"
         raise InputError(

@@ -126,9 +126,9 @@ def power_line(quantity: Quantity, unit: float, where: str) -> tuple[Floats, Flo
     """Mean and covariance of (const, params, tokens) of ln(value / unit) at the reference."""
     exponents = quantity.coefficients.keys() - {"scale"}
     if quantity.form != "power" or not exponents <= {"params", "tokens"}:
-        inputs = f" in {', '.join(sorted(exponents))}" if exponents else ""
+        within = f" in {', '.join(sorted(exponents))}" if exponents else ""
         raise InputError(
-            f"prior: {where} is of form '{quantity.form}'{inputs}; a prior is a power of params "
+            f"prior: {where} is of form '{quantity.form}'{within}; a prior is a power of params "
             "and tokens, such as step-law"
         )
     inputs = {"params": REFERENCE.params, "tokens": REFERENCE.tokens}
