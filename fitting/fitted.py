@@ -123,7 +123,7 @@ def fit_laws(
         optima=() if tuned is None else tuned.optima,
         audits=() if tuned is None else tuned.audits,
         bends=() if tuned is None else tuned.bends,
-        prior=None if surface is None else prior_share(surface, prior),
+        prior=None if surface is None else prior_share(surface, prior, group),
         target=target,
         notes=tuple(notes),
         runs=runs.report,
@@ -203,11 +203,15 @@ def prior_line(prior: Law | None, group: Group) -> Line | None:
             "use --prior none"
         )
     parts = prior.quantities["lr"], prior.quantities["batch_tokens"]
-    measured_in = prior.range.parametrization or "sp"
-    return line_from_law(*parts) if group.parametrization == measured_in else mup_line(*parts)
+    return line_from_law(*parts) if same_setting(prior, group) else mup_line(*parts)
 
 
-def prior_share(fit: SurfaceFit, prior: Law | None) -> PriorShare | None:
+def same_setting(prior: Law, group: Group) -> bool:
+    """Whether a law was measured in the parametrization of the runs."""
+    return group.parametrization == (prior.range.parametrization or "sp")
+
+
+def prior_share(fit: SurfaceFit, prior: Law | None, group: Group) -> PriorShare | None:
     """How much of the optimum at the largest cell came from the prior."""
     if prior is None or fit.runs_line is None or fit.line is None:
         return None
@@ -215,6 +219,7 @@ def prior_share(fit: SurfaceFit, prior: Law | None) -> PriorShare | None:
     lr, batch_tokens = share_of(fit.runs_line, fit.line, params, tokens)
     return PriorShare(
         name=prior.name,
+        carried_to=None if same_setting(prior, group) else group.parametrization,
         params=params,
         tokens=tokens,
         lr=1 - lr,

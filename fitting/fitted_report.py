@@ -71,6 +71,9 @@ class PriorShare:
     """How much of what is known of the optimum came from a prior law."""
 
     name: str
+    carried_to: str | None
+    """Parametrization of the runs where the law was measured in another: its lr is then taken as
+    flat in params at fixed tokens / params, its level as free."""
     params: float
     """Size at which the shares hold."""
     tokens: float
@@ -80,8 +83,11 @@ class PriorShare:
 
     def sentence(self) -> str:
         """The finding, in one line."""
+        law = (
+            self.name if self.carried_to is None else f"{self.name}, carried to {self.carried_to},"
+        )
         return (
-            f"{self.name} gave {self.lr:.0%} of what is known of lr and {self.batch_tokens:.0%} "
+            f"{law} gave {self.lr:.0%} of what is known of lr and {self.batch_tokens:.0%} "
             f"of batch at {say_size(self.params, self.tokens)}; the runs gave the rest"
         )
 

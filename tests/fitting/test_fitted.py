@@ -215,6 +215,7 @@ def test_a_mup_table_is_fitted_with_that_prior(step_law: Law) -> None:
     ]
     # Both tables are the same runs; the prior pulls muP's towards 0.
     assert exponents[0] > exponents[1]
+    assert "step-law, carried to mup, gave" in fit.summary()
     assert "lr is that of mup of base width 256 with adamw" in fit.to_law("m", "c").source.note
 
 
