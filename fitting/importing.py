@@ -74,6 +74,13 @@ def parse_mapping(text: str) -> dict[str, str]:
     return mapping
 
 
+MOST_MUST_PASS = 0.5
+"""Share of the rows that must be possible runs for a table to be taken."""
+
+FEWEST_TO_JUDGE = 10
+"""Rows from which that share says something of the whole table."""
+
+
 def import_table(
     table: pd.DataFrame, *, where: str, mapping: Mapping[str, str], seq_len: float | None = None
 ) -> Import:
@@ -87,7 +94,8 @@ def import_table(
         seq_len: tokens a sequence, > 0: the batch counts sequences and is multiplied by it.
 
     Raises:
-        InputError: a source column is missing, a required one has no source, or no row is left.
+        InputError: a source column is missing, a required one has no source, or most rows cannot
+            be runs.
     """
     columns, mapped = take_columns(table, where=where, mapping=mapping)
     used = set(mapped.values())
@@ -104,6 +112,13 @@ def import_table(
     if not len(kept):
         first = f"{rejections[0].origin}: {rejections[0].detail}"
         raise InputError(f"{where}: none of {len(columns)} runs can be used; first {first}")
+    if len(columns) >= FEWEST_TO_JUDGE and len(kept) < MOST_MUST_PASS * len(columns):
+        # Wrong units make most rows impossible, and the rest no truer.
+        first = f"{rejections[0].origin}: {rejections[0].detail}"
+        raise InputError(
+            f"{where}: {len(rejections)} of {len(columns)} runs cannot be right, so a column is "
+            f"likely in another unit; first {first}"
+        )
     return Import(
         runs=check_runs(kept, where=where),
         mapped=mapped,

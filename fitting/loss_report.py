@@ -136,10 +136,19 @@ class LossFit:
 
     @property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """80% interval of each coefficient: 10th and 90th percentile of the bootstraps."""
+        """80% interval of each coefficient: 10th and 90th percentile of the bootstraps.
+
+        Widened to hold the estimate itself where the bootstraps are skewed away from it.
+        """
         found = natural(FAMILIES[self.family], self.samples, self.centre)
         limits = {name: np.quantile(column, [0.1, 0.9]) for name, column in found.items()}
-        return {name: (float(low), float(high)) for name, (low, high) in limits.items()}
+        return {
+            name: (
+                min(float(low), self.coefficients[name]),
+                max(float(high), self.coefficients[name]),
+            )
+            for name, (low, high) in limits.items()
+        }
 
     @property
     def unidentified(self) -> tuple[str, ...]:

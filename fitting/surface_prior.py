@@ -126,9 +126,10 @@ def power_line(quantity: Quantity, unit: float, where: str) -> tuple[Floats, Flo
     """Mean and covariance of (const, params, tokens) of ln(value / unit) at the reference."""
     exponents = quantity.coefficients.keys() - {"scale"}
     if quantity.form != "power" or not exponents <= {"params", "tokens"}:
+        within = f" in {', '.join(sorted(exponents))}" if exponents else ""
         raise InputError(
-            f"prior: {where} is of form '{quantity.form}' in {', '.join(sorted(exponents))}"
-            "; a prior is a power of params and tokens, such as step-law"
+            f"prior: {where} is of form '{quantity.form}'{within}; a prior is a power of params "
+            "and tokens, such as step-law"
         )
     inputs = {"params": REFERENCE.params, "tokens": REFERENCE.tokens}
     logs = [float(np.log(at / quantity.reference.get(name, 1.0))) for name, at in inputs.items()]

@@ -80,6 +80,7 @@ def fit(
 
     for path in (out, plot):
         refuse_existing(path, force)
+        refuse_clobbering(path, [*runs, *(laws or []), *([plot] if path is out and plot else [])])
     if plot is not None:
         from fitting.plots import check_suffix
 
@@ -105,6 +106,20 @@ def fit(
         for path in (out, plot):
             if path is not None:
                 print(f"written: {path}")
+
+
+def refuse_clobbering(path: Path | None, others: list[Path]) -> None:
+    """Refuse to write over a file that is read or written beside it, or over a device.
+
+    Raises:
+        InputError: naming the path.
+    """
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file; name another to write to")
+    if any(path.resolve() == other.resolve() for other in others):
+        raise InputError(f"{path}: is read or written by this command already; name another")
 
 
 def choose_prior(runs: Runs, name: str | None, files: list[Path]) -> Law | None:

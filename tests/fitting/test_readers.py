@@ -296,3 +296,17 @@ def test_a_folder_without_runs_says_which_readers_there_are(tmp_path: Path) -> N
 def test_a_nan_loss_of_a_finished_run_is_diverged() -> None:
     table = pd.DataFrame({"params": [6e7], "tokens": [2e9], "loss": [math.nan]})
     assert imported(table.assign(status="finished")).runs.report.diverged == 1
+
+
+def test_a_table_of_which_most_rows_cannot_be_right_is_refused() -> None:
+    table = pd.DataFrame(
+        {
+            "params": [1e8] * 20,
+            "tokens": [2e9] * 20,
+            "lr": [1e-3] * 20,
+            "batch_tokens": [64.0] * 18 + [2048.0] * 2,
+            "loss": [3.0 + 0.01 * k for k in range(20)],
+        }
+    )
+    with pytest.raises(InputError, match="a column is likely in another unit"):
+        import_table(table, where="t.csv", mapping={})
