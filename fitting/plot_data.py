@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.fitted_report import log_sd_at
+from fitting.fitted_text import log_sd_at
 from fitting.laws import evaluate_law
 from fitting.surface import best_point, log_penalty
 from fitting.surface_interval import Z80

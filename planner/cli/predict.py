@@ -63,7 +63,9 @@ def print_table(rows: Sequence[Mapping[str, float]], found: Sequence[Prediction]
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("params", "tokens", "lr", "batch", "loss", "80% interval"):
+    repeats = any("unique_tokens" in row for row in rows)
+    unique = ("unique",) if repeats else ()
+    for name in ("params", "tokens", *unique, "lr", "batch", "loss", "80% interval"):
         table.add_column(name, justify="right", no_wrap=True)
     for row, prediction in zip(rows, found, strict=True):
         tuned = "lr" in row
@@ -73,6 +75,7 @@ def print_table(rows: Sequence[Mapping[str, float]], found: Sequence[Prediction]
         table.add_row(
             format_count(row["params"]),
             format_count(row["tokens"]),
+            *([format_count(row.get("unique_tokens", row["tokens"]))] if repeats else []),
             format_small(row["lr"]) if tuned else "best",
             format_count(row["batch_tokens"]) if tuned else "best",
             f"{prediction.loss:.3f}",

@@ -199,6 +199,19 @@ def test_predictions_are_a_table_without_json(
     file_regression.check(text)
 
 
+def test_unique_tokens_are_shown_where_rows_give_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, out = tmp_path / "rows.csv", tmp_path / "mine.toml"
+    rows.write_text("params,tokens,unique_tokens\n1e9,2e10,5e9\n1e9,3e10,\n")
+    run(capsys, "fit", "loss.csv", "--out", str(out))
+    _, text, _ = run(capsys, "predict", str(out), str(rows))
+    header, _, first, second = text.split("\n")[1:5]
+    assert header.split()[:3] == ["params", "tokens", "unique"]
+    assert first.split()[:3] == ["1B", "20B", "5B"]
+    assert second.split()[:3] == ["1B", "30B", "30B"]
+
+
 def test_a_law_without_a_surface_warns_that_lr_does_not_count(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
