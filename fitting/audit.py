@@ -160,9 +160,8 @@ def audit_surface(
         train = take(runs, ~left_out)
         if len(cell_table(train)) < FEWEST_CELLS or len(np.unique(train.params)) < 2:
             continue
-        try:
-            fit = fit_surface(train, line_prior=line_prior, effort=effort)
-        except FitError:
+        fit = fit_or_none(train, line_prior=line_prior, effort=effort)
+        if fit is None:
             continue
         level = None if fit_level is None else fit_level(fit)
         cells = audit_cells(fit, range_of(train), take(runs, left_out), level)
@@ -176,6 +175,14 @@ def audit_surface(
                 )
             )
     return tuple(found)
+
+
+def fit_or_none(runs: Runs, *, line_prior: Line | None, effort: Effort) -> SurfaceFit | None:
+    """The fit of a corner's rest; None where it encloses no optimum: nothing is foretold."""
+    try:
+        return fit_surface(runs, line_prior=line_prior, effort=effort)
+    except FitError:
+        return None
 
 
 def corners(runs: Runs) -> dict[str, NDArray[np.bool_]]:

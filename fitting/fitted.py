@@ -132,6 +132,7 @@ def fit_laws(
         bends=() if tuned is None else tuned.bends,
         prior=None if surface is None else prior_share(surface, prior, group),
         target=target,
+        doubts=() if surface is None else tuple(doubts_of(columns, surface)),
         notes=tuple(notes),
         runs=runs.report,
         range=range_of(runs, group, tuned=surface is not None),
@@ -181,7 +182,6 @@ def fit_tuned(
     spread = form_spread(audits, bends)
     lr, batch_tokens = power_laws(surface)
     cliff, notes = find_cliff(runs, lr)
-    notes += doubts_of(columns, surface)
     notes += together_notes(surface.cells)
     weight_decay = None
     if varies(runs, "weight_decay"):

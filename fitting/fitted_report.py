@@ -45,6 +45,10 @@ class Verdict(Enum):
         "too few cells to leave a corner out, so extrapolation is untested: use it inside its "
         "range; add sizes"
     )
+    DOUBTFUL = (
+        "these runs do not show where the best lr and batch are: do not use lr and batch before "
+        "the doubts below are settled"
+    )
     LOSS_ONLY = (
         "the runs tell the loss alone: take lr and batch from a published law, or tune them at "
         "several sizes"
@@ -100,6 +104,8 @@ class FittedLaws:
     """Where the optimum bends in log-log."""
     prior: PriorShare | None
     target: tuple[float, float] | None
+    doubts: tuple[str, ...]
+    """What makes lr and batch doubtful; see `fitting.doubts`."""
     notes: tuple[str, ...]
     """What could not be fitted and why, and what looks odd."""
     runs: RunsReport
@@ -110,6 +116,8 @@ class FittedLaws:
         """What the fit is good for."""
         if self.surface is None:
             return Verdict.LOSS_ONLY
+        if self.doubts:
+            return Verdict.DOUBTFUL
         if not self.audits:
             return Verdict.UNTESTED
         worst = max(audit.regret for audit in self.audits)
@@ -175,6 +183,7 @@ class FittedLaws:
             "optima": [asdict(optimum) for optimum in self.optima],
             "target": self.target,
             "range": asdict(self.range),
+            "doubts": list(self.doubts),
             "notes": list(self.notes),
         }
 
@@ -183,7 +192,12 @@ class FittedLaws:
         blocks = [
             [self.title(), self.verdict.value],
             *self.law_blocks(),
-            [self.runs.summary(), self.prior_line(), *(f"note: {note}" for note in self.notes)],
+            [
+                self.runs.summary(),
+                self.prior_line(),
+                *(f"doubt: {doubt}" for doubt in self.doubts),
+                *(f"note: {note}" for note in self.notes),
+            ],
             [f"audit: {audit.sentence()}" for audit in self.audits]
             + [f"bend: {bend.sentence()}" for bend in self.bends],
             [] if self.loss is None else loss_lines(self.loss, of_cells=self.surface is not None),

@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 
     from fitting.laws import Quantity
 
+BOUNDS = {"params": (1e3, 1e15), "tokens": (1e3, 1e18), "lr": (1e-12, 10.0)}
+"""What a run can be; beyond it numbers overflow."""
+
+HIGHEST_PENALTY = 50.0
+"""ln penalty above which a surface says nothing but that the run diverges."""
+
 REQUIRED = ("params", "tokens")
 """What every row must say."""
 
@@ -65,6 +71,8 @@ def read_rows(path: Path) -> list[dict[str, float]]:
         problems += [f"{path} row {row}, column {name}: {what}" for row, what in found]
     if problems:
         raise InputError(join_problems(problems))
+    if not len(table):
+        raise InputError(f"{path}: has no rows; give one a run")
     rows = []
     for place, number in enumerate(table.index):
         given = {name: float(columns[name].iloc[place]) for name in names}
@@ -75,8 +83,25 @@ def read_rows(path: Path) -> list[dict[str, float]]:
                 f"{path} row {number}: has {has} and no {lacks}; give both, or neither for the "
                 "best of them"
             )
+        check_row(row, where=f"{path} row {number}")
         rows.append(row)
     return rows
+
+
+def check_row(row: Mapping[str, float], *, where: str) -> None:
+    """Refuse a row that no run can be.
+
+    Raises:
+        InputError: the row, the column and its bounds.
+    """
+    for name, (low, high) in BOUNDS.items():
+        if name in row and not low <= row[name] <= high:
+            raise InputError(f"{where}, column {name}: {row[name]:g} is not {low:g} to {high:g}")
+    if row.get("batch_tokens", 0.0) > row["tokens"]:
+        raise InputError(
+            f"{where}, column batch_tokens: {row['batch_tokens']:g} is more than the "
+            f"{row['tokens']:g} tokens of the run"
+        )
 
 
 def predict_runs(law: Law, rows: Sequence[Mapping[str, float]]) -> list[Prediction]:
@@ -94,6 +119,30 @@ def predict_runs(law: Law, rows: Sequence[Mapping[str, float]]) -> list[Predicti
     if loss is None:
         raise InputError(f"{law.name}: gives no loss; use a law file with [loss] from plan fit")
     return [predict_run(law, loss, row) for row in rows]
+
+
+def cautions_of(law: Law, rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """What a reader of the predictions must know of these rows."""
+    said = []
+    outside = sum(distance_squared(law.range, row) > 0 for row in rows)
+    if outside:
+        said.append(
+            f"{outside} of {len(rows)} rows lie outside the range of {law.name}; their intervals "
+            "are wider, and the farther the less they can be trusted"
+        )
+    if "surface" not in law.quantities and any("lr" in row for row in rows):
+        said.append(f"{law.name} has no surface: every row is predicted at its best lr and batch")
+    loss = law.quantities["loss"]
+    knows_repeats = loss.form == "data-constrained" or any(
+        name.startswith("u") for name in loss.coefficients
+    )
+    repeated = sum(row.get("unique_tokens", row["tokens"]) < row["tokens"] for row in rows)
+    if repeated and not knows_repeats:
+        said.append(
+            f"{repeated} rows repeat data, which {law.name} knows nothing of: they are predicted "
+            "as if all tokens were distinct"
+        )
+    return said
 
 
 def predict_run(law: Law, loss: Quantity, row: Mapping[str, float]) -> Prediction:
@@ -117,6 +166,11 @@ def predict_run(law: Law, loss: Quantity, row: Mapping[str, float]) -> Predictio
         if variance is not None:
             variance += (surface.scatter or 0.0) ** 2
             variance += ((surface.penalty_scatter or 0.0) * log_paid) ** 2
+    if not math.isfinite(level) or log_paid > HIGHEST_PENALTY:
+        raise InputError(
+            f"{law.name}: foretells no finite loss at {params:.3g} params, {tokens:.3g} tokens; "
+            "that is too far from its runs"
+        )
     value = level * math.exp(log_paid)
     if variance is None:
         return Prediction(value, None, None)

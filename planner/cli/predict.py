@@ -40,15 +40,12 @@ def predict(
     Rows with lr and batch_tokens are predicted there, others at their best.
     """
     from fitting.laws import read_law
-    from fitting.prediction import predict_runs, read_rows
+    from fitting.prediction import cautions_of, predict_runs, read_rows
 
     law, rows = read_law(laws), read_rows(runs)
     found = predict_runs(law, rows)
-    if "surface" not in law.quantities and any("lr" in row for row in rows):
-        print(
-            f"warning: {law.name} has no surface: every row is predicted at its best lr and batch",
-            file=sys.stderr,
-        )
+    for caution in cautions_of(law, rows):
+        print("warning:", caution, file=sys.stderr)
     if as_json:
         for prediction in found:
             print(json.dumps(asdict(prediction)))
