@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.audit import Audit, audit_surface, form_spread, missed_by
+from fitting.audit import Audit, audit_surface, form_spread, missed_by, take
 from fitting.bend import Bend, find_bends
 from fitting.columns import TUNING
+from fitting.doubts import doubts_of, low_outliers
 from fitting.errors import FitError, InputError
 from fitting.fitted_report import FittedLaws, PriorShare
 from fitting.groups import Group, require_one_group
@@ -41,6 +42,7 @@ from fitting.tuned import (
     varies,
     wants_default_prior,
 )
+from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,6 +55,9 @@ FEW_PERCENT, MANY_PERCENT = 0.02, 0.10
 
 FEWEST_PAID = 10
 """Runs in that range that a relative error needs."""
+
+FEWEST_SIZES_OF_LOSS = 6
+"""Distinct (params, tokens) that a loss law needs, as many as `fit_loss` needs runs."""
 
 SEED = 0
 """Of every draw, so that a table gives the same fit twice."""
@@ -98,8 +103,10 @@ def fit_laws(
     progress("fitting the surface")
     try:
         check_tuned(runs, with_prior=prior is not None)
-        columns = tuned_columns(runs)
-        surface = fit_surface(columns, line_prior=line, target=target)
+        columns, left_out = without_low_outliers(tuned_columns(runs))
+        effort = Effort(bootstraps=affordable_bootstraps(len(columns.loss)), seed=SEED)
+        surface = fit_surface(columns, line_prior=line, target=target, effort=effort)
+        notes += left_out
         tuned = fit_tuned(runs, columns, surface, line=line, progress=progress)
         notes += tuned.notes
     except FitError as error:
@@ -131,6 +138,32 @@ def fit_laws(
     )
 
 
+def without_low_outliers(columns: Columns) -> tuple[Columns, list[str]]:
+    """The runs without losses implausibly far below their cell's best, and what was left out.
+
+    Such a loss would stand for the cell's best and cost the others their weight.
+    """
+    low = low_outliers(columns, fit_surface(columns, effort=Effort(bootstraps=0, seed=SEED)))
+    if not low.any():
+        return columns, []
+    where = ", ".join(
+        f"{format_count(params)}:{format_count(tokens)} lr {format_small(lr)}"
+        for params, tokens, lr in zip(
+            columns.params[low][:3], columns.tokens[low][:3], columns.lr[low][:3], strict=True
+        )
+    )
+    more = ", ..." if low.sum() > 3 else ""
+    return take(columns, ~low), [
+        f"{low.sum()} runs left out of lr and batch, their loss implausibly far below their "
+        f"cell's best: {where}{more}; check them"
+    ]
+
+
+def affordable_bootstraps(runs: int) -> int:
+    """Refits for the covariance: 200, fewer for tables of more than 2,500 runs, 20 at least."""
+    return max(20, min(200, 500_000 // max(runs, 1)))
+
+
 def fit_tuned(
     runs: Runs,
     columns: Columns,
@@ -148,6 +181,7 @@ def fit_tuned(
     spread = form_spread(audits, bends)
     lr, batch_tokens = power_laws(surface)
     cliff, notes = find_cliff(runs, lr)
+    notes += doubts_of(columns, surface)
     notes += together_notes(surface.cells)
     weight_decay = None
     if varies(runs, "weight_decay"):
@@ -272,6 +306,9 @@ def fit_level_law(runs: Runs, surface: SurfaceFit | None) -> tuple[LossFit | Non
             cells = surface.cells
             levels = np.exp(log_levels(surface))
             return fit_loss(cells[:, 0], cells[:, 1], levels, rng=rng), None
+        sizes = finished[["params", "tokens"]].drop_duplicates()
+        if len(sizes) < FEWEST_SIZES_OF_LOSS:
+            raise FitError(f"{len(sizes)} distinct sizes, {FEWEST_SIZES_OF_LOSS} needed; add sizes")
         error = finished.get("loss_se")
         loss = fit_loss(
             finished["params"],

@@ -43,6 +43,8 @@ def tuned_columns(runs: Runs) -> Columns:
     stands for them: lr and batch are then those at the best weight decay.
     """
     tuned = best_weight_decay(runs.tuned, runs.cell)
+    # In one order whatever the file's, so that bootstraps draw the same runs.
+    tuned = tuned.sort_values(["params", "tokens", "lr", "batch_tokens", "loss"])
     # Tokens within 1% are one cell; the surface tells cells apart by their exact numbers.
     tokens = tuned.groupby(runs.cell[tuned.index])["tokens"].transform("median")
     return Columns(
