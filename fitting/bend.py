@@ -74,9 +74,10 @@ def find_bends(optima: Sequence[Optimum], surface: Surface) -> tuple[Bend, ...]:
 
 def threshold(points: int) -> float:
     """Standard errors at which a squared term counts: 5% shared by the four that are tried."""
-    from scipy.stats import t
+    # Not scipy.stats, whose import takes a second.
+    from scipy.special import stdtrit
 
-    return float(t.ppf(1 - CHANCE / 8, points - 3))
+    return float(stdtrit(points - 3, 1 - CHANCE / 8))
 
 
 def fit_bend(x: Floats, y: Floats) -> tuple[float, float] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
@@ -74,6 +75,10 @@ def fit(
     Prints each law with its uncertainty and an audit: what it would have cost
     at the largest params, tokens and compute, had they been left out.
     """
+    # Matrices are small: threads of the array library cost a third more time than they save. The
+    # variables count only before its first import, and a user's own setting stands.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
     from fitting.fitted import fit_laws
     from fitting.runs import read_runs
     from fitting.table_files import replace_file
