@@ -154,7 +154,7 @@ def test_one_cell_is_one_line() -> None:
         fit_laws(check_runs(tuned_table(sizes=(6e7,), tokens=(2e9,))))
     assert str(caught.value).startswith(
         "runs: no law of lr and batch: 1 (params, tokens) cell, 2 needed; add runs at other "
-        "sizes; no loss law: loss: 1 distinct params, 3 needed"
+        "sizes; no loss law: 1 distinct sizes, 6 needed; add sizes"
     )
     assert "\n" not in str(caught.value)
 
