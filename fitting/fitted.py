@@ -36,6 +36,7 @@ from fitting.surface_solver import Runs as Columns
 from fitting.timescale import fit_timescale
 from fitting.tuned import (
     check_tuned,
+    schedule_notes,
     together_notes,
     tuned_columns,
     unused_notes,
@@ -98,7 +99,7 @@ def fit_laws(
     """
     group = require_one_group(runs)
     line = prior_line(prior, group)
-    notes = [*runs.cautions, *unused_notes(runs)]
+    notes = [*runs.cautions, *unused_notes(runs), *schedule_notes(runs)]
     surface = tuned = None
     progress("fitting the surface")
     try:

@@ -56,6 +56,20 @@ def tuned_columns(runs: Runs) -> Columns:
     )
 
 
+def schedule_notes(runs: Runs) -> list[str]:
+    """A note where runs of several schedules are pooled: each has its own best lr."""
+    finished = runs.finished
+    if "schedule" not in finished:
+        return []
+    names = sorted(set(finished["schedule"].dropna()))
+    if len(names) < 2:
+        return []
+    return [
+        f"{len(names)} schedules are pooled ({', '.join(names)}), though each has its own best lr: "
+        "fit each by itself to see the difference"
+    ]
+
+
 def best_weight_decay(tuned: pd.DataFrame, cell: pd.Series[int]) -> pd.DataFrame:
     """The rows at the best weight decay of each cell, lr and batch."""
     if "weight_decay" not in tuned:

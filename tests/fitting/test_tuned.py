@@ -7,6 +7,7 @@ from fitting.groups import require_one_group
 from fitting.runs import Runs, check_runs
 from fitting.tuned import (
     check_tuned,
+    schedule_notes,
     together_notes,
     tuned_columns,
     unused_notes,
@@ -136,3 +137,10 @@ def test_sizes_at_one_tokens_per_param_are_said_to_rise_together() -> None:
     assert together_notes(crossed) == []
     (said,) = together_notes(crossed[:2])
     assert said.startswith("every run has the same params")
+
+
+def test_pooled_schedules_are_named() -> None:
+    table = tuned_table()
+    mixed = table.assign(schedule=["cosine", "wsd"] * (len(table) // 2))
+    assert schedule_notes(check_runs(table.assign(schedule="wsd"))) == []
+    assert schedule_notes(check_runs(mixed))[0].startswith("2 schedules are pooled (cosine, wsd)")
