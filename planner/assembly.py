@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, TypeVar
 
 from fitting.laws import Law, evaluate_law
 from fitting.loss import saturating_count
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from planner.compute import Compute
     from planner.memory import Workload
     from planner.target import Target
+
+Part = TypeVar("Part")
 
 COMPARED = ("loss", "batch_tokens", "lr", "weight_decay")
 """Quantities of which other laws are asked, in the order in which one needs the other."""
@@ -188,91 +190,51 @@ def lie_of(numbers: Hyperparameters, choices: Choices, target: Target) -> Lie | 
     )
 
 
+def part_of(kind: type[Part], *sources: object, **given: object) -> Part:
+    """A part of the document: what is not given is the field of that name of the first source."""
+    values = dict(given)
+    for name in (f.name for f in fields(kind)):  # type: ignore[arg-type]  # kinds are dataclasses
+        for source in sources:
+            if name not in values and hasattr(source, name):
+                values[name] = getattr(source, name)
+    return kind(**values)
+
+
 def target_part(target: Target) -> doc.TargetPart:
     """The target's own numbers."""
-    return doc.TargetPart(
-        params=target.params,
-        tokens=target.tokens,
-        tokens_per_param=target.tokens_per_param,
-        flops=target.flops,
-        seq_len=target.seq_len,
-        vocab_size=target.vocab_size,
-    )
+    return part_of(doc.TargetPart, target)
 
 
 def shape_part(shape: Shape, *, seq_len: int) -> doc.ShapePart:
     """The shape with its exact counts."""
-    count = count_params(shape)
-    return doc.ShapePart(
-        d_model=shape.d_model,
-        n_layers=shape.n_layers,
-        n_heads=shape.n_heads,
-        n_kv_heads=shape.n_kv_heads,
-        head_dim=shape.head_dim,
-        d_ff=shape.d_ff,
-        vocab_size=shape.vocab_size,
-        tied_embeddings=shape.tied_embeddings,
-        params=count.params,
-        total_params=count.total_params,
-        flops_per_token=flops_per_token(shape, seq_len=seq_len),
-    )
+    per_token = flops_per_token(shape, seq_len=seq_len)
+    return part_of(doc.ShapePart, shape, count_params(shape), flops_per_token=per_token)
 
 
 def model_part(shape: Shape) -> doc.ModelPart:
     """What the model is made of; no rope theta where positions are learned."""
-    return doc.ModelPart(
-        mlp=shape.mlp,
-        norm=shape.norm,
-        norm_eps=shape.norm_eps,
-        biases=shape.biases,
-        positions=shape.positions,
-        rope_theta=shape.rope_theta if shape.positions == "rope" else None,
-        qk_norm=shape.qk_norm,
-        z_loss=0.0,
-    )
+    theta = shape.rope_theta if shape.positions == "rope" else None
+    return part_of(doc.ModelPart, shape, rope_theta=theta, z_loss=0.0)
 
 
 def optimizer_part(choices: Choices) -> doc.OptimizerPart:
     """The optimizer's usual constants and the clip."""
-    optimizer = OPTIMIZERS[choices.optimizer]
-    return doc.OptimizerPart(
-        name=optimizer.name,
-        beta1=optimizer.beta1,
-        beta2=optimizer.beta2,
-        eps=optimizer.eps,
-        grad_clip=GRAD_CLIP,
-    )
+    return part_of(doc.OptimizerPart, OPTIMIZERS[choices.optimizer], grad_clip=GRAD_CLIP)
 
 
 def schedule_part(schedule: Schedule) -> doc.SchedulePart:
     """The schedule's lengths; checkpoints only where there are several budgets."""
     checkpoints = schedule.checkpoints if schedule.kind == "wsd-s" else ()
-    return doc.SchedulePart(
-        kind=schedule.kind,
-        warmup_steps=schedule.warmup_steps,
-        stable_steps=schedule.stable_steps,
-        decay_steps=schedule.decay_steps,
-        decay_shape=schedule.decay_shape,
-        final_lr_fraction=schedule.final_lr_fraction,
-        checkpoints=tuple(
-            doc.CheckpointPart(step=found.step, decay_steps=found.decay_steps or 0)
-            for found in checkpoints
-        ),
+    return part_of(
+        doc.SchedulePart,
+        schedule,
+        checkpoints=tuple(part_of(doc.CheckpointPart, found) for found in checkpoints),
     )
 
 
 def parametrization_part(parametrization: Parametrization) -> doc.ParametrizationPart:
     """The base shape and the forward multipliers."""
-    return doc.ParametrizationPart(
-        name=parametrization.name,
-        base_d_model=parametrization.base_d_model,
-        base_n_layers=parametrization.base_n_layers,
-        base_head_dim=parametrization.base_head_dim,
-        embedding_multiplier=parametrization.embedding_multiplier,
-        attention_scale=parametrization.attention_scale,
-        residual_multiplier=parametrization.residual_multiplier,
-        logits_multiplier=parametrization.logits_multiplier,
-    )
+    return part_of(doc.ParametrizationPart, parametrization)
 
 
 def group_parts(
@@ -299,59 +261,36 @@ def workload_of(
     """What the accelerators have to do."""
     from planner.memory import Workload
 
-    count = count_params(shape)
-    return Workload(
-        params=count.params,
-        total_params=count.total_params,
+    return part_of(
+        Workload,
+        shape,
+        count_params(shape),
         flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
         tokens=float(numbers.steps * numbers.batch_sequences * target.seq_len),
         batch_sequences=numbers.batch_sequences,
         seq_len=target.seq_len,
-        d_model=shape.d_model,
-        n_layers=shape.n_layers,
-        n_heads=shape.n_heads,
-        n_kv_heads=shape.n_kv_heads,
-        head_dim=shape.head_dim,
-        d_ff=shape.d_ff,
-        vocab_size=shape.vocab_size,
         gated_mlp=MLPS[shape.mlp] == 3,
         optimizer=choices.optimizer,
     )
 
 
 def compute_part(compute: Compute | None) -> doc.ComputePart | None:
-    """The layout, time and memory; None without accelerators."""
+    """The layout, time and memory; None without accelerators, no time without their names."""
     if compute is None:
         return None
-    memory, timing = compute.memory_bytes, compute.timing
-    return doc.ComputePart(
-        gpus=compute.gpus,
-        micro_batch_sequences=compute.micro_batch_sequences,
-        accumulation=compute.accumulation,
-        data_parallel=compute.data_parallel,
-        mfu=None if timing is None else timing.mfu,
-        hours=None if timing is None else timing.hours,
-        hours_low=None if timing is None else timing.hours_low,
-        hours_high=None if timing is None else timing.hours_high,
-        tokens_per_second=None if timing is None else timing.tokens_per_second,
-        memory_bytes=doc.MemoryPart(
-            weights=memory.weights,
-            gradients=memory.gradients,
-            optimizer=memory.optimizer,
-            activations=memory.activations,
-        ),
+    untimed = dict.fromkeys(("mfu", "hours", "hours_low", "hours_high", "tokens_per_second"))
+    return part_of(
+        doc.ComputePart,
+        compute,
+        compute.timing,
+        memory_bytes=part_of(doc.MemoryPart, compute.memory_bytes),
+        **(untimed if compute.timing is None else {}),
     )
 
 
 def nearby(target: Target) -> tuple[doc.Nearby, ...]:
     """The published runs nearest to the target."""
     return tuple(
-        doc.Nearby(
-            run=recipe.run,
-            params=recipe.params,
-            tokens=recipe.tokens,
-            lr=recipe.lr,
-            batch_tokens=recipe.batch_tokens,
-        )
+        part_of(doc.Nearby, recipe)
         for recipe in nearest_recipes(target.params, target.tokens, count=NEAREST)
     )
