@@ -115,7 +115,9 @@ def fit_laws(
         if set(TUNING) <= set(runs.table.columns):
             notes.append(f"no law of lr and batch: {error}")
     progress("fitting the loss law")
-    loss, note = fit_level_law(runs, surface)
+    # Coefficients that the runs leave open may overflow; `sound` refuses them.
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        loss, note = fit_level_law(runs, surface)
     notes += [note] if note else []
     if surface is None and loss is None:
         raise FitError("runs: " + "; ".join(note for note in notes if note.startswith("no ")))
@@ -306,7 +308,7 @@ def fit_level_law(runs: Runs, surface: SurfaceFit | None) -> tuple[LossFit | Non
         if surface is not None and not repeats:
             cells = surface.cells
             levels = np.exp(log_levels(surface))
-            return fit_loss(cells[:, 0], cells[:, 1], levels, rng=rng), None
+            return sound(fit_loss(cells[:, 0], cells[:, 1], levels, rng=rng)), None
         sizes = finished[["params", "tokens"]].drop_duplicates()
         if len(sizes) < FEWEST_SIZES_OF_LOSS:
             raise FitError(f"{len(sizes)} distinct sizes, {FEWEST_SIZES_OF_LOSS} needed; add sizes")
@@ -319,11 +321,26 @@ def fit_level_law(runs: Runs, surface: SurfaceFit | None) -> tuple[LossFit | Non
             loss_se=None if error is None else error.fillna(0.0),
             rng=rng,
         )
+        loss = sound(loss)
     except FitError as error:
         return None, f"no loss law: {error}"
     if surface is None:
         return loss, "the loss law is of every run as it is, not of the best lr and batch"
     return loss, "data repeat, so the loss law is of every run, also those off the best lr"
+
+
+def sound(loss: LossFit) -> LossFit:
+    """The loss law, if all its numbers are.
+
+    Raises:
+        FitError: coefficients or their covariance overflowed: the runs leave them open.
+    """
+    numbers = [*loss.coefficients.values(), loss.scatter, *loss.covariance_matrix.ravel()]
+    if not np.isfinite(numbers).all():
+        raise FitError(
+            f"{loss.n} runs leave its coefficients open beyond what numbers can hold; add sizes"
+        )
+    return loss
 
 
 def penalty_scatter(columns: Columns, fit: SurfaceFit) -> float | None:

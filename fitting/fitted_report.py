@@ -46,8 +46,8 @@ class Verdict(Enum):
         "range; add sizes"
     )
     DOUBTFUL = (
-        "these runs do not show where the best lr and batch are: do not use lr and batch before "
-        "the doubts below are settled"
+        "these runs do not show where the best lr and batch are: settle the doubts before using "
+        "them"
     )
     LOSS_ONLY = (
         "the runs tell the loss alone: take lr and batch from a published law, or tune them at "
@@ -137,12 +137,21 @@ class FittedLaws:
             title=f"Fit of {count} by plan fit",
             evidence="fitted",
             note=base + self.verdict.value,
+            caution=self.caution(),
             command=command,
         )
         law = Law(
             name=name, source=source, range=self.range, quantities=self.quantities(), content=b""
         )
         return replace(law, content=law_to_toml(law).encode())
+
+    def caution(self) -> str:
+        """What a plan by these laws must say: the verdict and the doubts, unless all is well."""
+        said = [] if self.verdict in (Verdict.HOLDS, Verdict.LOSS_ONLY) else [self.verdict.value]
+        said += self.doubts
+        if self.loss is not None and self.surface is None:
+            said.append("its loss is that of runs as they were, not at the best lr and batch")
+        return "; ".join(said)
 
     def quantities(self) -> dict[str, Quantity]:
         """The tables of the law file."""
@@ -221,7 +230,13 @@ class FittedLaws:
             params, tokens = max(cells, key=lambda cell: cell[0] * cell[1])
             at = params, tokens
         return [
-            law_lines(name, quantity, limits=self.range, at=at)
+            law_lines(
+                name,
+                quantity,
+                limits=self.range,
+                at=at,
+                assumed=self.surface is not None and self.surface.scatter.cells == 0,
+            )
             for name, quantity in self.quantities().items()
             if name in ("lr", "batch_tokens", "weight_decay") and at is not None
         ]

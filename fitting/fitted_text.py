@@ -33,9 +33,9 @@ def log_sd_at(
 
 
 def law_lines(
-    name: str, quantity: Quantity, *, limits: Range, at: tuple[float, float]
+    name: str, quantity: Quantity, *, limits: Range, at: tuple[float, float], assumed: bool
 ) -> list[str]:
-    """A law's equation, exponents, and value at a size."""
+    """A law's equation, exponents, and value at a size; `assumed`: so is the scatter of cells."""
     point = {"params": at[0], "tokens": at[1]}
     if name == "weight_decay":
         return timescale_lines(quantity)
@@ -68,7 +68,8 @@ def law_lines(
     lines.append(said)
     if quantity.scatter is not None and quantity.form_log_sd is not None:
         lines.append(
-            f"  cells scatter by {say_percent(quantity.scatter)} about it; outside the runs it "
+            f"  cells {'are assumed to scatter' if assumed else 'scatter'} by "
+            f"{say_percent(quantity.scatter)} about it; outside the runs it "
             f"errs by {say_percent(quantity.form_log_sd)} more for each factor of e"
         )
     if quantity.cliff is not None:

@@ -60,6 +60,8 @@ class Source:
     year: int | None = None
     note: str = ""
     """What a user must know before trusting it."""
+    caution: str = ""
+    """What every plan by this law must say."""
     command: str = ""
     """For `fitted` and `measured`: the command that made the numbers."""
 

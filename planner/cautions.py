@@ -245,10 +245,34 @@ def other_schedule(prepared: Prepared) -> list[str]:
     """A law measured under another schedule than the planned one."""
     law = prepared.numbers.laws["lr"]
     measured, planned = law.range.schedule, prepared.plan.schedule.kind
+    if measured is None and law.source.evidence == "fitted":
+        return [
+            f"{law.name} does not say under which schedule its runs were; the plan is {planned}"
+        ]
     if measured is None or measured == planned:
         return []
     short = measured.split(",")[0]
     return [f"{law.name} was measured under another schedule ({short}); the plan is {planned}"]
+
+
+def cautions_of_laws(prepared: Prepared) -> list[str]:
+    """What the laws in use say of themselves, each once."""
+    laws = {law.name: law for law in prepared.numbers.laws.values()}
+    return [f"{name}: {law.source.caution}" for name, law in laws.items() if law.source.caution]
+
+
+def loss_outside_range(prepared: Prepared) -> list[str]:
+    """A loss law asked outside its range, where the lr law's own warning does not say so."""
+    numbers = prepared.numbers
+    law = numbers.laws["loss"]
+    distances = log_distances(law.range, numbers.point)
+    if law.name == numbers.laws["lr"].name or not distances:
+        return []
+    low, high = getattr(law.range, next(iter(distances)))
+    return [
+        f"the loss of {law.name} is asked outside its range ({next(iter(distances))} "
+        f"{format_count(low)} to {format_count(high)}); its interval is wider there"
+    ]
 
 
 def loss_level(prepared: Prepared) -> list[str]:
@@ -262,7 +286,9 @@ def loss_level(prepared: Prepared) -> list[str]:
 
 
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
+    cautions_of_laws,
     outside_range,
+    loss_outside_range,
     near_the_cliff,
     off_the_plateau,
     pin_price,

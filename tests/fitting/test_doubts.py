@@ -74,3 +74,9 @@ def test_ten_percent_of_spoilt_rows_move_the_optimum_by_less_than_five_percent()
     for name in ("lr", "batch_tokens"):
         before, after = (getattr(fit, name).coefficients["scale"] for fit in (clean, found))
         assert after == pytest.approx(before, rel=0.05)
+
+
+def test_doubts_travel_with_the_law_file() -> None:
+    found = fit_laws(check_runs(tuned_table(lrs=LRS[:3])))
+    assert "best lr lies outside the values tried" in found.to_law("mine", "c").source.caution
+    assert fit_laws(check_runs(tuned_table())).to_law("mine", "c").source.caution == ""

@@ -21,7 +21,7 @@ LIMITS = Range(params=[6e7, 3e8], tokens=[2e9, 1e11])
 
 
 def test_exponents_have_the_digits_that_their_errors_earn() -> None:
-    first, second, *_ = law_lines("lr", LR, limits=LIMITS, at=(3e8, 2e10))
+    first, second, *_ = law_lines("lr", LR, limits=LIMITS, at=(3e8, 2e10), assumed=False)
     assert first == "lr = 2e-3 (params / 300M)^-0.609 (tokens / 20B)^0.27"
     assert second == "  level ± 3%; exponent of params ± 0.027, tokens ± 0.12"
 
@@ -45,7 +45,7 @@ def test_a_law_without_covariance_has_no_interval_in_its_text() -> None:
 
 
 def test_a_cliff_is_said() -> None:
-    lines = law_lines("lr", replace(LR, cliff=4.83), limits=LIMITS, at=(3e8, 2e10))
+    lines = law_lines("lr", replace(LR, cliff=4.83), limits=LIMITS, at=(3e8, 2e10), assumed=False)
     assert lines[-1] == "  runs diverged from 4.8 times this lr on"
 
 

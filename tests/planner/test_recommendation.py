@@ -266,3 +266,11 @@ def test_a_users_law_comes_before_the_defaults(tmp_path: Path) -> None:
     assert plan.lr.high == pytest.approx(0.002 * math.exp(1.2815515655 * 0.1))
     assert plan.batch_tokens.law == "step-law"
     assert "mine" in plan.provenance.laws
+
+
+def test_what_a_law_says_of_itself_is_the_first_warning(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = law_text(lr='form = "power"\nscatter = 0.1\ncoefficients = { scale = 0.002 }')
+    path.write_text(text.replace('evidence = "fitted"', 'evidence = "fitted"\ncaution = "shaky"'))
+    target = Target(params=1e9, tokens=2e10, seq_len=2048, vocab_size=32_000)
+    assert recommend(target, law_files=(path,)).warnings[0] == "mine: shaky"
