@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fitting.surface import best_point, log_penalty
+from fitting.levels import log_levels
+from fitting.surface import best_point
 from fitting.surface_fit import SurfaceFit
 from fitting.surface_solver import Runs
 
@@ -59,12 +60,7 @@ def doubts_of(columns: Runs, fit: SurfaceFit) -> list[str]:
 
 def low_outliers(columns: Runs, fit: SurfaceFit) -> NDArray[np.bool_]:
     """Runs whose loss lies implausibly far below the fitted best of their cell."""
-    level = {}
-    for (params, tokens), offset in zip(fit.cells.tolist(), fit.offsets.tolist(), strict=True):
-        lr, batch_tokens = best_point(fit.surface, params, tokens)
-        level[(params, tokens)] = offset + log_penalty(
-            fit.surface, params=params, tokens=tokens, lr=lr, batch_tokens=batch_tokens
-        )
+    level = dict(zip(map(tuple, fit.cells.tolist()), log_levels(fit).tolist(), strict=True))
     sizes = zip(columns.params.tolist(), columns.tokens.tolist(), strict=True)
     best = np.array([level[size] for size in sizes])
     return best - np.log(columns.loss) > max(LOW_SIGMAS * fit.residual_scale, FEWEST_LOW)
