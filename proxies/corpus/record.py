@@ -46,3 +46,8 @@ class Corpus:
     """sha256 of tokens and tokenizer, 64 hex digits: same fingerprint, same losses."""
     entropy: float | None = None
     """Lowest loss that any model can reach, nats per token; None where nobody knows."""
+
+    @property
+    def label(self) -> str:
+        """What the column `corpus` of a runs table says; laws pool no two of them."""
+        return f"{self.name}@{self.fingerprint[:12]}"

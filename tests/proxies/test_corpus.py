@@ -128,6 +128,10 @@ def test_one_of_bits_per_byte_and_entropy_is_known(corpus: Corpus) -> None:
     assert (corpus.bytes_per_token is None) != (corpus.entropy is None)
 
 
+def test_a_label_names_the_corpus_and_its_fingerprint(corpus: Corpus) -> None:
+    assert corpus.label == f"{corpus.name}@{corpus.fingerprint[:12]}"
+
+
 def test_the_bytes_of_a_corpus_are_its_text(tmp_path: Path) -> None:
     corpus = open_corpus(write_jsonl(tmp_path), cache=tmp_path / "cache")
     parts = [corpus.train.tobytes(), corpus.held_out.tobytes()]  # type: ignore[union-attr]  # both are arrays
