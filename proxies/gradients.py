@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class LossFunction(Protocol):
     """Mean loss of a micro-batch, as `ProxyModel.loss` has it."""
 
-    def __call__(self, tokens_BT: Tensor, targets_BT: Tensor, *, z_loss: float) -> Tensor:
+    def __call__(self, tokens_BT: Tensor, targets_BT: Tensor, /, *, z_loss: float) -> Tensor:
         """Mean nats a token."""
 
 
