@@ -22,7 +22,7 @@ COLUMN = "text"
 """Field or column that holds the text."""
 
 PIECE = 4096
-"""Characters of a .txt file read at a time; a piece runs on to the end of its line."""
+"""Characters of a .txt file read at a time, and as many more at most to the end of a line."""
 
 ROWS = 1024
 """Rows of a Parquet file read at a time."""
@@ -66,14 +66,14 @@ def _read_documents(root: Path, files: list[Path]) -> Iterator[Document]:
 
 
 def read_txt(path: Path) -> Iterator[Document]:
-    """Pieces of a UTF-8 text, each up to a line end; put together they are the text.
+    """Pieces of a UTF-8 text, each up to a line end if one is near; together they are the text.
 
     Raises:
         InputError: the file is not text in UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            while piece := file.read(PIECE) + file.readline():
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            while piece := file.read(PIECE) + file.readline(PIECE):
                 yield Document(piece, piece)
     except UnicodeDecodeError as error:
         raise InputError(f"corpus {path}: not text in UTF-8 ({error.reason})") from error
