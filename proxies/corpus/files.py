@@ -57,12 +57,21 @@ def read_files(where: str) -> TextSource:
 def _read_documents(root: Path, files: list[Path]) -> Iterator[Document]:
     for path in files:
         if path.suffix == ".txt" and path != root:
-            key = hashlib.sha256(path.read_bytes()).hexdigest()
-            for piece in read_txt(path):
-                yield Document(piece.text, key, ends=False)
-            yield Document("", key)
+            yield from _read_whole(path)
         else:
             yield from READERS[path.suffix](path)
+
+
+def _read_whole(path: Path) -> Iterator[Document]:
+    """A .txt file as one document, in pieces so that its size costs no memory."""
+    try:
+        with path.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"corpus {path}: cannot be read ({error.strerror})") from error
+    for piece in read_txt(path):
+        yield Document(piece.text, key, ends=False)
+    yield Document("", key)
 
 
 def read_txt(path: Path) -> Iterator[Document]:

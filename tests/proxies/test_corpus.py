@@ -208,6 +208,13 @@ def test_a_chunk_is_cut_where_a_line_or_a_document_ends(tmp_path: Path) -> None:
         assert unit == "no end " or all(chunk[-1] == unit[-1] for chunk in chunks)
 
 
+def test_only_a_build_reports_progress(tmp_path: Path) -> None:
+    source, said = write_jsonl(tmp_path), list[str]()
+    for _ in range(2):
+        open_corpus(source, tokenizer="bpe:300", cache=tmp_path, progress=said.append)
+    assert [line.split()[0] for line in said] == ["reading", "training", "tokenizing"]
+
+
 def test_a_fingerprint_changes_with_text_tokenizer_and_split(tmp_path: Path) -> None:
     source = write_jsonl(tmp_path)
     found = {
