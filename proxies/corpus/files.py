@@ -47,7 +47,7 @@ def read_files(where: str) -> TextSource:
         raise InputError(f"corpus {where}: no such file or folder")
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return TextSource(
-        name=root.resolve().stem,
+        name=root.resolve().name.removesuffix(root.suffix if root.is_file() else ""),
         description=f"{len(files)} file{'s' * (len(files) > 1)} of {root.resolve()}",
         identity=f"{root.resolve()} {stats}",
         documents=lambda: _read_documents(root, files),
