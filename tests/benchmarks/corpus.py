@@ -45,9 +45,10 @@ def describe(source: str, tokenizer: str, seq_len: int, cache: Path) -> str:
     corpus = reopen()
     opened = min(timeit.repeat(reopen, number=1, repeat=9))
     once = min(timeit.repeat(read, number=3, repeat=9)) / 3
+    size = "" if corpus.bytes_per_token is None else f", {corpus.bytes_per_token:.3f} bytes each"
     return (
         f"{corpus.label} {corpus.tokenizer}: {corpus.train.size:,} + {corpus.held_out.size:,} "
-        f"tokens, {corpus.bytes_per_token or 0:.3f} bytes each, built in {built:.2f} s, opened in "
+        f"tokens{size}, built in {built:.2f} s, opened in "
         f"{1e3 * opened:.1f} ms, read {SEQUENCES} x {seq_len} in {1e3 * once:.2f} ms "
         f"({SEQUENCES * seq_len / once / 1e6:.0f}M tokens/s)"
     )
