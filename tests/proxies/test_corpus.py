@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import math
 import os
 import subprocess
 import sys
@@ -127,12 +126,7 @@ def test_held_out_sequences_are_of_the_held_out_text(corpus: Corpus) -> None:
 
 
 def test_one_of_bits_per_byte_and_entropy_is_known(corpus: Corpus) -> None:
-    assert (corpus.bits_per_byte(1.0) is None) != (corpus.entropy is None)
-
-
-def test_a_uniform_guess_of_bytes_costs_eight_bits_a_byte(tmp_path: Path) -> None:
-    corpus = open_corpus(write_jsonl(tmp_path), cache=tmp_path / "cache")
-    assert corpus.bits_per_byte(math.log(256)) == pytest.approx(8)
+    assert (corpus.bytes_per_token is None) != (corpus.entropy is None)
 
 
 def test_a_label_names_the_corpus_and_its_fingerprint(corpus: Corpus) -> None:
