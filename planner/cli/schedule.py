@@ -17,6 +17,7 @@ from planner.choices import LR_BOUNDS, check_range
 from planner.cli.options import option
 from proxies.schedule import (
     KINDS,
+    SHAPES,
     Checkpoint,
     Schedule,
     ScheduleRequest,
@@ -62,6 +63,7 @@ NORMS = option(_FILES, "--norms", "FILE", "refined: columns step, grad_norm")
 
 @app.command(epilog=EXAMPLES)
 def schedule(
+    context: typer.Context,
     kind: str = typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}, csv or refined."),
     steps: int | None = option(_STEPS, "--steps", "STEPS", "optimizer steps"),
     warmup: int | None = option(_STEPS, "--warmup", "STEPS", "default: min(2,000, 10%), >= 1%"),
@@ -69,7 +71,9 @@ def schedule(
     checkpoints: str | None = option(_STEPS, "--checkpoints", "STEPS,..", "budgets of wsd-s"),
     extend: int | None = option(_STEPS, "--extend", "STEPS", "make the run of --steps this long"),
     lr: float | None = option(_LR, "--lr", "LR", "peak lr"),
-    shape: str | None = option(_LR, "--decay-shape", "SHAPE", "of wsd and wsd-s: 1-sqrt, linear.."),
+    decay_shape: str | None = option(
+        _LR, "--decay-shape", "SHAPE", f"of wsd and wsd-s: {', '.join(SHAPES)}"
+    ),
     final_lr: float | None = option(_LR, "--final-lr", "LR", "last lr, as Step Law's 1e-5"),
     final_fraction: float | None = option(_LR, "--final-fraction", "SHARE", "last lr over --lr"),
     start_lr: float | None = option(_LR, "--start-lr", "LR", "re-warm from a finished run's lr"),
@@ -83,20 +87,10 @@ def schedule(
     Prints the stages, or with --csv one line a step; update s = 1..S uses lr(s), so that the
     first trains and the last is at the final lr.
     """
-    given: dict[str, object] = {
-        "--steps": steps,
-        "--warmup": warmup,
-        "--decay": decay,
-        "--checkpoints": checkpoints,
-        "--extend": extend,
-        "--decay-shape": shape,
-        "--final-lr": final_lr,
-        "--final-fraction": final_fraction,
-        "--start-lr": start_lr,
-        "--file": file,
-        "--norms": norms,
-        "--norm": norm,
-        "--lr": lr,
+    given = {
+        "--" + name.replace("_", "-"): value
+        for name, value in context.params.items()
+        if name not in ("kind", "as_csv")
     }
     check_given(kind, given)
     check_range("--lr", lr, LR_BOUNDS)
@@ -111,7 +105,7 @@ def schedule(
             steps=needed(steps, "--steps", kind),
             warmup_steps=warmup,
             decay_steps=decay,
-            decay_shape=shape,
+            decay_shape=decay_shape,
             final_lr_fraction=final_fraction
             if final_lr is None
             else share_of_peak(final_lr, peak, where="--final-lr"),
