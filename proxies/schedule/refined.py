@@ -31,6 +31,10 @@ SMOOTHING = 0.1
 FEWEST_POINTS = 10
 """Fewer norms than this have a filter of one or two points, which smooths nothing."""
 
+WARM = 0.95
+"""Share of the peak from which on a rise is called done: the top is flat, and noise sets its
+highest point."""
+
 WORTH_SAYING = 0.02
 """A departure from the straight line of less than this share of the peak is called none."""
 
@@ -43,7 +47,7 @@ class Reading:
     """What a refined schedule looks like, read off it."""
 
     warmup_steps: int
-    """Step of its peak."""
+    """Step at which it first has `WARM` of its peak."""
     anneal_step: int | None
     """Where it departs most from the straight line between its peak and its end; None where it
     follows the line within `WORTH_SAYING` of the peak."""
@@ -148,16 +152,18 @@ def smoothed(norms: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def explain_refined(schedule: Schedule) -> Reading:
     """The warmup and annealing of a refined schedule, read off and in a sentence."""
-    warmup, steps = schedule.warmup_steps, schedule.steps
-    inner = [step for step in schedule.ends[:-1] if step > warmup]
+    top, steps = schedule.warmup_steps, schedule.steps
+    inner = [step for step in schedule.ends[:-1] if step > top]
+    knots = zip(schedule.stages, schedule.ends, strict=True)
+    warmup = next((end for stage, end in knots if stage.end >= WARM), 0)
 
     def above_line(step: int) -> float:
-        left = (steps - step) / (steps - warmup)
+        left = (steps - step) / (steps - top)
         return lr_fraction(schedule, step) - left - schedule.final_lr_fraction * (1 - left)
 
     rise = (
-        f"rises for {warmup:,} of {steps:,} steps ({warmup / steps:.1%}), where gradients are "
-        "still large"
+        f"warms up over {warmup:,} of {steps:,} steps ({warmup / steps:.1%}, to {WARM:.0%} of the "
+        f"peak), where gradients are still large; is highest at step {top:,}"
     )
     furthest = max(inner, key=lambda step: abs(above_line(step)), default=None)
     if furthest is None or abs(above_line(furthest)) < WORTH_SAYING:
@@ -165,7 +171,7 @@ def explain_refined(schedule: Schedule) -> Reading:
             warmup_steps=warmup,
             anneal_step=None,
             anneal_fraction=None,
-            sentence=f"{rise}, then falls in a straight line to {schedule.final_lr_fraction:.3g}",
+            sentence=f"{rise}, falls in a straight line to {schedule.final_lr_fraction:.3g}",
         )
     fraction = lr_fraction(schedule, furthest)
     left = f"the last {steps - furthest:,} steps ({1 - furthest / steps:.1%})"
@@ -177,5 +183,5 @@ def explain_refined(schedule: Schedule) -> Reading:
         warmup_steps=warmup,
         anneal_step=furthest,
         anneal_fraction=fraction,
-        sentence=f"{rise}; {how}",
+        sentence=f"{rise}, {how}",
     )
