@@ -8,6 +8,7 @@ fingerprint of the corpus shows whether it did.
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,8 @@ def _stream(name: str, options: dict[str, str], limit: float) -> Iterator[Docume
         raise InputError(
             f"{where}: needs the package datasets; pip install datasets, or name a file or folder"
         ) from error
+    # The hub's client warns at each of its retries; the one line below says it once.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     taken = 0
     try:
         rows = load_dataset(

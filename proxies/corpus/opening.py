@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,7 +22,6 @@ from proxies.corpus.zipf import open_zipf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 FORMAT = 1
 """Version of the cache; a change of cleaning, splitting or tokenizing raises it."""
@@ -88,7 +88,8 @@ def _read_path(source: str) -> TextSource:
     try:
         return read_files(source)
     except InputError as error:
-        raise InputError(f"{error}{nearest_name(source, [*READERS, 'zipf'])}") from error
+        hint = "" if Path(source).exists() else nearest_name(source, [*READERS, "zipf"])
+        raise InputError(f"{error}{hint}") from error
 
 
 def _build(text: TextSource, tokenizer: str, share: float, folder: Path) -> Record:

@@ -28,12 +28,14 @@ TESTS = frozenset({"test", "tests", "idle_test", "__pycache__"})
 """Folders that are not read, at any depth."""
 
 
-def read_python(_: str = "") -> TextSource:
-    """The embedded default corpus, of this Python.
+def read_python(where: str = "") -> TextSource:
+    """The embedded default corpus, of this Python; `where` has nothing to say.
 
     Raises:
-        InputError: this Python carries no sources.
+        InputError: this Python carries no sources, or something is asked of it.
     """
+    if where:
+        raise InputError(f"corpus python:{where}: has no options; write python")
     root = Path(sysconfig.get_path("stdlib"))
     files = sorted(_list_sources(root))
     if not files:

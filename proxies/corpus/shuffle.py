@@ -4,10 +4,12 @@ A window's place in an epoch, and a synthetic token's value, are functions of a 
 so that any part of either can be had at once: resuming a run is reading at another place.
 
 Sources: Steele, Lea and Flood 2014 (SplitMix, OOPSLA), the mixing function; Black and Rogaway
-2002 (CT-RSA), a permutation of any size by a Feistel network that walks its cycles.
+2002 (CT-RSA), a permutation of any size by a generalised Feistel network that walks its cycles.
 """
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +19,11 @@ Words = npt.NDArray[np.uint64]
 GAMMA = np.uint64(0x9E3779B97F4A7C15)
 """Odd step between the states of SplitMix64: 2^64 over the golden ratio."""
 
-ROUNDS = 6
-"""Feistel rounds; four already hide the order of a shuffle from a statistical test."""
+ROUNDS = 3
+"""Turns of rows and of columns. *Assumed*: the tests of shuffles find no trace of the order."""
+
+STRIDE = np.uint64(2 * ROUNDS)
+"""Keeps the words of one turn apart from those of the others."""
 
 
 def mix(words: Words) -> Words:
@@ -51,19 +56,20 @@ def shuffled(places: npt.NDArray[np.int64], count: int, key: np.uint64) -> npt.N
     Returns:
         Shape (n,); over all places each number once.
     """
-    half = max(1, ((count - 1).bit_length() + 1) // 2)
-    found = _encrypt(places.astype(np.uint64), half, key)
-    # The network permutes a power of 4 up to 4 times too large: outsiders go on until inside.
+    columns = math.isqrt(count - 1) + 1
+    rows = -(-count // columns)
+    found = _permute(places.astype(np.uint64), rows, columns, key)
+    # The table has up to one row too many: who lands there goes on until inside.
     while (outside := found >= np.uint64(count)).any():
-        found[outside] = _encrypt(found[outside], half, key)
+        found[outside] = _permute(found[outside], rows, columns, key)
     return found.astype(np.int64)
 
 
-def _encrypt(words: Words, half: int, key: np.uint64) -> Words:
-    """A permutation of the words of 2 `half` bits."""
-    bits, mask = np.uint64(half), np.uint64(2**half - 1)
-    left, right = words >> bits, words & mask
+def _permute(cells: Words, rows: int, columns: int, key: np.uint64) -> Words:
+    """A permutation of the cells of a table: rows turn by column, then columns by row."""
+    high, wide = np.uint64(rows), np.uint64(columns)
+    row, column = np.divmod(cells, wide)
     for number in range(ROUNDS):
-        scrambled = mix((right << np.uint64(3) | np.uint64(number)) ^ key)
-        left, right = right, left ^ scrambled & mask
-    return left << bits | right
+        row = (row + mix(column * STRIDE + np.uint64(2 * number) ^ key) % high) % high
+        column = (column + mix(row * STRIDE + np.uint64(2 * number + 1) ^ key) % wide) % wide
+    return row * wide + column

@@ -37,7 +37,7 @@ HELD_OUT_TOKENS = 2**18
 """Held-out tokens, from beyond the training tokens."""
 
 MAX_TABLE = 2**26
-"""Most entries of the shuffles, states times half the vocabulary: 256 MB."""
+"""Most entries of the shuffles, states times half the vocabulary: 128 MB."""
 
 OPTIONS = {"vocab": "512", "exponent": "1", "states": "64", "seed": "0"}
 """Options and their defaults."""
@@ -52,9 +52,9 @@ class ZipfStream:
 
     key: np.uint64
     """What the draws depend on beside their place."""
-    slots: npt.NDArray[np.int64]
+    slots: npt.NDArray[np.uint16]
     """Rank of each of `SLOTS` equally likely draws, shape (SLOTS,)."""
-    odd_tokens: npt.NDArray[np.int64]
+    odd_tokens: npt.NDArray[np.uint16]
     """Token of each odd rank in each state, shape (states, vocab // 2)."""
     size: int = TRAIN_TOKENS
     """Tokens to train on; places beyond are held out."""
@@ -65,17 +65,17 @@ class ZipfStream:
         while True:
             ranks = self._draw_ranks(starts - lead, lead + length)
             if (ranks[:, :lead] % 2 == 0).any(axis=1).all():
-                return self._look_up(ranks)[:, lead:]
+                return self._look_up(ranks)[:, lead:].astype(np.int64)
             lead *= 2
 
-    def _draw_ranks(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
+    def _draw_ranks(self, starts: npt.NDArray[np.int64], length: int) -> npt.NDArray[np.uint16]:
         places = starts[:, None] + np.arange(length)
         # A place below 0 wraps to the far end of 64 bits, which is a place like any other.
         words = mix((places.astype(np.uint64) + self.key) ^ GAMMA)
-        ranks: npt.NDArray[np.int64] = self.slots[words >> SLOT_SHIFT]
+        ranks: npt.NDArray[np.uint16] = self.slots[words >> SLOT_SHIFT]
         return ranks
 
-    def _look_up(self, ranks: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def _look_up(self, ranks: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint16]:
         """Tokens of ranks; in each row those before the first even rank are not to be used."""
         tokens = ranks.ravel().copy()
         known = ranks % 2 == 0
@@ -115,12 +115,11 @@ def open_zipf(where: str) -> Corpus:
     if states * (vocab // 2) > MAX_TABLE:
         raise InputError(f"{source}: {states} states of {vocab} tokens are too many; lower either")
     counts = share_slots(vocab, exponent)
-    slots = np.repeat(np.arange(vocab), counts)
+    slots = np.repeat(np.arange(vocab, dtype=np.uint16), counts)
     stream = ZipfStream(make_key(seed), slots, _shuffle_odd(vocab, states, seed))
-    kind = np.uint16 if vocab <= 2**16 else np.uint32
-    held_out = stream.read(np.array([TRAIN_TOKENS]), HELD_OUT_TOKENS)[0].astype(kind)
+    held_out = stream.read(np.array([TRAIN_TOKENS]), HELD_OUT_TOKENS)[0].astype(np.uint16)
     name = f"zipf:vocab={vocab},exponent={exponent:g},states={states},seed={seed}"
-    digest = hashlib.sha256(name.encode() + held_out.astype("<u4").tobytes())
+    digest = hashlib.sha256(name.encode() + held_out.astype("<u2").tobytes())
     chances = counts[counts > 0] / SLOTS
     return Corpus(
         name=name,
@@ -148,13 +147,12 @@ def share_slots(vocab: int, exponent: float) -> npt.NDArray[np.int64]:
     return counts
 
 
-def _shuffle_odd(vocab: int, states: int, seed: int) -> npt.NDArray[np.int64]:
+def _shuffle_odd(vocab: int, states: int, seed: int) -> npt.NDArray[np.uint16]:
     """A shuffle of the odd tokens for each state."""
     count = vocab // 2
     draws = np.arange(states * count, dtype=np.uint64).reshape(states, count)
     order = np.argsort(mix(draws + make_key(seed, 1)), axis=1)
-    tokens: npt.NDArray[np.int64] = order * 2 + 1
-    return tokens
+    return (order * 2 + 1).astype(np.uint16)
 
 
 def _whole(options: dict[str, str], name: str, bounds: tuple[int, int], where: str) -> int:

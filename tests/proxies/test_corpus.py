@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import math
 import os
 import subprocess
 import sys
@@ -125,7 +126,16 @@ def test_held_out_sequences_are_of_the_held_out_text(corpus: Corpus) -> None:
 
 
 def test_one_of_bits_per_byte_and_entropy_is_known(corpus: Corpus) -> None:
-    assert (corpus.bytes_per_token is None) != (corpus.entropy is None)
+    assert (corpus.bits_per_byte(1.0) is None) != (corpus.entropy is None)
+
+
+def test_a_uniform_guess_of_bytes_costs_eight_bits_a_byte(tmp_path: Path) -> None:
+    corpus = open_corpus(write_jsonl(tmp_path), cache=tmp_path / "cache")
+    assert corpus.bits_per_byte(math.log(256)) == pytest.approx(8)
+
+
+def test_a_label_names_the_corpus_and_its_fingerprint(corpus: Corpus) -> None:
+    assert corpus.label == f"{corpus.name}@{corpus.fingerprint[:12]}"
 
 
 def test_the_bytes_of_a_corpus_are_its_text(tmp_path: Path) -> None:
@@ -249,6 +259,7 @@ def test_parquet_without_text_is_refused(
     [
         ("", {}, "no .txt, .jsonl, .parquet file in this folder"),
         ("pyton", {}, "no such file or folder; nearest is 'python'"),
+        ("python:3", {}, "python:3: has no options; write python"),
         ("python", {"tokenizer": "bpe"}, "tokenizer bpe: no such tokenizer; write bytes or bpe:S"),
         ("python", {"tokenizer": "bpe:99"}, "99 is not a size; write one of 257"),
         ("python", {"held_out_share": 1.0}, "held-out share: 1 is not between 0 and 1"),

@@ -74,6 +74,11 @@ def test_a_shuffle_has_each_number_once(count: int, key: int) -> None:
     np.testing.assert_array_equal(np.sort(found), np.arange(count))
 
 
+def test_a_shuffle_is_the_same_on_every_machine_and_version() -> None:
+    found = shuffled(np.arange(5, dtype=np.int64), 1000, make_key(7, 0))
+    assert found.tolist() == [176, 917, 608, 152, 803]
+
+
 def test_a_shuffle_sends_every_place_everywhere() -> None:
     places = np.arange(8, dtype=np.int64)
     found = np.array([shuffled(places, 8, make_key(seed)) for seed in range(2000)])
