@@ -180,7 +180,7 @@ def finish(
         curve=tuple(state.curve),
         probes=found,
         seconds=state.seconds,
-        corpus=corpus.name,
+        corpus=corpus.label,
         corpus_fingerprint=corpus.fingerprint,
     )
 

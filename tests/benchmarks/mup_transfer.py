@@ -14,9 +14,11 @@ or depth, and what it would cost to carry the smallest model's best lr to the la
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -108,7 +110,7 @@ def train(table: Path) -> None:
             print(f"{count}/{len(todo)}", rows[-1], file=sys.stderr, flush=True)
 
 
-def run_trial(trial: Trial) -> dict[str, object]:
+def run_trial(trial: Trial) -> dict[Hashable, Any]:
     """Train one model; its row says all that the report reads."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
@@ -145,7 +147,8 @@ def run_trial(trial: Trial) -> dict[str, object]:
     )
     row = runs_row(train_run(spec, corpus, device=device))
     kept = ("params", "tokens", "loss", "lr", "batch_tokens", "status", "seconds")
-    return asdict(trial) | {name: row[name] for name in (*kept, "corpus_fingerprint")}
+    fingerprint = {"corpus_fingerprint": row["corpus_fingerprint"]}
+    return {**asdict(trial), **{name: row[name] for name in kept}, **fingerprint}
 
 
 def rows_of(runs: pd.DataFrame, *, axis: str, rule: str, size: int) -> pd.DataFrame:
@@ -159,7 +162,7 @@ def rows_of(runs: pd.DataFrame, *, axis: str, rule: str, size: int) -> pd.DataFr
 def find_optimum(rows: pd.DataFrame, *, size: int) -> Optimum:
     """Minimum of a parabola in ln lr through five lrs, a level for each seed."""
     means = rows.groupby("log2_lr").loss.mean()
-    best = int(means.idxmin())
+    best = int(np.asarray(means.index)[means.to_numpy().argmin()])
     near = rows[(rows.log2_lr - best).abs() <= 2]
     x = (near.log2_lr - best).to_numpy() * np.log(2)
     seeds = pd.get_dummies(near.seed).to_numpy(dtype=float)
@@ -249,8 +252,8 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
             (line,) = panel.plot(means.index, means, marker=mark, label=f"{axis} {each.size}")
             panel.plot(np.exp(each.ln_lr), each.loss, marker="*", ms=13, color=line.get_color())
         slope, error = fit_slope(list_optima(runs, axis=axis, rule=rule))
-        panel.set(xscale="log", xlabel="peak lr (base lr)", title=f"{rule}, {axis}: best lr slope {slope:+.2f} ± {error:.2f}")
-        panel.title.set_fontsize(10)
+        panel.set_title(f"{rule}, {axis}: best lr slope {slope:+.2f} ± {error:.2f}", fontsize=10)
+        panel.set(xscale="log", xlabel="peak lr (base lr)")
         panel.legend(frameon=False, fontsize=8)
     lowest = runs[runs.status == "finished"].loss.min()
     axes[0].set(ylabel="held-out loss, nats a byte", ylim=(lowest - 0.05, lowest + 0.9))
