@@ -176,7 +176,11 @@ def read_batch(state: TrainState, spec: RunSpec, corpus: Corpus, *, count: int) 
         count=count,
         epochs=spec.epochs,
     )
-    return torch.from_numpy(sequences).to(state.device)
+    tokens = torch.from_numpy(sequences)
+    if state.device == "cpu":
+        return tokens
+    # From ordinary memory the copy would wait for the updates that are still in the queue.
+    return tokens.pin_memory().to(state.device, non_blocking=True)
 
 
 def lr_at(spec: RunSpec, *, step: int, tokens: int) -> float:

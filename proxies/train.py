@@ -23,7 +23,7 @@ from fitting.table_files import write_table
 from proxies.checkpoint import CURVE, identify_run, make_folder, read_checkpoint, write_checkpoint
 from proxies.corpus import Corpus, read_held_out, unique_tokens
 from proxies.evaluation import bits_per_byte, evaluate
-from proxies.run import CurvePoint, RunResult, RunSpec, Status, runs_row
+from proxies.run import CurvePoint, RunResult, RunSpec, Status
 from proxies.state import (
     UNREAD_UPDATES,
     TrainState,
@@ -33,14 +33,6 @@ from proxies.state import (
     start_state,
     train_step,
 )
-
-__all__ = [
-    "CurvePoint",
-    "RunResult",
-    "RunSpec",
-    "runs_row",
-    "train_run",
-]
 
 CHECKPOINT_SECONDS = 60.0
 """Least time between two checkpoints: a kill costs a minute at most."""
@@ -154,7 +146,7 @@ def finish(
     """Take the held-out loss and the probes of a run that ended, and write its curve.
 
     Raises:
-        InputError: too little held-out text, or the curve cannot be written.
+        InputError: the curve cannot be written.
     """
     held_out = read_held_out(corpus, seq_len=spec.seq_len, count=spec.eval_sequences)
     loss = loss_se = math.nan

@@ -14,7 +14,6 @@ or depth, and what it would cost to carry the smallest model's best lr to the la
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,7 +95,7 @@ def list_trials() -> list[Trial]:
 
 def train(table: Path) -> None:
     """Run what is not in the table yet and add it, row by row."""
-    rows = pd.read_csv(table).to_dict("records") if table.exists() else []
+    rows: list[Any] = pd.read_csv(table).to_dict("records") if table.exists() else []
     done = {tuple(row[name] for name in Trial.__slots__) for row in rows}
     todo = [trial for trial in list_trials() if tuple(asdict(trial).values()) not in done]
     open_corpus("python")  # tokenized once, before the workers want it
@@ -110,7 +109,7 @@ def train(table: Path) -> None:
             print(f"{count}/{len(todo)}", rows[-1], file=sys.stderr, flush=True)
 
 
-def run_trial(trial: Trial) -> dict[Hashable, Any]:
+def run_trial(trial: Trial) -> dict[str, Any]:
     """Train one model; its row says all that the report reads."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)

@@ -22,9 +22,9 @@ from fitting.errors import InputError
 from fitting.runs import check_runs
 from proxies.batching import Batching
 from proxies.checkpoint import CHECKPOINT
-from proxies.run import CurvePoint, RunResult
+from proxies.run import CurvePoint, RunResult, runs_row
 from proxies.schedule import lr_fraction, make_schedule
-from proxies.train import runs_row, train_run
+from proxies.train import train_run
 from tests.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec
 
 KILLED_RUN = """
@@ -104,6 +104,11 @@ def test_a_schedule_of_other_steps_than_the_batch_gives_is_refused() -> None:
     spec = replace(tiny_spec(steps=20), schedule=make_schedule("wsd", steps=19))
     with pytest.raises(InputError, match=r"19 steps, but 2560 tokens .* are 20 \(fixed\)"):
         train_run(spec, tiny_corpus())
+
+
+def test_a_batch_above_the_run_is_refused() -> None:
+    with pytest.raises(InputError, match="batch of 8 sequences, but 50 tokens are 4 of 16"):
+        train_run(replace(tiny_spec(), tokens=50), tiny_corpus())
 
 
 def test_a_corpus_that_is_too_small_is_refused_and_repeats_are_counted() -> None:
@@ -187,6 +192,8 @@ def test_bfloat16_is_near_float32() -> None:
 
 
 @pytest.mark.slow
+# torch's own compiler imports what torch deprecates.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 def test_a_compiled_run_is_near_an_eager_one() -> None:
     spec = replace(tiny_spec(), tokens=155 * SEQ_LEN)
     eager = train_run(spec, tiny_corpus())
