@@ -83,15 +83,13 @@ def propose_run(start: Start, tried: Tried, *, candidates: Floats, taken: Floats
 
     Returns:
         Row of the candidate nearest in ln to where the next run should be, among those not taken
-        and not at least as hot (lr as high, batch as small) as a run that diverged; None where
-        none is left.
+        and of lower lr than any run that diverged; None where none is left.
     """
     at = places(start, *candidates.T)
     done = places(start, *taken.T)
-    hot = places(start, tried.lr, tried.batch_tokens)[np.isinf(tried.loss)]
     used = np.abs(at[:, None] - done).max(axis=2).min(axis=1, initial=np.inf) < SAME
-    hotter = (at[:, None, 0] > hot[:, 0] - SAME) & (at[:, None, 1] < hot[:, 1] + SAME)
-    barred = used | hotter.any(axis=1)
+    cliff = tried.lr[np.isinf(tried.loss)].min(initial=np.inf)
+    barred = used | (candidates[:, 0] > cliff * (1 - SAME))
     if barred.all():
         return None
     wanted = next_place(start, tried, limits=Box(at.min(axis=0), at.max(axis=0)), count=len(done))
@@ -102,14 +100,15 @@ def propose_run(start: Start, tried: Tried, *, candidates: Floats, taken: Floats
 def next_place(start: Start, tried: Tried, *, limits: Box, count: int) -> Floats:
     """Where the run after `count` others should be, in ln over the start."""
     opening = opening_places(limits)
-    if count < len(opening):
+    diverged = np.isinf(tried.loss)
+    if count < len(opening) and not diverged.any():
         return opening[count]
-    known = np.isfinite(tried.loss) & ~tried.stopped
-    if known.any():
+    if (~diverged & ~tried.stopped).any():
         return lowest_place(start, tried, limits=limits)[1]
-    at = places(start, tried.lr, tried.batch_tokens)
-    # Nothing ended: an empty table asks for the start again, a diverged one for a far lower lr.
-    return np.array([at[:, 0].min() - RETREAT, 0.0]) if len(at) else opening[0]
+    if not diverged.any():
+        return opening[0]
+    lowest = places(start, tried.lr, tried.batch_tokens)[diverged, 0].min()
+    return np.array([lowest - RETREAT, 0.0])
 
 
 def opening_places(limits: Box) -> list[Floats]:
