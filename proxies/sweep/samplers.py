@@ -73,8 +73,8 @@ class SpecSampler(BaseSampler):
         return distributions(self._spec)
 
     def sample_relative(self, study: Study, trial: FrozenTrial, search_space: Space) -> Point:
-        """The next point."""
-        return self._pick(self._spec, study, trial, search_space)
+        """The next point, by all trials: Hyperband would show those of one bracket alone."""
+        return self._pick(self._spec, getattr(study, "_study", study), trial, search_space)
 
     def sample_independent(
         self,
