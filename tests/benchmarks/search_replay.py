@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pandas as pd
+from numpy.typing import NDArray
 from optuna.trial import TrialState, create_trial
 
-from fitting.local_fit import Floats, neutral_surface, start_at
+from fitting.local_fit import Floats, Start, neutral_surface, start_at
 from proxies.sweep.samplers import SpecSampler, distributions, local_optimum, save_start
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
@@ -97,34 +98,48 @@ def replay(oracle: Oracle, sampler: str, factors: tuple[float, float], seed: int
     limits = np.exp2([cell.smooth.low, cell.smooth.high])
     lr, batch = np.clip(np.multiply(law, factors), *limits)
     start = start_at(neutral_surface(), cell.params, cell.tokens, lr=lr, batch_tokens=batch)
-    name = f"{cell.params}-{cell.tokens}"
-    study = optuna.create_study(sampler=SpecSampler(spec), study_name=name)
-    save_start(study, start)
-    places = np.log(oracle.runs[["lr", "batch_tokens"]].to_numpy())
-    free = np.ones(len(places), dtype=bool)
+    study = open_study(oracle, spec, start)
+    free = np.ones(len(oracle.runs), dtype=bool)
     best, fitted, seconds = [], [], []
     for _ in range(RUNS):
-        before = time.perf_counter()
-        trial = study.ask(distributions(spec))
-        seconds.append(time.perf_counter() - before)
-        wanted = np.log([trial.params["lr"], SEQ_LEN * trial.params["batch_sequences"]])
-        study.tell(trial, state=TrialState.FAIL)
-        row = int(np.where(free, np.sum((places - wanted) ** 2, axis=1), np.inf).argmin())
-        free[row] = False
-        run = oracle.runs.iloc[row]
-        study.add_trial(
-            create_trial(
-                params={"lr": run.lr, "batch_sequences": int(run.batch_tokens) // SEQ_LEN},
-                distributions=distributions(spec),
-                value=run.loss,
-            )
-        )
+        seconds.append(run_next(oracle, spec, study, free))
         lucky = study.best_params
         best.append(cell.regret(lucky["lr"], SEQ_LEN * lucky["batch_sequences"]))
         found = local_optimum(spec, study)
         assert found is not None
         fitted.append(cell.regret(found.lr, found.batch_tokens))
     return Replay(np.array(best), np.array(fitted), max(seconds))
+
+
+def open_study(oracle: Oracle, spec: SweepSpec, start: Start) -> optuna.Study:
+    """An empty study of one cell that keeps its start."""
+    name = f"{oracle.cell.params}-{oracle.cell.tokens}"
+    study = optuna.create_study(sampler=SpecSampler(spec), study_name=name)
+    save_start(study, start)
+    return study
+
+
+def run_next(
+    oracle: Oracle, spec: SweepSpec, study: optuna.Study, free: NDArray[np.bool_]
+) -> float:
+    """Tell the study of the unused run nearest to its next proposal; seconds that this took it."""
+    before = time.perf_counter()
+    trial = study.ask(distributions(spec))
+    seconds = time.perf_counter() - before
+    wanted = np.log([trial.params["lr"], SEQ_LEN * trial.params["batch_sequences"]])
+    study.tell(trial, state=TrialState.FAIL)
+    places = np.log(oracle.runs[["lr", "batch_tokens"]].to_numpy())
+    row = int(np.where(free, np.sum((places - wanted) ** 2, axis=1), np.inf).argmin())
+    free[row] = False
+    run = oracle.runs.iloc[row]
+    study.add_trial(
+        create_trial(
+            params={"lr": run.lr, "batch_sequences": int(run.batch_tokens) // SEQ_LEN},
+            distributions=distributions(spec),
+            value=run.loss,
+        )
+    )
+    return seconds
 
 
 def runs_to(bar: float, regret: Floats) -> str:
