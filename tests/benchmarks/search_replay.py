@@ -39,6 +39,8 @@ STARTS = {
     "corners": ((4, 4), (4, 1 / 4), (1 / 4, 4), (1 / 4, 1 / 4)),
 }
 BAR = 0.10
+FITTED_SEEDS = 2
+"""The fit of every other sampler's runs takes longer than the sampler."""
 SHOWN = (5, 8, 10, 12, 14, 17, 20)
 SPEC = """
 model = { d_model = [64], n_layers = [1], head_dim = 64 }
@@ -63,7 +65,7 @@ class Replay:
     best: Floats
     """Of the best run seen, shape (runs,)."""
     fitted: Floats
-    """Of the optimum of the cell's fit."""
+    """Of the optimum of the cell's fit; empty from seed `FITTED_SEEDS` on."""
     seconds: float
     """Longest proposal."""
 
@@ -105,9 +107,10 @@ def replay(oracle: Oracle, sampler: str, factors: tuple[float, float], seed: int
         seconds.append(run_next(oracle, spec, study, free))
         lucky = study.best_params
         best.append(cell.regret(lucky["lr"], SEQ_LEN * lucky["batch_sequences"]))
-        found = local_optimum(spec, study)
-        assert found is not None
-        fitted.append(cell.regret(found.lr, found.batch_tokens))
+        if seed < FITTED_SEEDS:
+            found = local_optimum(spec, study)
+            assert found is not None
+            fitted.append(cell.regret(found.lr, found.batch_tokens))
     return Replay(np.array(best), np.array(fitted), max(seconds))
 
 
@@ -183,7 +186,8 @@ def main() -> None:
             if sampler != "cells":
                 print_row(f"{sampler}, best seen", kind, count, np.array([r.best for r in made]))
             name = sampler if sampler == "cells" else f"{sampler}, fitted"
-            print_row(name, kind, count, np.array([one.fitted for one in made]))
+            fitted = np.array([one.fitted for one in made if len(one.fitted)])
+            print_row(name, kind, min(count, FITTED_SEEDS), fitted)
     said = ", ".join(f"{name} {1000 * value:.0f}" for name, value in slowest.items())
     print(f"slowest proposal, ms: {said}")
 
