@@ -57,6 +57,9 @@ PULL = 5.0
 STARTS = 48
 BLOCKS = 8
 """Blocks that each curve is cut into."""
+COVERED, HALF_WIDTH = 0.8, 1.2816
+"""Share of blocks that an interval is to cover, and the normal quantile of it."""
+
 RESAMPLES = 40
 RESAMPLE_STEPS = 30
 """Most steps of a resample, which starts at the best fit."""
@@ -140,7 +143,7 @@ def fit_curves(
 
     The covariance is that of fits to resampled blocks. It knows nothing of the form's own error,
     so each curve is held out in turn (the second half, where there is one curve), and all is
-    scaled by how far its blocks lie off in terms of what the other curves' fit said of them.
+    scaled until the interval that the other curves' fit gives covers 80% of the blocks held out.
 
     Args:
         curves: with their losses; curves that differ in schedule tell most.
@@ -154,7 +157,9 @@ def fit_curves(
     data = gather(curves, warmup_steps)
     found = fit_resampled(shape, data)
     missed = np.concatenate([misses(shape, *fold) for fold in folds(data)])
-    inflation = max(1.0, float(np.sqrt(np.mean(missed**2))))
+    # The conformal quantile: of n blocks held out and one to come, 80% lie within it.
+    level = min(1.0, COVERED * (1 + 1 / len(missed)))
+    inflation = max(1.0, float(np.quantile(np.abs(missed), level)) / HALF_WIDTH)
     loss = np.exp(data.log_loss)
     squares = ((loss - np.exp(data.log_loss - found.log_residual)) ** 2).sum()
     return CurveFit(
@@ -212,9 +217,11 @@ def gather(curves: Sequence[Curve], warmup_steps: float) -> Data:
     return assemble(paths, losses)
 
 
-def assemble(paths: Sequence[Path], log_losses: Sequence[Floats]) -> Data:
-    """The rows of several runs one after the other, cut into blocks."""
-    reference = Reference(
+def assemble(
+    paths: Sequence[Path], log_losses: Sequence[Floats], reference: Reference | None = None
+) -> Data:
+    """The rows of several runs one after the other, cut into blocks; None: their median run."""
+    reference = reference or Reference(
         lr_sum=float(np.median([path.lr_sum[-1] for path in paths])),
         peak=float(np.median([path.peak for path in paths])),
     )

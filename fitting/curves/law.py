@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fitting.curves.fit import HALF_WIDTH
 from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Reference
 from fitting.curves.paths import make_path
 from fitting.errors import InputError
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from fitting.curves.fit import CurveFit
     from fitting.curves.paths import Path
     from fitting.loss_slopes import Floats
-
-HALF_WIDTH = 1.2816
-"""Standard deviations from the middle to either end of an 80% interval."""
 
 
 @dataclass(frozen=True, slots=True)

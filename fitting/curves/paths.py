@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fitting.curves.files import Curve
     from fitting.loss_slopes import Floats
 
-PIECES = 300
+PIECES = 150
 """Pieces that the changes of a schedule are cut into, beside its rows (a test bounds the error)."""
 
 MOST_ROWS = 1_000
@@ -47,7 +47,7 @@ class Path:
     at_step: Floats
     """Steps done in its middle, shape (k,)."""
 
-    def at_rows(self, kept: NDArray[np.bool_]) -> Path:
+    def at_rows(self, kept: NDArray[np.bool_] | NDArray[np.intp]) -> Path:
         """The same run seen at some of its rows."""
         return replace(self, step=self.step[kept], lr_sum=self.lr_sum[kept])
 
@@ -86,7 +86,7 @@ def make_path(curve: Curve, *, warmup_steps: float) -> Path:
         InputError: the first row lies within the warmup.
     """
     line = draw_line(curve, warmup_steps)
-    rows = curve.step[thin_rows(len(curve.step))]
+    rows = curve.step[thin_rows(len(curve.step), MOST_ROWS)]
     cut = cut_points(line, rows)
     before, after = line.lr_at(cut[:-1]), line.lr_at(cut[1:])
     middle = (cut[:-1] + cut[1:]) / 2
@@ -132,9 +132,9 @@ def draw_line(curve: Curve, warmup_steps: float) -> Line:
     return Line(step, lr, np.concatenate([[0.0], np.cumsum(area)]))
 
 
-def thin_rows(count: int) -> NDArray[np.intp]:
-    """Indices of at most about `MOST_ROWS` of `count` rows, even, the first and last among them."""
-    return np.unique(np.linspace(0, count - 1, min(count, MOST_ROWS)).round().astype(np.intp))
+def thin_rows(count: int, most: int) -> NDArray[np.intp]:
+    """Indices of at most `most` of `count` rows, even, the first and the last among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
 def cut_points(line: Line, rows: Floats) -> Floats:
