@@ -6,6 +6,7 @@ the run's mean distance from the law is kept, and the interval is that of the ch
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from fitting.curves.design import Begun, design
 from fitting.curves.files import Curve
 from fitting.curves.fit import BLOCKS, HALF_WIDTH, Data, block_means, gather
 from fitting.curves.forms import Paths
+from fitting.curves.law import last_row
 from fitting.curves.paths import make_path
 from fitting.errors import InputError
 
@@ -54,6 +56,8 @@ class Extension:
     """Now, by the law moved to the log, so without the noise of the last rows."""
     offset: float
     """ln of log over law, over the last quarter of the log."""
+    kept_lr: float
+    """Median lr of the first half of the steps to come, by the design."""
     ways: tuple[Continuation, ...]
     """To stop soon; then, to the new horizon, at the lr it has, linear to 0, and designed."""
 
@@ -76,7 +80,7 @@ def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) 
     designed = design(law, Begun(log, warmup_steps), steps=steps)
     soon = float(round(SOON * step))
     schedules = {
-        f"linear to 0 by step {soon:.0f}": onward(log, soon, 0.0),
+        "decayed now": onward(log, soon, 0.0),
         "lr as it is": onward(log, steps, lr),
         "linear to 0": onward(log, steps, 0.0),
         "designed": designed,
@@ -88,15 +92,23 @@ def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) 
     variance = float(residual.var()) / len(residual) + law.scatter**2
     ways = []
     for name, schedule in schedules.items():
-        log_end, slope_end = at_end(law, schedule, warmup_steps)
+        log_end, slope_end = last_row(law, make_path(schedule, warmup_steps=warmup_steps))
         moved = slope_end - slope_now[:, -1]
-        sd = float(np.sqrt(max(moved @ law.covariance @ moved, 0.0) + variance))
-        low, loss, high = (
-            float(np.exp(log_end + offset + k * HALF_WIDTH * sd)) for k in (-1.0, 0.0, 1.0)
+        sd = math.sqrt(max(float(moved @ law.covariance @ moved), 0.0) + variance)
+        loss, factor = math.exp(log_end + offset), math.exp(HALF_WIDTH * sd)
+        ways.append(
+            Continuation(
+                name=name, schedule=schedule, loss=loss, low=loss / factor, high=loss * factor
+            )
         )
-        ways.append(Continuation(name=name, schedule=schedule, loss=loss, low=low, high=high))
+    coming = np.linspace(step, (step + steps) / 2, 101)[1:]
     return Extension(
-        step=step, lr=lr, loss=float(np.exp(log_now[-1] + offset)), offset=offset, ways=tuple(ways)
+        step=step,
+        lr=lr,
+        loss=math.exp(log_now[-1] + offset),
+        offset=offset,
+        kept_lr=float(np.median(np.interp(coming, designed.step, designed.lr))),
+        ways=tuple(ways),
     )
 
 
@@ -109,11 +121,3 @@ def at_rows(law: CurveLaw, data: Data) -> tuple[Floats, Floats]:
     """ln loss, shape (n,), and its slope in the free parameters, shape (p, n)."""
     log_loss, slope = law.form.evaluate(Paths(data.paths.paths, law.reference), law.free[None])
     return log_loss[0], slope[0]
-
-
-def at_end(law: CurveLaw, schedule: Curve, warmup_steps: float) -> tuple[float, Floats]:
-    """ln loss at the last row and its slope, shape (p,)."""
-    path = make_path(schedule, warmup_steps=warmup_steps)
-    last = path.at_rows(np.array([len(path.step) - 1]))
-    log_loss, slope = law.form.evaluate(Paths([last], law.reference), law.free[None])
-    return float(log_loss[0, 0]), slope[0, :, 0]

@@ -90,12 +90,24 @@ class Held:
         return log_loss, slope[:, kept]
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Curves made ready for a fit."""
+
+    paths: Paths
+    log_loss: Floats
+    """Shape (n,)."""
+    run: NDArray[np.intp]
+    """Index of the curve of each row, shape (n,)."""
+    block: NDArray[np.intp]
+    """Index of the block of each row, over all curves, shape (n,)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CurveFit:
     """A law fitted to curves."""
 
     form: CurveForm
-    reference: Reference
     free: Floats
     """Free parameters at the best fit, held ones included, shape (p,)."""
     covariance: Floats
@@ -106,21 +118,15 @@ class CurveFit:
     """Times that curves held out lay further off than resampled blocks say; at least 1."""
     log_residual: Floats
     """ln loss - ln law at the rows used, shape (n,)."""
-    run: NDArray[np.intp]
-    """Index of the curve of each row, shape (n,)."""
+    data: Data
+    """The rows used."""
     r2: float
     """Share of the variance of the loss that the law explains, over all rows used."""
 
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """Curves made ready for a fit."""
-
-    paths: Paths
-    log_loss: Floats
-    run: NDArray[np.intp]
-    block: NDArray[np.intp]
-    """Index of the block of each row, over all curves, shape (n,)."""
+    @property
+    def reference(self) -> Reference:
+        """The run that the free parameters are scaled by."""
+        return self.data.paths.reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +170,12 @@ def fit_curves(
     squares = ((loss - np.exp(data.log_loss - found.log_residual)) ** 2).sum()
     return CurveFit(
         form=shape.form,
-        reference=data.paths.reference,
         free=found.best,
         covariance=np.cov(found.resamples.T) * inflation**2,
         scatter=found.scatter * inflation,
         inflation=inflation,
         log_residual=found.log_residual,
-        run=data.run,
+        data=data,
         r2=float(1 - squares / ((loss - loss.mean()) ** 2).sum()),
     )
 

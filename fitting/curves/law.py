@@ -6,6 +6,7 @@ of the loss averaged over an eighth of a run: noise of single rows comes on top.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ class Forecast:
     loss: Floats
     """Nats per token."""
     log_sd: Floats
-    """Standard deviation of ln loss."""
+    """Standard deviation of ln loss; NaN where the law does not say."""
 
     @property
     def low(self) -> Floats:
@@ -60,11 +61,12 @@ class CurveLaw:
     covariance: Floats
     """Of the free parameters, shape (p, p); 0 where the file has none."""
     scatter: float
-    """Standard deviation of ln(measured / law) where its parameters are well known."""
-    peak: float | None
-    """Highest peak lr of the runs behind it; None where the file does not say."""
-    steps: float | None
-    """Most steps of these runs; None where the file does not say."""
+    """Standard deviation of ln(measured / law) where its parameters are well known; NaN, and with
+    it every interval, where the file says neither it nor a covariance."""
+    peaks: tuple[float, float] | None
+    """Lowest and highest peak lr of the runs behind it; None where the file does not say."""
+    steps: tuple[float, float] | None
+    """Fewest and most steps of these runs; None where the file does not say."""
 
     def evaluate(self, path: Path) -> tuple[Floats, Floats]:
         """ln loss and its standard deviation at the rows of a path, each of shape (n,)."""
@@ -99,6 +101,13 @@ def forecast(law: CurveLaw, schedule: Curve, *, warmup_steps: float = 0.0) -> Fo
     )
 
 
+def last_row(law: CurveLaw, path: Path) -> tuple[float, Floats]:
+    """ln loss at the last row of a path and its slope in the free parameters, shape (p,)."""
+    last = path.at_rows(np.array([len(path.step) - 1]))
+    log_loss, slope = law.form.evaluate(Paths([last], law.reference), law.free[None])
+    return float(log_loss[0, 0]), slope[0, :, 0]
+
+
 def untrained(schedule: Curve, step: Floats, values: Floats) -> Floats:
     """`values` at every row of the schedule; NaN before the first step that trains."""
     return np.interp(schedule.step, step, values, left=np.nan)
@@ -118,17 +127,19 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
             f"{where} [curve] form '{quantity.form}': no curve; one of {', '.join(CURVE_FORMS)}"
         )
     form = CURVE_FORMS[quantity.form]
-    peak = None if law.range.lr is None else law.range.lr[1]
-    reference = Reference(lr_sum=SUM_UNIT, peak=peak or 1e-3)
+    peaks = None if law.range.lr is None else (law.range.lr[0], law.range.lr[1])
+    unsaid = math.nan if quantity.covariance is None else 0.0
+    scatter = unsaid if quantity.scatter is None else quantity.scatter
+    reference = Reference(lr_sum=SUM_UNIT, peak=1e-3 if peaks is None else peaks[1])
     free = ordered(form, form.free(quantity.coefficients, reference))
     return CurveLaw(
         form=form,
         free=free,
         reference=reference,
         covariance=free_covariance(form, quantity, free, reference),
-        scatter=quantity.scatter or 0.0,
-        peak=peak,
-        steps=None if law.range.steps is None else law.range.steps[1],
+        scatter=scatter,
+        peaks=peaks,
+        steps=None if law.range.steps is None else (law.range.steps[0], law.range.steps[1]),
     )
 
 

@@ -109,7 +109,7 @@ def print_coverage(sizes: Mapping[str, Mapping[str, Curve]]) -> None:
         spent = time.perf_counter() - begun[0], time.process_time() - begun[1]
         law = CurveLaw(
             form=fit.form, free=fit.free, reference=fit.reference, covariance=fit.covariance,
-            scatter=fit.scatter, peak=None, steps=None,
+            scatter=fit.scatter, peaks=None, steps=None,
         )  # fmt: skip
         inside, widths = [], []
         for curve in held_out(curves).values():

@@ -41,7 +41,7 @@ def published_loss(curve: Curve, size: str = "25M") -> Floats:
     return loss
 
 
-def simulated(name: str, *, steps: int = 24_000, noise: float = 0.0, rows: int = 120) -> Curve:
+def simulated(name: str, *, steps: int = 24_000, noise: float = 0.0, rows: int = 80) -> Curve:
     """A curve of the published law under a schedule named `constant`, `cosine` or `drop`."""
     step = np.linspace(WARMUP, steps, rows).round()
     share = (step - WARMUP) / (steps - WARMUP)
