@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
-from fitting.laws import Law, evaluate_law
+from fitting.laws import Law, evaluate_law, read_law
 from fitting.loss import saturating_count
 from planner import document as doc
 from planner.estimate import Estimate
@@ -146,7 +146,7 @@ def comparable(law: Law, choices: Choices) -> bool:
     )
 
 
-def digests(book: Mapping[str, Law], numbers: Hyperparameters) -> dict[str, str]:
+def digests(book: Mapping[str, Law], numbers: Hyperparameters, choices: Choices) -> dict[str, str]:
     """sha256 of each law file that a number of the plan came from."""
     names = {law.name for law in numbers.laws.values()}
     for estimate in (numbers.lr, numbers.free_batch):
@@ -154,7 +154,10 @@ def digests(book: Mapping[str, Law], numbers: Hyperparameters) -> dict[str, str]
     for move in (numbers.lr_move, numbers.batch_move):
         names |= set() if move is None else {move.law}
     names |= set() if numbers.landscape is None else {numbers.landscape.law}
-    return {name: book[name].sha256 for name in sorted(names)}
+    laws = [book[name] for name in sorted(names)]
+    if choices.curve is not None:
+        laws.append(read_law(choices.curve))
+    return {law.name: law.sha256 for law in laws}
 
 
 def data_part(book: Mapping[str, Law], choices: Choices, target: Target) -> doc.DataPart | None:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from fitting.errors import WindtunnelError
 
 COMMANDS = {
+    "curve": "curve",
     "fit": "fit",
     "laws": "laws",
     "predict": "predict",

@@ -58,6 +58,7 @@ SCHEDULE = option(
     "KIND",
     "wsd (default), linear, cosine, wsd-s, constant, inverse-sqrt",
 )
+CURVE = option(_TRAINING, "--curve", "FILE", "curve law that chooses --schedule best")
 CHECKPOINTS = option(_TRAINING, "--checkpoints", "TOKENS,..", "budgets of wsd-s: 5B,10B,20B")
 ROUND_BATCH = option(
     _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"
