@@ -19,20 +19,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.curves.files import FEWEST_ROWS
-from fitting.curves.fit import FORMS, HALF_WIDTH, assemble, draw_starts, gather, pose
+from fitting.curves.fit import draw_starts
 from fitting.curves.forms import Paths
-from fitting.curves.paths import make_path, thin_rows
+from fitting.curves.intervals import HALF_WIDTH
+from fitting.curves.paths import make_path, means_about, thin_rows
+from fitting.curves.problem import FORMS, assemble, gather, pose
 from fitting.errors import InputError
 from fitting.loss_solver import solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
     from fitting.curves.files import Curve
-    from fitting.curves.fit import Data
     from fitting.curves.paths import Path
+    from fitting.curves.problem import Data
     from fitting.loss_slopes import Floats
 
 FORECASTS = 6
@@ -112,20 +112,23 @@ def extrapolate(
         )
     whole = gather([seen], warmup_steps)
     end = make_path(planned, warmup_steps=warmup_steps)
-    end = end.at_rows(np.arange(len(end.step)) == len(end.step) - 1)
+    end = end.at_rows(np.array([len(end.step) - 1]))
     kept = thin_rows(len(whole.log_loss), MOST_ROWS)
     least = max(FEWEST_ROWS // 2, EARLIEST * len(kept))
     counts = np.unique(np.geomspace(least, len(kept), FORECASTS).round().astype(int))
-    forecasts = foretell(whole, [kept[:count] for count in counts], end)
-    step = whole.paths.paths[0].step[kept[counts - 1]]
+    path = whole.paths.paths[0].at_rows(kept)
+    thinned = assemble([path], [means_about(whole.log_loss, kept)])
+    forecasts = foretell(thinned, counts.tolist(), end)
+    step = path.step[counts - 1]
     return judge(step, forecasts, proximity, unseen=1 - float(step[-1] / planned.step[-1]))
 
 
-def foretell(data: Data, prefixes: Sequence[NDArray[np.intp]], end: Path) -> Floats:
-    """ln of the final loss by a fit to each set of rows, each started from the one before too."""
+def foretell(data: Data, counts: Sequence[int], end: Path) -> Floats:
+    """ln of the final loss by a fit to so many first rows, each started from the one before too."""
     shape, path, found = FORMS["extended"], data.paths.paths[0], []
     last: Floats | None = None
-    for rows in prefixes:
+    for count in counts:
+        rows = np.arange(count)
         part = assemble([path.at_rows(rows)], [data.log_loss[rows]], data.paths.reference)
         problem = pose(shape, part)
         starts = draw_starts(problem)[:STARTS]

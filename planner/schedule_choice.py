@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.curves.files import Curve
-from fitting.curves.fit import HALF_WIDTH
+from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import curve_law, last_row
 from fitting.curves.paths import draw_line, make_path
 from fitting.laws import read_law

@@ -14,10 +14,11 @@ import numpy as np
 
 from fitting.curves.design import Begun, design
 from fitting.curves.files import Curve
-from fitting.curves.fit import BLOCKS, HALF_WIDTH, Data, block_means, gather
 from fitting.curves.forms import Paths
+from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import last_row
 from fitting.curves.paths import make_path
+from fitting.curves.problem import BLOCKS, Data, block_means, gather
 from fitting.errors import InputError
 
 if TYPE_CHECKING:

@@ -109,48 +109,42 @@ def multi_power(paths: Paths, free: Floats) -> Evaluated:
 
 
 def worked_off(paths: Paths, named: Mapping[str, Floats], q: Floats) -> dict[str, Floats]:
-    """sum_k D_k G over P of the reference, and its slopes, each of shape (b, n).
-
-    Runs of another peak than the reference's have their D_k in units of it.
-    """
+    """sum_k D_k G over the reference's peak, and its slopes, each of shape (b, n)."""
     beta, gamma = np.exp(named["log_beta"]), np.exp(named["log_gamma"])
-    found: dict[str, list[Floats]] = {
-        name: [] for name in ("value", "log_speed", "log_beta", "log_gamma", "log_q")
-    }
+    parts: list[Floats] = []
     for path in paths.paths:
-        # Times by pieces: what lies between, 0 for a piece that is still to come.
-        between = np.maximum(path.lr_sum[:, None] - path.at_sum, 0.0)
+        # Rows by pieces: the lr summed between, 0 for a piece that is still to come.
+        between = np.maximum(path.lr_sum[:, None] - path.at_sum, 0.0) / paths.reference.lr_sum
         log_lr = np.log((path.before + path.after) / 2 / paths.reference.peak)
+        weights = {value: changes(path, value, paths.reference.peak) for value in set(q.tolist())}
+        part = np.empty((5, len(q), len(path.lr_sum)))
         for member in range(len(q)):
-            scale = np.exp(named["log_speed"][member] - gamma[member] * log_lr)
-            x = between * (scale / paths.reference.lr_sum)
+            change, change_slope = weights[float(q[member])]
+            x = between * np.exp(named["log_speed"][member] - gamma[member] * log_lr)
             log_rest = np.log1p(x)
             rest = np.exp(-beta[member] * log_rest)
-            pull = rest * x / (1 + x)
-            change, change_slope = changes(path, float(q[member]))
-            unit = path.peak / paths.reference.peak
-            change, change_slope = unit * change, unit * change_slope
-            found["value"].append((1 - rest) @ change)
-            found["log_speed"].append(beta[member] * (pull @ change))
-            found["log_beta"].append(beta[member] * ((log_rest * rest) @ change))
-            found["log_gamma"].append(-beta[member] * gamma[member] * (pull @ (change * log_lr)))
-            found["log_q"].append((1 - rest) @ change_slope)
-    members = len(q)
-    return {
-        name: np.concatenate(
-            [np.stack(parts[i : i + members]) for i in range(0, len(parts), members)], axis=1
-        )
-        for name, parts in found.items()
-    }
+            # The slope of G in ln x over beta, in place: these arrays are all the work there is.
+            x /= 1 + x
+            x *= rest
+            log_rest *= rest
+            part[0, member] = change.sum() - rest @ change
+            part[1, member] = beta[member] * (x @ change)
+            part[2, member] = beta[member] * (log_rest @ change)
+            part[3, member] = -beta[member] * gamma[member] * (x @ (change * log_lr))
+            part[4, member] = change_slope.sum() - rest @ change_slope
+        parts.append(part)
+    names = ("value", "log_speed", "log_beta", "log_gamma", "log_q")
+    return dict(zip(names, np.concatenate(parts, axis=2), strict=True))
 
 
-def changes(path: Path, q: float) -> tuple[Floats, Floats]:
-    """D_k over the run's peak, positive where lr falls, and its slope in ln q; shape (k,)."""
+def changes(path: Path, q: float, unit: float) -> tuple[Floats, Floats]:
+    """D_k over `unit`, positive where lr falls, and its slope in ln q; each of shape (k,)."""
     low, high = path.before / path.peak, path.after / path.peak
-    with np.errstate(divide="ignore", invalid="ignore"):
-        low_slope = np.where(low > 0, low**q * np.log(low), 0.0)
-        high_slope = np.where(high > 0, high**q * np.log(high), 0.0)
-    return low**q - high**q, q * (low_slope - high_slope)
+    # At lr 0 the slope is 0, the limit of x^q ln x.
+    low_log, high_log = (np.log(np.maximum(x, 1e-300)) for x in (low, high))
+    scale = path.peak / unit
+    slope = low**q * low_log - high**q * high_log
+    return scale * (low**q - high**q), scale * q * slope
 
 
 def annealing(paths: Paths, free: Floats) -> Evaluated:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fitting.curves.fit import HALF_WIDTH
 from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Reference
+from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.paths import make_path
 from fitting.errors import InputError
 from fitting.laws import Covariance, Law, Quantity, Range, Source
@@ -171,8 +171,8 @@ def law_of_fit(
         n=len(fit.log_residual),
         r2=fit.r2,
         text=f"from {', '.join(curve.name for curve in curves)}; warmup {warmup_steps:g} steps; "
-        f"covariance and scatter are {fit.inflation:.2f} times those of resampled blocks in sd, "
-        "as the curves held out one by one ask for",
+        f"covariance and scatter are scaled by {fit.inflation:.2f} in sd to cover what was held "
+        "out",
     )
     peaks = [float(curve.lr.max()) for curve in curves]
     ends = [float(curve.step[-1]) for curve in curves]

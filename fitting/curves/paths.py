@@ -137,6 +137,18 @@ def thin_rows(count: int, most: int) -> NDArray[np.intp]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.intp))
 
 
+def means_about(values: Floats, rows: NDArray[np.intp]) -> Floats:
+    """Mean of the values nearest to each of `rows`, so that thinning keeps what averages noise.
+
+    Args:
+        values: shape (n,).
+        rows: indices into them, rising, the first and the last among them, shape (m,).
+    """
+    starts = np.concatenate([[0], (rows[1:] + rows[:-1] + 1) // 2])
+    found: Floats = np.add.reduceat(values, starts) / np.diff(np.append(starts, len(values)))
+    return found
+
+
 def cut_points(line: Line, rows: Floats) -> Floats:
     """Ends of the pieces: every row, and between them more where the lr changes more."""
     ends = np.union1d(rows, line.step[line.step < rows[0]])

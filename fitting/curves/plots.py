@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.fit import block_means
+from fitting.curves.problem import block_means
 from fitting.plots import LAW, MEASURED, check_suffix
 from fitting.table_files import replace_file
 

@@ -48,8 +48,6 @@ Output = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="overwrite files that exist")]
 
-HELD_OUT = "so far off lie curves that are held out"
-
 PREDICT_EXAMPLES = """Examples:
 
 plan curve predict curve.toml schedule.csv --warmup-steps 2160
@@ -99,9 +97,10 @@ def fit(
     Prints its numbers with one standard deviation; the law goes to --out, a figure to --plot.
     """
     from fitting.curves.files import read_curve
-    from fitting.curves.fit import FORMS, fit_curves
+    from fitting.curves.fit import fit_curves
     from fitting.curves.law import law_of_fit
     from fitting.curves.plots import curve_plot_data, write_curve_plot
+    from fitting.curves.problem import FORMS
     from fitting.laws import law_to_toml
     from fitting.plots import check_suffix
     from fitting.table_files import replace_file
@@ -127,6 +126,8 @@ def fit(
     if plot is not None:
         caption = f"{form} fitted to {len(read)} curves; law {out.name}"
         write_curve_plot(curve_plot_data(found, read, caption=caption), plot)
+    if len(read) == 1:
+        warn("one curve says little of other schedules, nor how far off it is; add another")
     print(describe(found, law))
 
 
@@ -254,14 +255,14 @@ def describe(found: CurveFit, law: Law) -> str:
     matrix = quantity.covariance
     typical = 100 * float(np.abs(found.log_residual).mean())
     lines = [
-        f"{quantity.form}: {quantity.n} rows of {len(found.data.paths.paths)} curves, "
+        f"{quantity.form}: {quantity.n} rows, curves: {len(found.data.paths.paths)}; "
         f"{typical:.3f}% off on average, R2 {found.r2:.4f}"
     ]
     for name, value in quantity.coefficients.items():
         at = matrix.names.index(name) if matrix is not None and name in matrix.names else None
         error = "held" if at is None or matrix is None else f"± {matrix.matrix[at][at] ** 0.5:.2g}"
         lines.append(f"  {name:<6}{value:>10.4g} {error}")
-    lines.append(f"errors are {found.inflation:.2f} times those of resampled blocks: {HELD_OUT}")
+    lines.append(f"errors are scaled by {found.inflation:.2f} to cover what was held out")
     return "\n".join(lines)
 
 

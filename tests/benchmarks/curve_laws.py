@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from fitting.curves.files import Curve
-from fitting.curves.fit import BLOCKS, FORMS, Held, fit_best, fit_curves, gather
+from fitting.curves.fit import fit_best, fit_curves
 from fitting.curves.forms import CURVE_FORMS, Paths
 from fitting.curves.law import CurveLaw, forecast
 from fitting.curves.paths import make_path
+from fitting.curves.problem import BLOCKS, FORMS, Held, gather
 from fitting.extrapolation import extrapolate
 from fitting.loss_slopes import Floats
 from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size

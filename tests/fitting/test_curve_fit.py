@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from fitting.curves.files import Curve
-from fitting.curves.fit import FORMS, CurveFit, fit_curves
+from fitting.curves.fit import CurveFit, fit_curves
 from fitting.curves.law import CurveLaw, curve_law, forecast, law_of_fit
+from fitting.curves.problem import FORMS
 from fitting.errors import InputError
 from fitting.laws import law_to_toml, read_law
 from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size, simulated
@@ -66,6 +67,14 @@ def test_curve_that_is_all_warmup_is_refused() -> None:
     rising = replace(curve, lr=curve.step * 1e-7)
     with pytest.raises(InputError, match="constant: 1 rows after its warmup"):
         fit_curves([rising])
+
+
+def test_what_a_constant_lr_cannot_tell_of_annealing_is_in_the_interval(tmp_path: Path) -> None:
+    _, law = round_trip([simulated("constant", noise=3e-4)], tmp_path / "curve.toml")
+    steady, falling = (
+        forecast(law, simulated(name), warmup_steps=WARMUP) for name in ("constant", "cosine")
+    )
+    assert falling.log_sd[-1] > 10 * steady.log_sd[-1]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fitting.curves import paths as curve_paths
 from fitting.curves.files import Curve
 from fitting.curves.forms import CURVE_FORMS, Paths, Reference
-from fitting.curves.paths import make_path
+from fitting.curves.paths import make_path, means_about, thin_rows
 from fitting.errors import InputError
 from tests.fitting.curve_samples import (
     PUBLISHED,
@@ -61,7 +61,7 @@ def test_gradient_is_that_of_the_value(name: str, seed: int) -> None:
 
 
 def usual(names: tuple[str, ...]) -> dict[str, float]:
-    from fitting.curves.fit import USUAL
+    from fitting.curves.problem import USUAL
 
     return {name: USUAL[name][0] + (1.1 if name == "log_floor" else 0.0) for name in names}
 
@@ -138,3 +138,15 @@ def test_rows_within_the_warmup_are_refused() -> None:
     curve = Curve(name="x", step=np.array([100.0, 200]), lr=np.full(2, 0.01), loss=None)
     with pytest.raises(InputError, match="begins at step 100, within the warmup"):
         make_path(curve, warmup_steps=150)
+
+
+@given(count=st.integers(2, 60), most=st.integers(2, 60))
+def test_thinned_rows_keep_the_ends_and_the_mean_of_a_constant(count: int, most: int) -> None:
+    rows = thin_rows(count, most)
+    assert rows[0] == 0
+    assert rows[-1] == count - 1
+    assert len(rows) <= most
+    np.testing.assert_allclose(means_about(np.full(count, 2.5), rows), 2.5)
+    if most >= count:
+        values = np.arange(count, dtype=float)
+        np.testing.assert_array_equal(means_about(values, rows), values)
