@@ -22,6 +22,8 @@ COMMANDS = {
     "laws": "laws",
     "predict": "predict",
     "import": "runs_import",
+    "export": "export",
+    "trainers": "trainers",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
