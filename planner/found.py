@@ -44,3 +44,40 @@ def as_float(found: Mapping[str, Any], key: str, default: float | None = None) -
         return float(value)
     except ValueError as error:
         raise InputError(f"{key}: {value!r} is not a number") from error
+
+
+def part_of(found: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A section of a file.
+
+    Raises:
+        InputError: it is missing, or holds no keys.
+    """
+    part = found.get(key)
+    if not isinstance(part, dict):
+        raise InputError(f"{key}: not a section of the file")
+    return part
+
+
+def yaml_of(files: Mapping[str, str], where: str) -> dict[str, Any]:
+    """The one YAML file of an export.
+
+    Raises:
+        InputError: not YAML, or not a mapping.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(files[""])
+    except yaml.YAMLError as error:
+        raise InputError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: not a YAML mapping")
+    return found
+
+
+def yaml_text(head: list[str], document: Mapping[str, Any]) -> str:
+    """A YAML file with comments at its head."""
+    import yaml
+
+    comments = "".join(f"# {line}\n" for line in head)
+    return comments + "\n" + yaml.safe_dump(dict(document), sort_keys=False)

@@ -17,8 +17,10 @@ from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 if TYPE_CHECKING:
     from planner.settings import Settings
 
-transformers = pytest.importorskip("transformers", reason="the extra `trainers` is not installed")
-torch = pytest.importorskip("torch", reason="the extra `trainers` is not installed")
+transformers = pytest.importorskip("transformers", reason="not installed (extra `trainers`)")
+torch = pytest.importorskip("torch", reason="not installed (extra `trainers`)")
+
+pytestmark = pytest.mark.trainers
 
 
 def load(settings: Settings, folder: Path) -> tuple[Any, Any]:
