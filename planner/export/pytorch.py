@@ -11,7 +11,6 @@ the offset is the constant FIRST_STEP. Nothing of a plan is lost.
 
 from __future__ import annotations
 
-import ast
 import math
 from dataclasses import asdict
 from pprint import pformat
@@ -21,6 +20,7 @@ from fitting.errors import InputError
 from planner.document import OptimizerPart
 from planner.expressible import Files, Trainer
 from planner.found import as_float, as_int
+from planner.python_source import parse, read_constants
 from planner.settings import Layout, Settings
 from proxies.parametrization import ParamGroup, make_parametrization
 from proxies.schedule import Checkpoint, make_schedule
@@ -213,7 +213,7 @@ def read(files: Files) -> Settings:
     Raises:
         InputError: not Python, or a constant is missing or no literal.
     """
-    found = read_constants(files[""])
+    found = read_constants(parse(files[""], "pytorch"))
     try:
         return settings_from(found)
     except (KeyError, TypeError, ValueError) as error:
@@ -260,27 +260,6 @@ def settings_from(found: dict[str, Any]) -> Settings:
             data_parallel=as_int(found, "DATA_PARALLEL"),
         ),
     )
-
-
-def read_constants(text: str) -> dict[str, Any]:
-    """Every top-level assignment of a literal, without running the module.
-
-    Raises:
-        InputError: not Python.
-    """
-    try:
-        body = ast.parse(text).body
-    except SyntaxError as error:
-        raise InputError(f"pytorch: not a Python module: {error}") from error
-    found = {}
-    for line in body:
-        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-            try:
-                found[line.targets[0].id] = ast.literal_eval(line.value)
-            except ValueError:
-                # OPTIMIZERS holds classes, which nothing here needs.
-                continue
-    return found
 
 
 def sample_point(_settings: Settings, step: int) -> float:
