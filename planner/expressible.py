@@ -217,7 +217,10 @@ def check_shape_parts(settings: Settings, trainer: Trainer) -> Nearest:
         shape = replace(shape, head_dim=width)
     if not lost:
         return settings, ()
-    return replace(settings, shape=shape), tuple(lost)
+    # The groups of SP do not depend on the shape; its attention scale does.
+    plain = settings.parametrization.name == "sp"
+    rule = plain_rule(shape) if plain else settings.parametrization
+    return replace(settings, shape=shape, parametrization=rule), tuple(lost)
 
 
 def check_z_loss(settings: Settings, trainer: Trainer) -> Nearest:

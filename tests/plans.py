@@ -26,9 +26,8 @@ SMALL = Shape(
     d_ff=320,
     vocab_size=512,
     norm_eps=1e-6,
-    rope_theta=500_000.0,
 )
-"""Grouped heads, an odd d_ff, and no value that is a default of a trainer."""
+"""Grouped heads and a d_ff that no trainer's rule gives."""
 
 STEPS = 100
 

@@ -176,7 +176,9 @@ def read_shape(model: dict[str, Any], *, tied: bool) -> Shape:
         norm_eps=as_float(model, "norm_eps", 1e-5),
         biases="all" if model.get("bias", True) else biases,
         rope_theta=as_float(model, "rope_base", 10_000.0),
-        **parts,
+        mlp=parts["mlp"],
+        norm=parts["norm"],
+        qk_norm=parts["qk_norm"],
     )
 
 

@@ -41,6 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "geglu mlp": {"shape": replace(SMALL, mlp="geglu")},
     "squared relu": {"shape": replace(SMALL, mlp="relu2")},
     "learned positions": {"shape": replace(SMALL, positions="learned", n_positions=64)},
+    "long wavelengths": {"shape": replace(SMALL, rope_theta=500_000.0)},
     "wide heads": {"shape": replace(SMALL, head_dim=64)},
     "lion": {"optimizer": "lion"},
     "muon": {"optimizer": "muon"},
