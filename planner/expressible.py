@@ -307,13 +307,15 @@ def list_notes(settings: Settings, trainer: Trainer) -> tuple[Loss, ...]:
 
 
 NEAREST_KINDS: Mapping[str, tuple[str, ...]] = {
-    "wsd": ("cosine", "linear", "constant"),
-    "wsd-s": ("wsd", "cosine", "linear", "constant"),
-    "linear": ("wsd", "cosine", "constant"),
-    "cosine": ("wsd", "linear", "constant"),
-    "constant": ("wsd", "cosine", "linear"),
+    "wsd-s": ("wsd", "cosine"),
+    "wsd": ("cosine",),
+    "linear": ("wsd", "cosine"),
+    "cosine": ("wsd",),
+    "constant": ("wsd", "cosine"),
+    "two-stage": ("wsd", "cosine"),
+    "inverse-sqrt": ("cosine",),
 }
-"""For each kind of schedule those that come nearest, in order."""
+"""For each kind of schedule those that come nearest, in order; every trainer has one of them."""
 
 QUESTIONS = (
     check_parametrization,

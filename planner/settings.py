@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from planner.document import OptimizerPart
+from proxies.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
 from proxies.parametrization import (
-    DEFAULT_INIT_STD,
     OPTIMIZERS,
     Optimizer,
     Parametrization,
-    ParamGroup,
     make_parametrization,
-    param_groups,
 )
 from proxies.schedule import Checkpoint, Schedule, make_schedule
 from proxies.shape import Shape

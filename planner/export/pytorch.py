@@ -22,7 +22,8 @@ from planner.expressible import Files, Trainer
 from planner.found import as_float, as_int
 from planner.python_source import parse, read_constants
 from planner.settings import Layout, Settings
-from proxies.parametrization import ParamGroup, make_parametrization
+from proxies.groups import ParamGroup
+from proxies.parametrization import make_parametrization
 from proxies.schedule import Checkpoint, make_schedule
 from proxies.shape import Shape
 
