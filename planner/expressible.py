@@ -280,6 +280,18 @@ def describe_schedule(schedule: Schedule) -> str:
     return f"{end} at steps {', '.join(str(found.step) for found in schedule.checkpoints)}"
 
 
+def check_inverse_sqrt(settings: Settings) -> Nearest:
+    """For trainers whose inverse square root is peak sqrt(w / s): it ends at sqrt(w / S)."""
+    schedule = settings.schedule
+    if schedule.kind != "inverse-sqrt" or not schedule.warmup_steps:
+        return settings, ()
+    found = make_schedule(schedule.kind, steps=schedule.steps, warmup_steps=schedule.warmup_steps)
+    if math.isclose(found.final_lr_fraction, schedule.final_lr_fraction):
+        return settings, ()
+    loss = Loss("schedule", describe_schedule(schedule), describe_schedule(found))
+    return replace(settings, schedule=found), (loss,)
+
+
 def list_notes(settings: Settings, trainer: Trainer) -> tuple[Loss, ...]:
     """House defaults that the trainer decides itself."""
     notes = []

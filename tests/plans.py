@@ -51,6 +51,24 @@ SCHEDULES: dict[str, Schedule] = {
     "cosine": make_schedule("cosine", steps=STEPS, warmup_steps=11),
     "cosine to 0": make_schedule("cosine", steps=STEPS, final_lr_fraction=0.0),
     "cosine without warmup": make_schedule("cosine", steps=STEPS, warmup_steps=0),
+    **{
+        f"wsd {shape}": make_schedule(
+            "wsd",
+            steps=STEPS,
+            warmup_steps=10,
+            decay_steps=23,
+            decay_shape=shape,
+            final_lr_fraction=final,
+        )
+        for shape, final in (("2^(1-p)-1", 0.0), ("exponential", 0.1), ("square", 0.0))
+    },
+    "inverse-sqrt": make_schedule("inverse-sqrt", steps=STEPS, warmup_steps=12),
+    "inverse-sqrt to 0.5": make_schedule(
+        "inverse-sqrt", steps=STEPS, warmup_steps=12, final_lr_fraction=0.5
+    ),
+    "two-stage": make_schedule(
+        "two-stage", steps=STEPS, warmup_steps=12, decay_steps=30, final_lr_fraction=0.25
+    ),
     "constant": make_schedule("constant", steps=STEPS, warmup_steps=10),
     "wsd-s": make_schedule(
         "wsd-s",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from planner.document import OptimizerPart
-from planner.expressible import Files, Trainer
+from planner.expressible import Files, Trainer, check_inverse_sqrt
 from planner.found import as_float, as_int
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
 from proxies.schedule import Schedule, make_schedule
@@ -28,10 +28,24 @@ from proxies.shape import Shape
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SHAPES = {"linear": "linear", "1-sqrt": "minus_sqrt", "cosine": "cosine"}
+SHAPES = {
+    "linear": "linear",
+    "1-sqrt": "minus_sqrt",
+    "cosine": "cosine",
+    "2^(1-p)-1": "exponential",
+}
 """Our decay shapes and its `--lr-wsd-decay-style`."""
 
 MLPS = {"swiglu": ["--swiglu"], "relu2": ["--squared-relu"], "gelu": []}
+STYLES = {
+    "wsd": "WSD",
+    "linear": "linear",
+    "cosine": "cosine",
+    "inverse-sqrt": "inverse-square-root",
+    "constant": "constant",
+}
+"""Our kinds and its `--lr-decay-style`."""
+
 NORMS = {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}
 BIASES = {
     "none": ["--disable-bias-linear"],
@@ -114,11 +128,13 @@ def schedule_arguments(settings: Settings) -> list[Any]:
     """The learning rate against step; `--min-lr` is absolute."""
     schedule = settings.schedule
     wsd = schedule.kind == "wsd"
-    final = 0.0 if schedule.decay_shape is None else schedule.final_lr_fraction
+    # Its inverse square root takes --min-lr for a floor, not for where it ends.
+    ends = schedule.kind not in {"constant", "inverse-sqrt"}
+    final = schedule.final_lr_fraction if ends else 0.0
     found = [
         *("--lr", settings.lr),
         *("--min-lr", settings.lr * final),
-        *("--lr-decay-style", "WSD" if wsd else schedule.kind),
+        *("--lr-decay-style", STYLES[schedule.kind]),
         *("--lr-warmup-iters", schedule.warmup_steps),
         # Megatron wants the warmup to end before the decay does, even where nothing decays.
         *("--lr-decay-iters", max(schedule.steps, schedule.warmup_steps + 1)),
@@ -248,24 +264,24 @@ def read_schedule(found: dict[str, Any], lr: float, batch: int) -> Schedule:
     samples = as_int(found, "--train-samples", 0)
     steps = as_int(found, "--train-iters", samples // batch)
     style = str(found.get("--lr-decay-style", "linear"))
-    kind = "wsd" if style == "WSD" else style
-    shape = None
-    if kind == "wsd":
-        names = {name: key for key, name in SHAPES.items()}
-        shape = names.get(str(found.get("--lr-wsd-decay-style", "exponential")))
-    if kind not in TRAINER.schedules or (kind == "wsd" and shape is None):
-        raise InputError(f"megatron: lr decay style {style} is not one that windtunnel reads")
+    kind = {name: key for key, name in STYLES.items()}.get(style)
+    if kind is None:
+        raise InputError(
+            f"megatron: --lr-decay-style {style} is not one of {', '.join(STYLES.values())}"
+        )
     fade = as_int(found, "--lr-decay-iters", steps)
     if kind != "constant" and fade != steps:
         raise InputError(f"megatron: --lr-decay-iters {fade} is not --train-iters {steps}")
-    decays = kind != "constant"
+    final = as_float(found, "--min-lr", 0.0) / lr
+    names = {name: key for key, name in SHAPES.items()}
+    wsd = kind == "wsd"
     return make_schedule(
         kind,
         steps=steps,
         warmup_steps=as_int(found, "--lr-warmup-iters", 0),
-        decay_steps=as_int(found, "--lr-wsd-decay-iters") if kind == "wsd" else None,
-        decay_shape=shape,
-        final_lr_fraction=as_float(found, "--min-lr", 0.0) / lr if decays else None,
+        decay_steps=as_int(found, "--lr-wsd-decay-iters") if wsd else None,
+        decay_shape=names[str(found.get("--lr-wsd-decay-style", "exponential"))] if wsd else None,
+        final_lr_fraction=None if kind in {"constant", "inverse-sqrt"} else final,
     )
 
 
@@ -278,9 +294,10 @@ TRAINER = Trainer(
     title="Megatron-LM (2026-08)",
     output="a shell file",
     schedules={
-        "wsd": ("linear", "1-sqrt", "cosine"),
+        "wsd": tuple(SHAPES),
         "linear": ("linear",),
         "cosine": ("cosine",),
+        "inverse-sqrt": ("inverse-sqrt",),
         "constant": (),
     },
     optimizers=("adamw",),
@@ -297,5 +314,6 @@ TRAINER = Trainer(
     write=write,
     read=read,
     sample_point=sample_point,
+    adjust=check_inverse_sqrt,
     init="normal with the plan's std, output projections std / sqrt(2 n_layers)",
 )

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from planner.document import OptimizerPart
-from planner.expressible import Files, Loss, Nearest, Trainer, describe_schedule
+from planner.expressible import (
+    Files,
+    Loss,
+    Nearest,
+    Trainer,
+    check_inverse_sqrt,
+    describe_schedule,
+)
 from planner.found import as_float, as_int
 from planner.python_source import parse, read_calls, read_constants
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
@@ -121,6 +128,8 @@ def scheduler_source(settings: Settings) -> tuple[str, str]:
     warmup, final = schedule.warmup_steps, schedule.final_lr_fraction
     if schedule.kind == "constant":
         return f"ConstantWithWarmup(warmup={warmup})", "ConstantWithWarmup"
+    if schedule.kind == "inverse-sqrt":
+        return f"InvSqrtWithWarmup(warmup={warmup}, alpha_f=0.0)", "InvSqrtWithWarmup"
     if schedule.kind in {"linear", "cosine"}:
         name = {"linear": "LinearWithWarmup", "cosine": "CosWithWarmup"}[schedule.kind]
         return f"{name}(warmup={warmup}, alpha_f={final})", name
@@ -172,7 +181,8 @@ def common_decay(schedule: Schedule) -> tuple[int | None, float | None]:
 
 def adjust(settings: Settings) -> Nearest:
     """One decay for all periods of WSD-S, and a rotary base that is a whole number."""
-    lost: list[Loss] = []
+    settings, found = check_inverse_sqrt(settings)
+    lost = list(found)
     shape, schedule = settings.shape, settings.schedule
     if shape.rope_theta != int(shape.rope_theta):
         theta = float(round(shape.rope_theta))
@@ -180,7 +190,7 @@ def adjust(settings: Settings) -> Nearest:
         shape = replace(shape, rope_theta=theta)
     if schedule.kind == "wsd-s" and common_decay(schedule) == (None, None):
         shortest = min(point.decay_steps or 1 for point in schedule.checkpoints)
-        found = make_schedule(
+        even = make_schedule(
             "wsd-s",
             steps=schedule.steps,
             warmup_steps=schedule.warmup_steps,
@@ -188,8 +198,8 @@ def adjust(settings: Settings) -> Nearest:
             final_lr_fraction=schedule.final_lr_fraction,
             checkpoints=[Checkpoint(step, shortest) for step in ends_of(schedule)],
         )
-        lost.append(Loss("schedule", describe_schedule(schedule), describe_schedule(found)))
-        schedule = found
+        lost.append(Loss("schedule", describe_schedule(schedule), describe_schedule(even)))
+        schedule = even
     return replace(settings, shape=shape, schedule=schedule), tuple(lost)
 
 
@@ -280,8 +290,12 @@ def read_schedule(tree: ast.AST, lr: float, steps: int) -> Schedule:
                 warmup_steps=as_int(found, "warmup"),
                 final_lr_fraction=as_float(found, "alpha_f", 0.1),
             )
-    for found in read_calls(tree, "ConstantWithWarmup"):
-        return make_schedule("constant", steps=steps, warmup_steps=as_int(found, "warmup"))
+    for name, kind in (
+        ("ConstantWithWarmup", "constant"),
+        ("InvSqrtWithWarmup", "inverse-sqrt"),
+    ):
+        for found in read_calls(tree, name):
+            return make_schedule(kind, steps=steps, warmup_steps=as_int(found, "warmup"))
     for found in read_calls(tree, "WSDS"):
         return read_wsds(found, lr, steps)
     for found in read_calls(tree, "WSD"):
@@ -338,6 +352,7 @@ TRAINER = Trainer(
         "wsd-s": ("linear",),
         "linear": ("linear",),
         "cosine": ("cosine",),
+        "inverse-sqrt": ("inverse-sqrt",),
         "constant": (),
     },
     optimizers=("adamw", "lion"),

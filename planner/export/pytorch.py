@@ -37,9 +37,7 @@ def lr_fraction(k: int) -> float:
     s, begin = k + FIRST_STEP, 0
     for steps, start, end, shape in STAGES:
         if s <= begin + steps:
-            p = (s - begin) / steps
-            q = {"linear": p, "1-sqrt": math.sqrt(p), "cosine": (1 - math.cos(math.pi * p)) / 2}
-            return start * (1 - q[shape]) + end * q[shape]
+            return SHAPES[shape](start, end, (s - begin) / steps)
         begin += steps
     return STAGES[-1][2]
 
@@ -133,6 +131,18 @@ class Lion(torch.optim.Optimizer):
 
 '''
 
+SHAPES = {
+    "linear": "a + (b - a) * p",
+    "1-sqrt": "a + (b - a) * math.sqrt(p)",
+    "cosine": "a + (b - a) * (1 - math.cos(math.pi * p)) / 2",
+    "square": "a + (b - a) * p * p",
+    "2^(1-p)-1": "a + (b - a) * (2 - 2 * 0.5**p)",
+    "exponential": "a ** (1 - p) * b**p",
+    "inverse-sqrt": "a / math.hypot(math.sqrt(1 - p), math.sqrt(p) * a / b)",
+    "drop": "a if p == 0 else b",
+}
+"""Value of a stage from a to b at its own progress p in [0, 1], as the file writes it."""
+
 OPTIMIZERS = {
     "adamw": '    "adamw": torch.optim.AdamW,',
     "lion": '    "lion": Lion,',
@@ -151,8 +161,15 @@ def write(settings: Settings, head: list[str]) -> Files:
     for name, value in constants(settings).items():
         lines.append(f"{name} = {pformat(value, width=90, sort_dicts=False)}")
     text = "\n".join(lines) + "\n" + (LION if "lion" in used else "")
-    table = "\n".join(["", "OPTIMIZERS = {", *(OPTIMIZERS[name] for name in used), "}"])
-    return {"": text + table + "\n" + TEMPLATE}
+    shapes = dict.fromkeys(stage.shape for stage in settings.schedule.stages)
+    tables = [
+        *("", "SHAPES = {"),
+        *(f'    "{name}": lambda a, b, p: {SHAPES[name]},' for name in shapes),
+        *("}", "", "OPTIMIZERS = {"),
+        *(OPTIMIZERS[name] for name in used),
+        "}",
+    ]
+    return {"": text + "\n".join(tables) + "\n" + TEMPLATE}
 
 
 def constants(settings: Settings) -> dict[str, Any]:
@@ -272,10 +289,12 @@ TRAINER = Trainer(
     title="PyTorch 2.13",
     output="a Python module",
     schedules={
-        "wsd": ("linear", "1-sqrt", "cosine"),
+        "wsd": tuple(SHAPES),
+        "wsd-s": tuple(SHAPES),
         "linear": ("linear",),
         "cosine": ("cosine",),
-        "wsd-s": ("linear", "1-sqrt", "cosine"),
+        "inverse-sqrt": ("inverse-sqrt",),
+        "two-stage": ("drop",),
         "constant": (),
     },
     optimizers=("adamw", "lion", "muon"),

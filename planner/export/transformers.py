@@ -17,7 +17,7 @@ from typing import Any
 
 from fitting.errors import InputError
 from planner.document import OptimizerPart
-from planner.expressible import Files, Loss, Nearest, Trainer
+from planner.expressible import Files, Loss, Nearest, Trainer, check_inverse_sqrt
 from planner.found import as_float, as_int
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
 from proxies.schedule import Schedule, make_schedule
@@ -61,6 +61,7 @@ def schedule_arguments(settings: Settings) -> dict[str, Any]:
     final = schedule.final_lr_fraction
     kind, kwargs = {
         "constant": ("constant_with_warmup", {}),
+        "inverse-sqrt": ("inverse_sqrt", {}),
         "cosine": ("cosine_with_min_lr", {"min_lr_rate": final}),
         "linear": ("polynomial", {"lr_end": settings.lr * final, "power": 1.0}),
         "wsd": (
@@ -230,6 +231,7 @@ def read_schedule(arguments: dict[str, Any], lr: float) -> Schedule:
     kind, final = {
         "constant": ("constant", None),
         "constant_with_warmup": ("constant", None),
+        "inverse_sqrt": ("inverse-sqrt", None),
         "cosine": ("cosine", 0.0),
         "cosine_with_min_lr": (
             "cosine",
@@ -259,8 +261,8 @@ def sample_point(_settings: Settings, step: int) -> float:
 
 def adjust(settings: Settings) -> Nearest:
     """The warmup of a WSD that ends above 0 starts at that fraction, not at 0."""
-    schedule = settings.schedule
-    lost: list[Loss] = []
+    settings, found = check_inverse_sqrt(settings)
+    schedule, lost = settings.schedule, list(found)
     if schedule.kind == "wsd" and schedule.final_lr_fraction and schedule.warmup_steps:
         lost.append(
             Loss(
@@ -283,6 +285,7 @@ TRAINER = Trainer(
         "wsd": ("linear", "cosine", "1-sqrt"),
         "linear": ("linear",),
         "cosine": ("cosine",),
+        "inverse-sqrt": ("inverse-sqrt",),
         "constant": (),
     },
     optimizers=("adamw", "lion"),

@@ -67,6 +67,11 @@ def test_defaults_that_are_not_the_plans_are_always_written() -> None:
     assert words["--make-vocab-size-divisible-by"] == 1
 
 
+def test_its_default_decay_is_read_as_what_it_is() -> None:
+    text = TRAINER.write(make_settings(), [])[""].replace("--lr-wsd-decay-style minus_sqrt", "")
+    assert TRAINER.read({"": text}).schedule.decay_shape == "2^(1-p)-1"
+
+
 def test_learned_positions_keep_their_number() -> None:
     shape = replace(SMALL, positions="learned", n_positions=128)
     text = TRAINER.write(make_settings(shape=shape), [])[""]
@@ -77,8 +82,7 @@ def test_learned_positions_keep_their_number() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("--lr-wsd-decay-style minus_sqrt", "", "lr decay style WSD"),
-        ("--lr-decay-style WSD", "--lr-decay-style inverse-square-root", "inverse-square-root"),
+        ("--lr-decay-style WSD", "--lr-decay-style stairs", "stairs is not one of WSD"),
         ("--optimizer adam", "--use-mup", "--use-mup is not the muP"),
         ("--global-batch-size 24", "--global-batch-size 25", "not a multiple"),
         ("--num-layers 3", "--num-layers $LAYERS", "--num-layers: '\\$LAYERS' is not a whole"),

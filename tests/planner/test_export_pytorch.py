@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from planner.export.pytorch import TRAINER
+from planner.export.pytorch import SHAPES, TRAINER
 from planner.exporter import export_plan
 from planner.settings import Settings
+from proxies.schedule import SHAPES as KNOWN_SHAPES
 from proxies.schedule import lr_fraction, make_schedule
 from tests.plans import SCHEDULES, SMALL, make_plan, make_settings
 
@@ -89,6 +90,10 @@ def test_its_lambda_gives_our_lr_at_every_step(name: str) -> None:
         ours = lr_fraction(settings.schedule, TRAINER.sample_point(settings, step))
         assert found(step) == pytest.approx(ours, abs=1e-12)
     assert found(settings.schedule.steps) == settings.schedule.final_lr_fraction
+
+
+def test_every_shape_has_its_line() -> None:
+    assert list(SHAPES) == list(KNOWN_SHAPES)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "lion", "muon"])
