@@ -20,6 +20,9 @@ from planner.settings import settings_of
 if TYPE_CHECKING:
     from planner.document import Plan
 
+SIMPLE_SCHEDULES = ("linear", "cosine")
+"""Schedules of a plan; every trainer has one of them."""
+
 
 def trainer_names() -> list[str]:
     """Every trainer that there is a module for, in alphabetical order."""
@@ -61,10 +64,24 @@ def export_plan(plan: Plan, name: str, *, lossy: bool = False) -> tuple[Files, S
     if said.losses and not lossy:
         lost = "; ".join(str(loss) for loss in said.losses)
         raise ExportError(
-            f"export {name}: {trainer.title} cannot express the plan ({lost}); use --lossy, "
-            "another plan or another trainer (plan trainers)"
+            f"export {name}: {trainer.title} cannot express the plan ({lost}); use "
+            f"{', '.join([*ways_out(said, trainer), '--lossy'])} or another trainer (plan trainers)"
         )
     return trainer.write(said.settings, head_lines(plan, name, trainer, said)), said
+
+
+def ways_out(said: Said, trainer: Trainer) -> list[str]:
+    """Options of `plan` that make a plan which the trainer can express."""
+    lost = {loss.what for loss in said.losses}
+    found = []
+    if "schedule" in lost:
+        kind = next(kind for kind in SIMPLE_SCHEDULES if kind in trainer.schedules)
+        found.append(f"--schedule {kind}")
+    if "optimizer" in lost:
+        found.append("--optimizer adamw")
+    if any(what.startswith(("mup ", "completep ")) for what in lost):
+        found.append("--parametrization sp")
+    return found
 
 
 def head_lines(plan: Plan, name: str, trainer: Trainer, said: Said) -> list[str]:

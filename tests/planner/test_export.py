@@ -119,6 +119,20 @@ def test_what_is_lost_is_refused_and_with_lossy_at_the_head_of_the_file(
         assert f"lost: {loss}" in head
 
 
+@pytest.mark.parametrize("variant", ["lion", "muon", "muP", "default"])
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_plan_made_as_the_refusal_says_is_expressible(name: str, variant: str) -> None:
+    chosen = VARIANTS.get(variant, {})
+    try:
+        export_plan(make_plan(gpus="4", **chosen), name)
+    except ExportError as refusal:
+        advice = dict(re.findall(r"--(schedule|optimizer|parametrization) (\w+)", str(refusal)))
+        if "parametrization" in advice:
+            chosen = {key: value for key, value in chosen.items() if "base" not in key}
+        assert advice
+        export_plan(make_plan(gpus="4", **{**chosen, **advice}), name)
+
+
 @pytest.mark.parametrize("name", TRAINERS)
 def test_batch_and_steps_multiply_to_the_tokens_within_one_batch(name: str) -> None:
     plan = make_plan(gpus="4")
