@@ -2,7 +2,8 @@
 
 Rooms: `document` (the plan and its JSON), `target`, `choices`, `lawbook`, `recipes`, `shapes`,
 `estimate` (law and practice as one number), `surfaces` (moves and prices), `hyperparameters`,
-`recommendation`, `assembly`, `cautions`, `explanation`, `compute`, `cli`.
+`recommendation`, `assembly`, `cautions`, `explanation`, `compute`, `settings` (a run as trainers
+are told it), `expressible` (what a trainer lacks), `exporter`, `export` (the trainers), `cli`.
 
 Public names load on use, so that `import planner` costs nothing.
 """

@@ -24,6 +24,8 @@ COMMANDS = {
     "predict": "predict",
     "import": "runs_import",
     "schedule": "schedule",
+    "export": "export",
+    "trainers": "trainers",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

@@ -71,4 +71,10 @@ JSON = option(_OUTPUT, "--json", None, "print the plan as JSON", default=False)
 EXPLAIN = option(
     _OUTPUT, "--explain", None, "the arithmetic and source of each number", default=False
 )
+EXPORT = option(_OUTPUT, "--export", "TRAINER", "also write a trainer's config; plan trainers")
+OUT = typer.Option(
+    None, "-o", "--out", metavar="FILE", help="where --export writes", rich_help_panel=_OUTPUT
+)
+LOSSY = option(_OUTPUT, "--lossy", None, "with --export: write the nearest", default=False)
+FORCE = option(_OUTPUT, "--force", None, "with --export: overwrite FILE", default=False)
 VERSION = option(_OUTPUT, "--version", None, "print the version", default=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from fitting.errors import InputError
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
@@ -67,11 +68,15 @@ def plan(
     gpus: str | None = given.GPUS,
     as_json: bool = given.JSON,
     explain: bool = given.EXPLAIN,
+    export: str | None = given.EXPORT,
+    out: Path | None = given.OUT,
+    lossy: bool = given.LOSSY,
+    force: bool = given.FORCE,
     version: bool = given.VERSION,
 ) -> None:
     """Plan a pretraining run: peak lr, batch, weight decay, schedule, shape, loss.
 
-    Prints the plan on stdout and its warnings on stderr; writes no file.
+    Prints the plan on stdout and its warnings on stderr; writes a file only with --export.
     """
     if context.invoked_subcommand is not None:
         return
@@ -127,4 +132,10 @@ def plan(
         user_laws=request.user_laws,
         command=shlex.join(["plan", *sys.argv[1:]]),
     )
+    if export is not None:
+        from planner.cli.export import write_export
+
+        write_export(prepared.plan, export, out, lossy=lossy, force=force)
+    elif out is not None or lossy or force:
+        raise InputError("plan: -o, --lossy and --force belong to --export TRAINER")
     show_plan(prepared, as_json=as_json, explain=explain)
