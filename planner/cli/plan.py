@@ -8,6 +8,7 @@ from pathlib import Path
 
 import typer
 
+from planner.anchor_text import read_anchors
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
@@ -49,6 +50,7 @@ def plan(
     tied: bool = given.TIED,
     law: str | None = given.LAW,
     laws: list[Path] | None = given.LAW_FILES,
+    anchor: list[str] | None = given.ANCHORS,
     batch: str | None = given.BATCH,
     lr: float | None = given.LR,
     weight_decay: float | None = given.WEIGHT_DECAY,
@@ -116,6 +118,7 @@ def plan(
         checkpoint_tokens=request.checkpoint_tokens,
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
+        anchors=read_anchors(anchor or (), seq_len=request.target.seq_len),
     )
     prepared = prepare(
         request.target,
