@@ -7,14 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.cells import TUNED, CellOptimum, find_optima
-from fitting.errors import InputError
+from fitting.errors import FitError, InputError
 from fitting.groups import require_one_group
 from fitting.runs import Runs, read_runs
+from fitting.surface import best_point
+from fitting.surface_fit import Effort, fit_surface
+from fitting.surface_interval import surface_log_sd
+from fitting.tuned import tuned_columns
 from planner.anchors import DEFAULT_GRID, RUN_LOSS_LOG_SD, Anchor, make_anchor, own_errors
 from planner.document import load_plan
 
 if TYPE_CHECKING:
     import pandas as pd
+
+EFFORT = Effort(starts=1, bootstraps=40)
+"""Work of one cell's surface: 40 refits know its standard deviation to a tenth."""
 
 
 def anchor_of_plan(path: Path) -> Anchor:
@@ -66,17 +73,16 @@ def anchor_of_cell(cell: Runs, *, where: str) -> Anchor:
     group = require_one_group(cell, where=where)
     best = cell.tuned.sort_values("loss").iloc[0]
     found = find_optima(cell)[0]
+    fitted = fitted_values(cell, found)
     values, errors = {}, {}
     for name in TUNED:
         value = number(best, name)
-        fitted = found.best[name]
-        if value is None:
-            continue
-        values[name] = value
-        if found.inside and fitted.value is not None and fitted.log_sd is not None:
-            values[name], errors[name] = fitted.value, fitted.log_sd
-        elif name == "lr" or moves(name, cell, found):
-            errors[name] = math.log(DEFAULT_GRID) / 2
+        if name in fitted:
+            values[name], errors[name] = fitted[name]
+        elif value is not None:
+            values[name] = value
+            if name == "lr" or moves(name, cell, found):
+                errors[name] = math.log(DEFAULT_GRID) / 2
     loss, noise = float(best["loss"]), RUN_LOSS_LOG_SD
     if found.inside and found.loss is not None and found.loss_log_sd is not None:
         loss, noise = found.loss, found.loss_log_sd
@@ -95,6 +101,38 @@ def anchor_of_cell(cell: Runs, *, where: str) -> Anchor:
         base_d_model=None if math.isnan(group.base_d_model) else round(group.base_d_model),
         log_sd=errors | {"loss": noise},
     )
+
+
+def fitted_values(cell: Runs, found: CellOptimum) -> dict[str, tuple[float, float]]:
+    """Best values inside those tried with the standard deviation of their log, by quantity.
+
+    Where both lr and batch were swept, those of a three-term surface through the cell: its shape
+    is known better than that of the polynomial behind `found`, which bends with the noise of a
+    few runs.
+    """
+    values = {
+        name: (best.value, best.log_sd)
+        for name, best in found.best.items()
+        if best.value is not None and best.log_sd is not None
+    }
+    if not {"lr", "batch_tokens"} <= set(found.varied):
+        return values
+    names = ("lr", "batch_tokens")
+    try:
+        fit = fit_surface(tuned_columns(cell), effort=EFFORT)
+        point = best_point(fit.surface, found.params, found.tokens)
+        errors = surface_log_sd(fit.surface, found.params, found.tokens)
+    except FitError:
+        return values
+    assert errors is not None
+    scatter = (fit.scatter.lr, fit.scatter.batch_tokens)
+    for name, value, sd, about in zip(names, point, errors, scatter, strict=True):
+        tried = found.best[name].tried
+        assert tried is not None
+        if not tried[0] < value < tried[1]:
+            return {key: value for key, value in values.items() if key not in names}
+        values[name] = (value, math.hypot(sd, about))
+    return values
 
 
 def moves(name: str, cell: Runs, found: CellOptimum) -> bool:

@@ -58,7 +58,7 @@ def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> 
     """
     factor, log_sd, reasons = 1.0, 0.0, []
     optimizer = OPTIMIZERS[choices.optimizer]
-    measured_with = law.range.optimizer or "adamw"
+    measured_with = measured_optimizer(law)
     if choices.optimizer != measured_with:
         if measured_with != "adamw":
             raise InputError(
@@ -89,6 +89,11 @@ def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> 
     return Conversion(factor=factor, log_sd=log_sd, reasons=tuple(reasons))
 
 
+def measured_optimizer(law: Law) -> str:
+    """The optimizer of a law's runs; Adam's lr is taken as AdamW's."""
+    return {None: "adamw", "adam": "adamw"}.get(law.range.optimizer, law.range.optimizer or "")
+
+
 def convert_anchor(law: Law, anchor: Anchor, choices: Choices, shape: Shape) -> Conversion:
     """From a law's lr to the lr of an anchor, so that dividing by the factor compares the two.
 
@@ -111,7 +116,7 @@ def convert_anchor(law: Law, anchor: Anchor, choices: Choices, shape: Shape) -> 
             f"{choices.optimizer}; add --optimizer {anchor.optimizer} or leave the anchor out"
         )
     factor = 1.0
-    if (law.range.optimizer or "adamw") != choices.optimizer:
+    if measured_optimizer(law) != choices.optimizer:
         factor /= optimizer.adamw_factor
     tuned_in = anchor.parametrization or choices.parametrization
     base = anchor.base_d_model or choices.base_d_model

@@ -48,6 +48,30 @@ def setup_variance(
     return max(part.covariance.log_variance(gradient), 0.0)
 
 
+def extra_variance(
+    setups: Law | None, quantity: str, at: Mapping[str, float], *, scatter: float
+) -> float | None:
+    """What `elsewhere` adds to a law's variance of ln(value): level, slopes, scatter of setups.
+
+    The scatter that the law states goes into it, since for some laws (weight decay) that is one
+    over many setups already; never below 0, so that `elsewhere` holds the law's own interval.
+
+    Args:
+        setups: the law file with the spread, or None.
+        quantity: lr, batch_tokens, weight_decay or loss.
+        at: params and tokens of the target.
+        scatter: standard deviation of ln(measured / law) that the law states; 0 for none.
+
+    Returns:
+        None where no spread is known for the quantity.
+    """
+    between = setup_variance(setups, quantity, at)
+    if setups is None or between is None:
+        return None
+    within = setups.quantities[quantity].scatter or 0.0
+    return max(between + within**2 - scatter**2, 0.0)
+
+
 def move_variance(part: Quantity, at: Mapping[str, float], other: Mapping[str, float]) -> float:
     """Variance of ln(value here / value there) from a law's coefficients; 0 where not known."""
     here, there = log_gradient(part, at), log_gradient(part, other)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fitting.errors import InputError
 from fitting.laws import Law
-from planner.elsewhere import setup_variance
+from planner.elsewhere import extra_variance
 from planner.estimate import Estimate, estimate_from
 from planner.surfaces import BATCH_REACH, Landscape, Move, landscape_at, saturating_factor
 
@@ -99,7 +99,9 @@ def ask(
         sources.practice.get(quantity),
         at=at,
         practice_at=practice_at,
-        setup_variance=setup_variance(sources.setups, quantity, at),
+        setup_variance=extra_variance(
+            sources.setups, quantity, at, scatter=law.quantities[quantity].scatter or 0.0
+        ),
     )
     if found is None:
         raise InputError(

@@ -66,7 +66,7 @@ def mean_regret(
     standings = stand(
         anchors, sources, choices, lambda anchor: (cell_inputs(anchor.params, anchor.tokens), shape)
     )
-    regrets = []
+    regrets: list[float] = []
     for (params, tokens), cell in tool.cells().items():
         ground = survey(sources, cell_inputs(params, tokens))
         batch = anchored_batch(sources, ground, standings).value
