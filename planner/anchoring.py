@@ -64,6 +64,8 @@ class Carried:
     """An anchor's value at the target."""
 
     reading: Reading
+    said: float
+    """What the law says at the target."""
     law_value: float
     """Carried along the law."""
     practice_value: float | None
@@ -155,6 +157,7 @@ def carry(quantity: str, sources: Sources, *, target: End, reading: Reading) -> 
     known = part.covariance is not None or part.scatter is not None
     return Carried(
         reading=reading,
+        said=target.said,
         law_value=law_value,
         practice_value=practice_value,
         practice_weight=w,

@@ -52,6 +52,8 @@ class Hyperparameters:
     """Inputs of the laws at the target."""
     laws: Mapping[str, Law]
     """The law that each quantity was asked of."""
+    sources: Sources
+    """Every law asked."""
     ground: Ground
     """What the laws say at the target without anchors."""
     standings: tuple[Standing, ...]
@@ -139,6 +141,7 @@ def work_out(
     return Hyperparameters(
         point=ground.point,
         laws=laws,
+        sources=sources,
         ground=ground,
         standings=standings,
         free_batch=free_batch,
