@@ -1,8 +1,8 @@
 """A law's number moved to the level of the user's own setup by anchors.
 
 Each anchor is carried to the target along the law, ln value = ln anchor + ln law(target) -
-ln law(anchor), and along practice likewise where the target lies outside the law's range by more
-than the anchor does. The variance of what is carried is
+ln law(anchor), and along practice likewise where the target lies outside the law's range, the two
+mixed as in `planner.estimate`. The variance of what is carried is
 
     own^2 + coefficients + scatter^2 (1 - exp(-d^2 / 2)) + form [+ slopes between setups]
 
@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from fitting.laws import Range, evaluate_law, log_distances
+from fitting.laws import distance_squared as outside
 from planner.anchors import Anchor
 from planner.elsewhere import move_variance, setup_variance
 from planner.estimate import FORM_LOG_SD, OWN_FORM_LOG_SD, Estimate
@@ -139,11 +140,14 @@ def carry(quantity: str, sources: Sources, *, target: End, reading: Reading) -> 
     near = 1 - math.exp(-distance_squared(target.at, end.at) / 2)
     scatter = scatter_within(quantity, sources)
     coefficients = move_variance(part, target.at, end.at) + scatter**2 * near
-    form = form_spread(quantity, sources) ** 2 * apart_outside(law.range, target.at, end.at)
+    spread_squared = form_spread(quantity, sources) ** 2
+    form = spread_squared * apart_outside(law.range, target.at, end.at)
+    # Inside the range the law needs no second witness, however far outside the anchor lies.
+    asked = min(form, spread_squared * outside(law.range, target.at))
     setups = setup_variance(sources.setups, quantity, target.at, anchored_at=end.at) or 0.0
     law_value = reading.used * (target.said / end.said)
     practice_value, w, spread = None, 0.0, 0.0
-    if practice is not None and form > 0:
+    if practice is not None and asked > 0:
         line = practice.quantities[quantity]
         there, here = (evaluate_law(line, point.practice_at) for point in (end, target))
         assert there is not None
@@ -151,7 +155,7 @@ def carry(quantity: str, sources: Sources, *, target: End, reading: Reading) -> 
         practice_value = reading.used * (here / there)
         spread = move_variance(line, target.practice_at, end.practice_at)
         spread += (line.scatter or 0.0) ** 2 * near
-        w = form / (form + spread)
+        w = asked / (asked + spread)
     gap = 0.0 if practice_value is None else math.log(law_value / practice_value)
     mixed = w * spread + w * (1 - w) * gap * gap
     known = part.covariance is not None or part.scatter is not None

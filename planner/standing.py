@@ -104,7 +104,7 @@ def anchored_lr(
         sources: the laws asked.
         ground: what they say at the target.
         standings: the anchors.
-        batch_tokens: the batch before pins and rounding; without anchors the laws' own.
+        batch_tokens: the batch that the lr is for.
     """
     readings = [
         Reading(
@@ -116,7 +116,8 @@ def anchored_lr(
         for one in standings
     ]
     end = lr_end(sources, ground, batch_tokens)
-    return anchor_estimate("lr", sources, ground.lr, target=end, readings=readings)
+    unanchored = ground.lr.times(end.said / ground.lr.law.value)
+    return anchor_estimate("lr", sources, unanchored, target=end, readings=readings)
 
 
 def lr_end(sources: Sources, ground: Ground, batch_tokens: float) -> End:

@@ -48,8 +48,8 @@ class Tuned:
     parametrization: str
     d_model: int | None
     base_d_model: int | None
-    is_law: bool
-    """Whether it is a point of a law that summarises a sweep."""
+    law: str
+    """The law whose point it is, where a law summarises a sweep; else empty."""
     evidence: str
     source: str
 
@@ -120,7 +120,6 @@ def parse_row(row: dict[str, str], book: Mapping[str, Law], *, where: str) -> Tu
             tuned=frozenset(row["tuned"].split()),
             d_model=d_model,
             base_d_model=whole_or_none(row["base_d_model"]),
-            is_law=bool(row["law"]),
             **{name: row[name] for name in TEXT_COLUMNS},
         )
     except KeyError as error:
@@ -129,7 +128,7 @@ def parse_row(row: dict[str, str], book: Mapping[str, Law], *, where: str) -> Tu
         raise InputError(f"{where}: {error}") from error
 
 
-TEXT_COLUMNS = ("run", "lab", "setup", "optimizer", "parametrization", "evidence", "source")
+TEXT_COLUMNS = ("run", "lab", "setup", "law", "optimizer", "parametrization", "evidence", "source")
 """Columns that hold words."""
 
 
