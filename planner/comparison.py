@@ -63,11 +63,14 @@ class Factor:
         return self.used / self.said
 
 
-def compare_laws(book: Mapping[str, Law], *, anchored: bool = False) -> list[Factor]:
+def compare_laws(
+    book: Mapping[str, Law], *, names: Sequence[str] = (), anchored: bool = False
+) -> list[Factor]:
     """Every published optimum and recipe against every law.
 
     Args:
         book: the law book.
+        names: laws to compare, `PLAN` among them; all where it is empty.
         anchored: also anchor each law at the smallest model of each setup.
 
     Returns:
@@ -79,7 +82,7 @@ def compare_laws(book: Mapping[str, Law], *, anchored: bool = False) -> list[Fac
         groups.setdefault((bool(case.tuned), case.setup), []).append(case)
     return [
         factor
-        for name in (PLAN, *comparable_laws(book))
+        for name in names or (PLAN, *comparable_laws(book))
         for cases in groups.values()
         for factor in compare_setup(book, name, cases, anchored=anchored)
     ]

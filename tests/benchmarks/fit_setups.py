@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +22,7 @@ import tomli_w
 from fitting.laws import Law, Range, Source, given
 from fitting.setups import Offset, Spread, fit_spread, spread_quantity
 from planner.choices import Choices
+from planner.comparison import published
 from planner.conversion import Conversion, convert_lr
 from planner.estimate import Estimate
 from planner.ground import Ground, Sources, ask, move_lr, survey
@@ -49,6 +50,8 @@ QUANTITIES = ("lr", "batch_tokens", "weight_decay", "loss")
 
 JUDGED = ("lr", "batch_tokens")
 """Quantities that labs enough have tuned for one to be held out."""
+
+LAW_LAB = "StepFun"
 
 TEXT = "Exponents 0: in the mean best values elsewhere move as the law's; the covariance is theirs."
 
@@ -168,6 +171,16 @@ def held_out(book: Mapping[str, Law]) -> list[Compared]:
     return found
 
 
+def recipes_compared(book: Mapping[str, Law]) -> list[Compared]:
+    """Every recipe beside the plan, as if its values were optima."""
+    return [
+        found
+        for recipe in published(book)
+        if not recipe.tuned
+        for found in compare(book, replace(recipe, tuned=frozenset(JUDGED)))
+    ]
+
+
 def is_held(found: Compared) -> bool:
     """Whether the interval `elsewhere` holds the tuned value."""
     low, high = found.said.elsewhere()
@@ -199,6 +212,8 @@ def print_coverage(found: Sequence[Compared]) -> None:
         f"elsewhere holds {100 * share(both):.0f}% of {len(both)} tuned learning rates and "
         f"batches, {100 * sum(by_lab) / len(by_lab):.0f}% with each lab counting as one"
     )
+    others = [one for one in both if one.tuned.lab != LAW_LAB]
+    print(f"without {LAW_LAB}, whose runs the law was fitted on: {100 * share(others):.0f}%")
     narrow = [one for one in both if inside(one.said.interval(), one.used)]
     print(f"the interval for the law's own setup holds {100 * len(narrow) / len(both):.0f}%")
 
@@ -220,6 +235,15 @@ def main() -> None:
         )
     print()
     print_coverage(held_out(book))
+    recipes = recipes_compared({**book, "setups": setups_law(spreads)})
+    print(f"\ncounted apart, since they are choices: {len(recipes) // 2} recipes")
+    for name, spread in fit_all(recipes, names=JUDGED).items():
+        held = [is_held(found) for found in recipes if found.quantity == name]
+        print(
+            f"{name}: level {spread.level:.3f}, size {spread.size:.3f}, horizon "
+            f"{spread.horizon:.3f}, scatter {spread.scatter:.3f} about the law; elsewhere holds "
+            f"{100 * sum(held) / len(held):.0f}%"
+        )
     if len(sys.argv) > 1:
         text = tomli_w.dumps(
             {"source": {"url": ""} | given(SOURCE)}
