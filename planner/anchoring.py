@@ -4,7 +4,7 @@ Each anchor is carried to the target along the law, ln value = ln anchor + ln la
 ln law(anchor), and along practice likewise where the target lies outside the law's range, the two
 mixed as in `planner.estimate`. The variance of what is carried is
 
-    own^2 + coefficients + scatter^2 (1 - exp(-d^2 / 2)) + form [+ slopes between setups]
+    own^2 + coefficients + scatter^2 (1 - exp(-d^2 / (2 s^2))) + form [+ slopes between setups]
 
 with the anchor's own error, the law's covariance for the difference of the two points, d the log
 distance between them in params and tokens, and the form's error for the difference of how far
@@ -29,6 +29,15 @@ from planner.ground import Sources
 FAR = 100.0
 """Factor in params or tokens above which an anchor is far: wider than any published sweep of one
 lab in data/optima.csv."""
+
+
+SHARED = math.log(2) / 2
+"""s: log distance in params and tokens over which best values deviate from a line alike. Cells of
+Step Law's sweep a factor of two apart deviate as differently as distant ones
+(`python -m tests.benchmarks.anchored_cells SHARED`)."""
+
+NO_SLOPES = {"params": 0.0, "tokens": 0.0}
+"""Gradient of a level that is the same at every size."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,9 +146,9 @@ def carry(quantity: str, sources: Sources, *, target: End, reading: Reading) -> 
     law, practice = sources.laws[quantity], sources.practice.get(quantity)
     part = law.quantities[quantity]
     end = reading.end
-    near = 1 - math.exp(-distance_squared(target.at, end.at) / 2)
+    apart = share_apart(target.at, end.at)
     scatter = scatter_within(quantity, sources)
-    coefficients = move_variance(part, target.at, end.at) + scatter**2 * near
+    coefficients = move_variance(part, target.at, end.at) + scatter**2 * apart
     spread_squared = form_spread(quantity, sources) ** 2
     form = spread_squared * apart_outside(law.range, target.at, end.at)
     # Inside the range the law needs no second witness, however far outside the anchor lies.
@@ -154,7 +163,7 @@ def carry(quantity: str, sources: Sources, *, target: End, reading: Reading) -> 
         assert here is not None
         practice_value = reading.used * (here / there)
         spread = move_variance(line, target.practice_at, end.practice_at)
-        spread += (line.scatter or 0.0) ** 2 * near
+        spread += (line.scatter or 0.0) ** 2 * apart
         w = asked / (asked + spread)
     gap = 0.0 if practice_value is None else math.log(law_value / practice_value)
     mixed = w * spread + w * (1 - w) * gap * gap
@@ -176,14 +185,17 @@ def carry(quantity: str, sources: Sources, *, target: End, reading: Reading) -> 
 def scatter_within(quantity: str, sources: Sources) -> float:
     """Scatter of best values about a line within one setup.
 
-    A law's own scatter may be one over many setups (weight decay, loss); then the one estimated
-    within setups is smaller and holds.
+    A law's own scatter may be one over many setups, as those of weight decay and loss are: one
+    that is as large as the spread of levels between setups. Then the one estimated within setups
+    holds.
     """
     stated = sources.laws[quantity].quantities[quantity].scatter
     setups = None if sources.setups is None else sources.setups.quantities.get(quantity)
-    within = None if setups is None else setups.scatter
-    known = [value for value in (stated, within) if value is not None]
-    return min(known, default=0.0)
+    if setups is None or setups.covariance is None:
+        return stated or 0.0
+    level = math.sqrt(setups.covariance.log_variance({"log_scale": 1.0, **NO_SLOPES}))
+    within = setups.scatter or 0.0
+    return within if stated is None or stated >= level else stated
 
 
 def variance_elsewhere(carried: Carried) -> float:
@@ -195,6 +207,11 @@ def log_mean(values: Sequence[tuple[float, float]]) -> float:
     """Weighted mean in log, exactly the value where all are the same."""
     first = values[0][0]
     return first * math.exp(sum(weight * math.log(value / first) for value, weight in values))
+
+
+def share_apart(at: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Share of the scatter of best values that two sizes do not have in common, in [0, 1]."""
+    return 1 - math.exp(-distance_squared(at, other) / (2 * SHARED**2))
 
 
 def distance_squared(at: Mapping[str, float], other: Mapping[str, float]) -> float:
@@ -247,9 +264,8 @@ def contradiction(
     found = []
     for one, other in pairs:
         first, second = one.reading, other.reading
-        near = 1 - math.exp(-distance_squared(first.end.at, second.end.at) / 2)
         variance = move_variance(part, first.end.at, second.end.at)
-        variance += scatter**2 * near
+        variance += scatter**2 * share_apart(first.end.at, second.end.at)
         variance += first.log_sd**2 + second.log_sd**2
         low, high = sorted((one, other), key=lambda c: c.reading.offset)
         gap = high.reading.offset - low.reading.offset

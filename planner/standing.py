@@ -63,8 +63,8 @@ def stand(
     """
     found = []
     for anchor in anchors:
-        point, shape = inputs(anchor)
         try:
+            point, shape = inputs(anchor)
             ground = survey(sources, point)
         except InputError as error:
             raise InputError(f"--anchor {anchor.name}: {error}") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import typer
 
-from planner.anchor_text import read_anchors
+from planner.anchors import Anchor
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
@@ -118,7 +118,7 @@ def plan(
         checkpoint_tokens=request.checkpoint_tokens,
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
-        anchors=read_anchors(anchor or (), seq_len=request.target.seq_len),
+        anchors=anchors_of(anchor, request.target.seq_len),
     )
     prepared = prepare(
         request.target,
@@ -129,3 +129,12 @@ def plan(
         command=shlex.join(["plan", *sys.argv[1:]]),
     )
     show_plan(prepared, as_json=as_json, explain=explain)
+
+
+def anchors_of(texts: list[str] | None, seq_len: int) -> tuple[Anchor, ...]:
+    """The anchors that were typed; their reader is loaded only where there are any."""
+    if not texts:
+        return ()
+    from planner.anchor_text import read_anchors
+
+    return read_anchors(texts, seq_len=seq_len)

@@ -131,17 +131,17 @@ def test_an_anchor_moves_the_plan_along_the_laws_slope() -> None:
 def test_an_anchor_at_another_batch_is_compared_at_that_batch() -> None:
     bare = plan_of(2e8, 4e9)
     small = bare.batch_tokens.value / 4
-    # At a quarter of the best batch Step Law's best lr is about half (laws-more: 0.49).
     at_small = plan_of(2e8, 4e9, anchor(f"params=200M tokens=4B lr=1e-3 batch={small}"))
     pinned_back = plan_of(2e8, 4e9, anchor("params=200M tokens=4B lr=1e-3"))
     assert at_small.batch_tokens.value == pytest.approx(small, rel=0.03)
     assert at_small.lr.value == pytest.approx(1e-3, rel=0.03)
     assert pinned_back.lr.value == pytest.approx(1e-3)
-    # Without a say in the batch the same lr at a quarter of it is a higher level.
+    # Without a say in the batch the same lr at a quarter of it is a higher level: by the surface
+    # the best lr there is 0.37 of that at the best batch (laws-more's saturating factor: 0.49).
     lr_only = replace(anchor(f"params=200M tokens=4B lr=1e-3 batch={small}"), log_sd={"lr": 0.3})
     raised = plan_of(2e8, 4e9, lr_only)
     assert raised.batch_tokens == bare.batch_tokens
-    assert 1.4 < raised.lr.value / 1e-3 < 2.4
+    assert 1.7 < raised.lr.value / 1e-3 < 3.0
 
 
 def test_an_anchor_under_sp_gives_a_plan_under_mup_by_the_width_rule() -> None:
@@ -278,6 +278,11 @@ def test_a_law_that_is_silent_at_the_anchor_is_said_with_the_anchor() -> None:
         InputError, match=r"--anchor 1M params, 20M tokens: law gpt-3: says nothing"
     ):
         plan_of(1e9, 3e11, anchor("params=1M tokens=20M lr=1e-3"), law="gpt-3")
+
+
+def test_an_anchor_of_a_size_without_a_shape_is_refused_by_its_name() -> None:
+    with pytest.raises(InputError, match=r"--anchor 2K params, 1M tokens: .*shapes are chosen"):
+        plan_of(1e9, 2e10, anchor("params=2000 tokens=1M lr=1e-3"))
 
 
 def test_a_plan_that_was_carried_out_is_an_anchor(tmp_path: Path) -> None:
