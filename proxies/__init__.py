@@ -4,6 +4,6 @@ Rooms (torch-free): `shape` (counts and FLOPs), `sizing` (a shape for a size), `
 `schedule`, `last_iterate` (what convex theory says of a schedule), `batching` and `noise` (the
 batch against tokens and gradient noise), `run` (a run's spec, result and row), `corpus`. With
 torch: `model`, `optimizers`, `gradients`, `state` (one update), `train`, `branches` (WSD budgets
-from one stable run), `checkpoint`, `evaluation`. A target is only the largest
-member of its family, so what describes a proxy describes it too.
+from one stable run), `checkpoint`, `evaluation`. A target is only the largest member of its
+family, so what describes a proxy describes it too.
 """
