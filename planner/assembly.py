@@ -14,7 +14,8 @@ from planner.estimate import Estimate
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
 from planner.surfaces import BATCH_REACH, Landscape
-from proxies.parametrization import OPTIMIZERS, Parametrization, ParamGroup, param_groups
+from proxies.groups import ParamGroup, param_groups
+from proxies.parametrization import OPTIMIZERS, Parametrization
 from proxies.schedule import Schedule
 from proxies.shape import MLPS, Shape, count_params, flops_per_token
 

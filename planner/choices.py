@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
 from proxies.parametrization import OPTIMIZERS, RULES
-from proxies.schedule import KINDS
+from proxies.schedule import KINDS, NOT_FOR_PLANS
 from proxies.shape import LARGEST_WIDTH
 
 if TYPE_CHECKING:
@@ -87,10 +87,15 @@ def check_names(choices: Choices) -> None:
     Raises:
         InputError: the option, the nearest name and all of them.
     """
+    if choices.schedule in NOT_FOR_PLANS:
+        raise InputError(
+            f"--schedule {choices.schedule}: needs {NOT_FOR_PLANS[choices.schedule]}, which a plan "
+            f"does not have; plan schedule makes it"
+        )
     for option, value, allowed in (
         ("--optimizer", choices.optimizer, OPTIMIZERS),
         ("--parametrization", choices.parametrization, RULES),
-        ("--schedule", choices.schedule, KINDS),
+        ("--schedule", choices.schedule, [kind for kind in KINDS if kind not in NOT_FOR_PLANS]),
         ("--round-batch", choices.round_batch, ROUNDINGS),
     ):
         if value not in allowed:

@@ -52,7 +52,12 @@ PARAMETRIZATION = option(
 BASE_WIDTH = option(_TRAINING, "--base-width", "WIDTH", "base d_model of muP; default 256")
 BASE_LAYERS = option(_TRAINING, "--base-layers", "COUNT", "base depth of CompleteP")
 BASE_HEAD_DIM = option(_TRAINING, "--base-head-dim", "WIDTH", "base head dim of muP")
-SCHEDULE = option(_TRAINING, "--schedule", "KIND", "wsd (default), linear, cosine, wsd-s, constant")
+SCHEDULE = option(
+    _TRAINING,
+    "--schedule",
+    "KIND",
+    "wsd (default), linear, cosine, wsd-s, constant, inverse-sqrt",
+)
 CHECKPOINTS = option(_TRAINING, "--checkpoints", "TOKENS,..", "budgets of wsd-s: 5B,10B,20B")
 ROUND_BATCH = option(
     _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"
