@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fitting.laws import evaluate_law, log_distances
 from fitting.units import format_count, format_small
-from planner.hyperparameters import speaks_of
+from planner.anchor_words import contradicting_anchors, far_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def no_interval(prepared: Prepared) -> list[str]:
             ("batch_tokens", plan.batch_tokens),
             ("weight_decay", plan.weight_decay),
         )
-        if value.low is None
+        if value.low is None and value.elsewhere is None
     ]
     if not silent:
         return []
@@ -83,8 +83,8 @@ def no_interval(prepared: Prepared) -> list[str]:
 
 
 def converted(prepared: Prepared) -> list[str]:
-    """Numbers carried to another optimizer or parametrization."""
-    return list(prepared.numbers.conversion.reasons)
+    """Numbers carried to another optimizer or parametrization; an anchor has checked them."""
+    return [] if prepared.numbers.standings else list(prepared.numbers.conversion.reasons)
 
 
 def off_the_plateau(prepared: Prepared) -> list[str]:
@@ -255,6 +255,19 @@ def other_schedule(prepared: Prepared) -> list[str]:
     return [f"{law.name} was measured under another schedule ({short}); the plan is {planned}"]
 
 
+def beyond_the_curves(prepared: Prepared) -> list[str]:
+    """A schedule chosen by a curve law that saw no such lr or length."""
+    if prepared.choices.curve is None:
+        return []
+    # Imported here because a curve law needs numpy, which other plans do without.
+    from planner.schedule_choice import lr_caution, read_curve_law, steps_caution
+
+    law, plan = read_curve_law(prepared.choices.curve), prepared.plan
+    of_lr, of_steps = lr_caution(law, plan.lr.value), steps_caution(law, plan.steps)
+    chosen = f"{of_lr}: the schedule is chosen as if it were that" if of_lr else None
+    return [caution for caution in (chosen, of_steps) if caution is not None]
+
+
 def cautions_of_laws(prepared: Prepared) -> list[str]:
     """What the laws in use say of themselves, each once."""
     laws = {law.name: law for law in prepared.numbers.laws.values()}
@@ -276,17 +289,20 @@ def loss_outside_range(prepared: Prepared) -> list[str]:
 
 
 def loss_level(prepared: Prepared) -> list[str]:
-    """A published loss is that of another tokenizer and corpus."""
+    """A published loss is that of another tokenizer and corpus, unless an anchor gives its own."""
     law = prepared.numbers.laws["loss"]
-    if law.source.evidence == "fitted" or not speaks_of(law, "loss"):
+    if law.source.evidence == "fitted" or prepared.numbers.loss.anchors:
         return []
     return [
-        f"loss is that of {law.name}'s data and tokenizer: use it to rank plans, not as a forecast"
+        f"the level of the expected loss is not known: it is that of {law.name}'s data and "
+        "tokenizer; rank plans by it, or give an --anchor with its loss for a forecast"
     ]
 
 
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     cautions_of_laws,
+    far_anchors,
+    contradicting_anchors,
     outside_range,
     loss_outside_range,
     near_the_cliff,
@@ -303,6 +319,7 @@ CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     inexact_steps,
     no_interval,
     other_schedule,
+    beyond_the_curves,
     loss_level,
 )
 """Every check, most important first."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CHECKPOINT = "checkpoint.pt"
 """Name of the newest state in a run's folder."""
 
+CURVE = "curve.csv"
+"""Name of the table of every update in it, written when the run ends."""
+
 
 def make_folder(folder: Path) -> None:
     """Make a run's folder, and clear away what a killed writer left half written.
@@ -34,8 +37,9 @@ def make_folder(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for left in folder.glob(f".{CHECKPOINT}.*"):
-            left.unlink()
+        for name in (CHECKPOINT, CURVE):
+            for left in folder.glob(f".{name}.*"):
+                left.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
 

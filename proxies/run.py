@@ -64,7 +64,7 @@ class RunSpec:
     noise_interval: int | None = None
     """Updates between measurements of the gradient's noise; None for never, and each update of
     an adaptive batch. It needs two micro-batches or more."""
-    eval_sequences: int = 64
+    eval_sequences: int = 256
     """Held-out sequences that the final loss is the mean of, at least 2."""
     dtype: str = "float32"
     """One of `DTYPES`."""
@@ -219,7 +219,8 @@ def runs_row(result: RunResult) -> dict[str, float | str]:
         "seed": float(spec.seed),
         "loss_se": result.loss_se,
         "status": result.status,
-        "loss_at_init": curve[0].loss if curve else math.nan,
+        # With z-loss the first training loss is more than the model's.
+        "loss_at_init": curve[0].loss if curve and not spec.z_loss else math.nan,
     }
     scales = [point.noise_scale_tokens for point in curve if point.noise_scale_tokens is not None]
     if scales:
@@ -250,7 +251,12 @@ def batch_trajectory(result: RunResult) -> str:
 
 
 def _check_steps(spec: RunSpec) -> None:
-    """Refuse a schedule whose steps are not those of a batch that is known ahead."""
+    """Refuse a batch above the run, and a schedule of other steps than a batch known ahead."""
+    if spec.batching.sequences > spec.total_sequences:
+        raise InputError(
+            f"run: batch of {spec.batching.sequences} sequences, but {spec.tokens} tokens are "
+            f"{spec.total_sequences} of {spec.seq_len}; take a smaller batch or more tokens"
+        )
     if spec.batching.adaptive:
         return
     steps = count_steps(spec.batching, tokens=spec.tokens, seq_len=spec.seq_len)

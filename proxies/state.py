@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fitting.errors import InputError
 from proxies.batching import BatchState, lr_factor, next_sequences, observe
-from proxies.corpus import Corpus, read_sequences, require_tokens
+from proxies.corpus import Corpus, read_held_out, read_sequences, require_tokens
 from proxies.evaluation import autocast
 from proxies.gradients import (
     LossFunction,
@@ -117,6 +117,11 @@ def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
         InputError: the two numbers.
     """
     require_tokens(corpus, tokens=spec.total_tokens, seq_len=spec.seq_len, epochs=spec.epochs)
+    if len(read_held_out(corpus, seq_len=spec.seq_len, count=2)) < 2:
+        raise InputError(
+            f"corpus {corpus.name}: one held-out sequence of {spec.seq_len} tokens; at least 2 are "
+            "needed for a standard error, so take shorter ones or more text"
+        )
     if corpus.vocab_size > spec.shape.vocab_size:
         raise InputError(
             f"corpus {corpus.name}: {corpus.vocab_size} different tokens, the model knows "
@@ -171,7 +176,11 @@ def read_batch(state: TrainState, spec: RunSpec, corpus: Corpus, *, count: int) 
         count=count,
         epochs=spec.epochs,
     )
-    return torch.from_numpy(sequences).to(state.device)
+    tokens = torch.from_numpy(sequences)
+    if state.device == "cpu":
+        return tokens
+    # From ordinary memory the copy would wait for the updates that are still in the queue.
+    return tokens.pin_memory().to(state.device, non_blocking=True)
 
 
 def lr_at(spec: RunSpec, *, step: int, tokens: int) -> float:
@@ -200,7 +209,7 @@ def take_gradient(state: TrainState, spec: RunSpec, sequences: Tensor, *, measur
     loss, norms = measure_gradients(
         state.loss_function, batch, z_loss=spec.z_loss, parameters=parameters, scales=scales
     )
-    if math.isfinite(norms.small_norm_sq):
+    if math.isfinite(norms.small_norm_sq) and math.isfinite(norms.big_norm_sq):
         state.batch = observe(spec.batching, state.batch, norms)
     return loss
 

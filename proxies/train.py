@@ -1,8 +1,9 @@
 """One training run on one device: updates, divergence, checkpoints, the final loss.
 
-Same spec, corpus, device and threads give the same losses bit for bit, from a checkpoint too,
-whatever the moment of the kill. Curve and held-out loss are in nats per token. A loss or gradient
-that is not finite ends the run as diverged, and so does a training loss far above the first.
+On a CPU the same spec, corpus and number of threads give the same losses bit for bit, from a
+checkpoint too, whatever the moment of the kill. On a GPU so far as torch's kernels repeat
+themselves: `torch.use_deterministic_algorithms` makes them. A loss or gradient that is not finite
+ends the run as diverged, and so does a training loss far above the first.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from fitting.table_files import write_table
-from proxies.checkpoint import identify_run, make_folder, read_checkpoint, write_checkpoint
+from proxies.checkpoint import CURVE, identify_run, make_folder, read_checkpoint, write_checkpoint
 from proxies.corpus import Corpus, read_held_out, unique_tokens
 from proxies.evaluation import bits_per_byte, evaluate
-from proxies.run import CurvePoint, RunResult, RunSpec, Status, runs_row
+from proxies.run import CurvePoint, RunResult, RunSpec, Status
 from proxies.state import (
     UNREAD_UPDATES,
     TrainState,
@@ -32,14 +33,6 @@ from proxies.state import (
     start_state,
     train_step,
 )
-
-__all__ = [
-    "CurvePoint",
-    "RunResult",
-    "RunSpec",
-    "runs_row",
-    "train_run",
-]
 
 CHECKPOINT_SECONDS = 60.0
 """Least time between two checkpoints: a kill costs a minute at most."""
@@ -53,8 +46,11 @@ class Keeping:
     """Where a run's state is kept, and how often."""
 
     folder: Path | None
+    """None where nothing is kept."""
     identity: dict[str, Any]
+    """What a checkpoint must agree on, see `checkpoint.identify_run`."""
     seconds: float
+    """Least time between two checkpoints, >= 0."""
 
 
 def train_run(
@@ -128,7 +124,7 @@ def advance(
         keep(state, keeping)
     if state.diverged:
         return "diverged"
-    return "finished" if go_on else "pruned"
+    return "finished" if go_on or is_done(state, spec) else "pruned"
 
 
 def is_done(state: TrainState, spec: RunSpec, *, until_step: int | None = None) -> bool:
@@ -150,7 +146,7 @@ def finish(
     """Take the held-out loss and the probes of a run that ended, and write its curve.
 
     Raises:
-        InputError: too little held-out text, or the curve cannot be written.
+        InputError: the curve cannot be written.
     """
     held_out = read_held_out(corpus, seq_len=spec.seq_len, count=spec.eval_sequences)
     loss = loss_se = math.nan
@@ -163,7 +159,7 @@ def finish(
             found |= probe(state.model, sequences, state.optimizers)
     if keeping.folder is not None:
         table = pd.DataFrame([asdict(point) for point in state.curve])
-        write_table(table, keeping.folder / "curve.csv", overwrite=True)
+        write_table(table, keeping.folder / CURVE, overwrite=True)
     tokens = state.curve[-1].tokens if state.curve else 0
     return RunResult(
         spec=spec,
@@ -176,7 +172,7 @@ def finish(
         curve=tuple(state.curve),
         probes=found,
         seconds=state.seconds,
-        corpus=corpus.name,
+        corpus=corpus.label,
         corpus_fingerprint=corpus.fingerprint,
     )
 

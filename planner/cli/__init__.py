@@ -18,10 +18,12 @@ from typer.core import TyperGroup
 from fitting.errors import WindtunnelError
 
 COMMANDS = {
+    "curve": "curve",
     "fit": "fit",
     "laws": "laws",
     "predict": "predict",
     "import": "runs_import",
+    "schedule": "schedule",
     "export": "export",
     "trainers": "trainers",
 }

@@ -37,6 +37,13 @@ _LAWS = "Laws"
 LAW = option(_LAWS, "--law", "NAME", "take from this law what it has (plan laws lists them)")
 LAW_FILES = option(_LAWS, "--laws", "FILE", "your own law file, before the defaults; repeatable")
 
+ANCHORS = option(
+    _LAWS,
+    "--anchor",
+    "ANCHOR",
+    "a model you tuned: key=value text, runs.csv, plan.json; repeatable",
+)
+
 _PINS = "Pins: what you fix; the rest moves and the price is said"
 BATCH = option(_PINS, "--batch", "TOKENS", "batch in tokens, as 1M")
 LR = option(_PINS, "--lr", "LR", "peak learning rate")
@@ -58,6 +65,7 @@ SCHEDULE = option(
     "KIND",
     "wsd (default), linear, cosine, wsd-s, constant, inverse-sqrt",
 )
+CURVE = option(_TRAINING, "--curve", "FILE", "curve law that chooses --schedule best")
 CHECKPOINTS = option(_TRAINING, "--checkpoints", "TOKENS,..", "budgets of wsd-s: 5B,10B,20B")
 ROUND_BATCH = option(
     _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"

@@ -9,6 +9,7 @@ from pathlib import Path
 import typer
 
 from fitting.errors import InputError
+from planner.anchors import Anchor
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
@@ -50,6 +51,7 @@ def plan(
     tied: bool = given.TIED,
     law: str | None = given.LAW,
     laws: list[Path] | None = given.LAW_FILES,
+    anchor: list[str] | None = given.ANCHORS,
     batch: str | None = given.BATCH,
     lr: float | None = given.LR,
     weight_decay: float | None = given.WEIGHT_DECAY,
@@ -61,6 +63,7 @@ def plan(
     base_layers: int | None = given.BASE_LAYERS,
     base_head_dim: int | None = given.BASE_HEAD_DIM,
     schedule: str | None = given.SCHEDULE,
+    curve: Path | None = given.CURVE,
     checkpoints: str | None = given.CHECKPOINTS,
     round_batch: str = given.ROUND_BATCH,
     unique_tokens: str | None = given.UNIQUE_TOKENS,
@@ -118,9 +121,11 @@ def plan(
         base_n_layers=base_layers,
         base_head_dim=base_head_dim,
         schedule=request.schedule,
+        curve=curve,
         checkpoint_tokens=request.checkpoint_tokens,
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
+        anchors=anchors_of(anchor, request.target.seq_len),
     )
     prepared = prepare(
         request.target,
@@ -137,3 +142,12 @@ def plan(
     elif out is not None or lossy or force:
         raise InputError("plan: -o, --lossy and --force belong to --export TRAINER")
     show_plan(prepared, as_json=as_json, explain=explain)
+
+
+def anchors_of(texts: list[str] | None, seq_len: int) -> tuple[Anchor, ...]:
+    """The anchors that were typed; their reader is loaded only where there are any."""
+    if not texts:
+        return ()
+    from planner.anchor_text import read_anchors
+
+    return read_anchors(texts, seq_len=seq_len)

@@ -59,7 +59,8 @@ def find_or_build(
                 record = _build(folder, key, build)
     except OSError as error:
         raise InputError(
-            f"corpus cache {cache}: cannot be written ({error.strerror}); name another folder"
+            f"corpus cache {cache}: cannot be written "
+            f"({error.strerror}: {error.filename}); name another folder"
         ) from error
     return folder, record
 

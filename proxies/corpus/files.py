@@ -22,7 +22,7 @@ COLUMN = "text"
 """Field or column that holds the text."""
 
 PIECE = 4096
-"""Characters of a .txt file read at a time; a piece runs on to the end of its line."""
+"""Characters of a .txt file read at a time, and as many more at most to the end of a line."""
 
 ROWS = 1024
 """Rows of a Parquet file read at a time."""
@@ -47,7 +47,7 @@ def read_files(where: str) -> TextSource:
         raise InputError(f"corpus {where}: no such file or folder")
     stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
     return TextSource(
-        name=root.resolve().stem,
+        name=root.resolve().name.removesuffix(root.suffix if root.is_file() else ""),
         description=f"{len(files)} file{'s' * (len(files) > 1)} of {root.resolve()}",
         identity=f"{root.resolve()} {stats}",
         documents=lambda: _read_documents(root, files),
@@ -57,23 +57,32 @@ def read_files(where: str) -> TextSource:
 def _read_documents(root: Path, files: list[Path]) -> Iterator[Document]:
     for path in files:
         if path.suffix == ".txt" and path != root:
-            key = hashlib.sha256(path.read_bytes()).hexdigest()
-            for piece in read_txt(path):
-                yield Document(piece.text, key, ends=False)
-            yield Document("", key)
+            yield from _read_whole(path)
         else:
             yield from READERS[path.suffix](path)
 
 
+def _read_whole(path: Path) -> Iterator[Document]:
+    """A .txt file as one document, in pieces so that its size costs no memory."""
+    try:
+        with path.open("rb") as file:
+            key = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"corpus {path}: cannot be read ({error.strerror})") from error
+    for piece in read_txt(path):
+        yield Document(piece.text, key, ends=False)
+    yield Document("", key)
+
+
 def read_txt(path: Path) -> Iterator[Document]:
-    """Pieces of a UTF-8 text, each up to a line end; put together they are the text.
+    """Pieces of a UTF-8 text, each up to a line end if one is near; together they are the text.
 
     Raises:
         InputError: the file is not text in UTF-8.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            while piece := file.read(PIECE) + file.readline():
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            while piece := file.read(PIECE) + file.readline(PIECE):
                 yield Document(piece, piece)
     except UnicodeDecodeError as error:
         raise InputError(f"corpus {path}: not text in UTF-8 ({error.reason})") from error

@@ -39,6 +39,7 @@ def open_corpus(
     tokenizer: str = BYTES,
     cache: Path | None = None,
     held_out_share: float = HELD_OUT,
+    progress: Callable[[str], None] = lambda message: None,
 ) -> Corpus:
     """The tokens of a corpus, from the cache or made now.
 
@@ -49,6 +50,7 @@ def open_corpus(
             corpus has its own tokens.
         cache: folder of the cache; None for the user's own.
         held_out_share: chance of a document to be held out, in (0, 1).
+        progress: called with what is being done, where the tokens must be made.
 
     Raises:
         InputError: there is no such text, it cannot be read, or too little of it.
@@ -69,7 +71,7 @@ def open_corpus(
         cache or default_cache(),
         f"{slug}-{key[:16]}",
         key,
-        lambda empty: _build(text, tokenizer, held_out_share, empty),
+        lambda empty: _build(text, tokenizer, held_out_share, empty, progress),
     )
     train, held_out = (_map_tokens(folder / f"{part}.bin", vocab_size) for part in PARTS)
     return Corpus(
@@ -92,8 +94,15 @@ def _read_path(source: str) -> TextSource:
         raise InputError(f"{error}{hint}") from error
 
 
-def _build(text: TextSource, tokenizer: str, share: float, folder: Path) -> Record:
+def _build(
+    text: TextSource,
+    tokenizer: str,
+    share: float,
+    folder: Path,
+    progress: Callable[[str], None],
+) -> Record:
     """Fills a folder of the cache: split text, then tokens in its place."""
+    progress(f"reading corpus {text.name}")
     counts = _write_text(text, share, folder)
     for part, count in counts.items():
         if not count:
@@ -108,8 +117,10 @@ def _build(text: TextSource, tokenizer: str, share: float, folder: Path) -> Reco
             (folder / f"{part}.text").rename(folder / f"{part}.bin")
     else:
         model = folder / "tokenizer.json"
+        progress(f"training tokenizer {tokenizer}")
         bpe = train_bpe(folder / "train.text", read_vocab_size(tokenizer), model)
         digest.update(model.read_bytes())
+        progress(f"tokenizing corpus {text.name}")
         for part in PARTS:
             write_tokens(bpe, folder / f"{part}.text", folder / f"{part}.bin")
             (folder / f"{part}.text").unlink()

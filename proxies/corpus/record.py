@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,21 +41,11 @@ class Corpus:
     """Tokens that are never trained on."""
     bytes_per_token: float | None
     """UTF-8 bytes of held-out text for each of its tokens, ends of text counted as one byte; None
-    where there is no text."""
+    where there is no text. Bits per byte = nats per token / (ln 2 * bytes_per_token)."""
     fingerprint: str
     """sha256 of tokens and tokenizer, 64 hex digits: same fingerprint, same losses."""
     entropy: float | None = None
     """Lowest loss that any model can reach, nats per token; None where nobody knows."""
-
-    def bits_per_byte(self, loss: float) -> float | None:
-        """A held-out loss in bits per byte of text, which tokenizers share; None without text.
-
-        Args:
-            loss: nats per token.
-        """
-        if self.bytes_per_token is None:
-            return None
-        return loss / (math.log(2) * self.bytes_per_token)
 
     @property
     def label(self) -> str:

@@ -28,11 +28,11 @@ SMALLEST_BPE = 257
 LARGEST_BPE = 1_000_000
 """Largest vocabulary that is taken for what somebody meant."""
 
-LEARN_BYTES = 64 * 2**20
+LEARN_CHARACTERS = 64 * 2**20
 """A BPE is trained on at most this much of the training text, from its start."""
 
 CHUNK = 2**20
-"""Bytes of text tokenized at a time; a chunk runs on to the end of its line."""
+"""Characters of text tokenized at a time; cut at the end of a line or document where it has one."""
 
 
 def read_vocab_size(tokenizer: str) -> int:
@@ -81,7 +81,7 @@ def train_bpe(text: Path, vocab_size: int, target: Path) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    chunks = read_chunks(text, most=LEARN_BYTES)
+    chunks = read_chunks(text, most=LEARN_CHARACTERS)
     tokenizer.train_from_iterator((chunk.split("\0") for chunk in chunks), trainer=trainer)
     found = tokenizer.get_vocab_size()
     if found < vocab_size:
@@ -112,9 +112,14 @@ def split_documents(text: str) -> list[str]:
 
 
 def read_chunks(path: Path, *, most: float = float("inf")) -> Iterator[str]:
-    """A text file in pieces that end with a line, about `most` bytes of it."""
-    taken = 0
-    with path.open("rb") as file:
-        while taken < most and (chunk := file.read(CHUNK) + file.readline()):
-            taken += len(chunk)
-            yield chunk.decode("utf-8")
+    """A text file in pieces of about `CHUNK`, together about its first `most` characters."""
+    taken, rest = 0, ""
+    with path.open(encoding="utf-8", newline="") as file:
+        while taken < most and (block := file.read(CHUNK)):
+            taken += len(block)
+            text = rest + block
+            cut = max(text.rfind("\n"), text.rfind("\0")) + 1 or len(text)
+            yield text[:cut]
+            rest = text[cut:]
+    if rest:
+        yield rest

@@ -4,7 +4,10 @@ A schedule is lr(s) of progress s in [0, S], S the total steps. Update s = 1..S 
 first update trains and the last is at the final lr. Trainers sample the same function elsewhere.
 
 Rooms, none of which imports torch: `stages` (what a schedule is, and its value at one s), `chain`
-(what is asked, and how stages are put together), `kinds` (the schedules by name).
+(what is asked, and how stages are put together), `kinds` (the schedules by name), `compose`
+(extending a finished run, joining two), `sampling` (at an array, where a trainer reads, as a torch
+factor), `batches` (tokens against steps), `tables` (any CSV) and `refined` (from gradient norms).
+This face loads no array library; `tables` and `refined` do.
 """
 
 from proxies.schedule.chain import ScheduleRequest, default_warmup_steps

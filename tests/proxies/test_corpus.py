@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import math
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import pytest
 from fitting.errors import InputError
 from proxies.corpus import Corpus, open_corpus, read_held_out, read_sequences
 from proxies.corpus.python_text import clean, read_python
+from proxies.corpus.tokenizing import read_chunks
 
 WORDS = ["the", "wind", "tunnel", "blows", "over", "a", "small", "wing", "flies", "äöü", "翼"]
 
@@ -126,12 +126,7 @@ def test_held_out_sequences_are_of_the_held_out_text(corpus: Corpus) -> None:
 
 
 def test_one_of_bits_per_byte_and_entropy_is_known(corpus: Corpus) -> None:
-    assert (corpus.bits_per_byte(1.0) is None) != (corpus.entropy is None)
-
-
-def test_a_uniform_guess_of_bytes_costs_eight_bits_a_byte(tmp_path: Path) -> None:
-    corpus = open_corpus(write_jsonl(tmp_path), cache=tmp_path / "cache")
-    assert corpus.bits_per_byte(math.log(256)) == pytest.approx(8)
+    assert (corpus.bytes_per_token is None) != (corpus.entropy is None)
 
 
 def test_a_label_names_the_corpus_and_its_fingerprint(corpus: Corpus) -> None:
@@ -184,6 +179,34 @@ def test_bpe_is_the_same_twice_and_says_the_text_again(tmp_path: Path) -> None:
     assert said.encode() == held_out
     assert opened[0].bytes_per_token == pytest.approx(len(held_out) / opened[0].held_out.size)
     assert opened[0].held_out.size < len(held_out) / 2
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_text_without_line_ends_is_split_and_told_in_full(end: str, tmp_path: Path) -> None:
+    path = tmp_path / "lone.txt"
+    text = "".join(f"{number}{' 翼 wing' * 400}{end}" for number in range(80))
+    path.write_text(text, encoding="utf-8", newline="")
+    corpus = open_corpus(str(path), cache=tmp_path / "cache", held_out_share=0.2)
+    assert 0 < corpus.held_out.size < corpus.train.size
+    parts = [corpus.train.tobytes(), corpus.held_out.tobytes()]  # type: ignore[union-attr]  # both are arrays
+    assert sum(len(part.replace(b"\0", b"")) for part in parts) == len(text.encode())
+
+
+def test_a_chunk_is_cut_where_a_line_or_a_document_ends(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    for unit in ("a line\n", "a document\0", "no end "):
+        path.write_text(unit * 400_000)
+        chunks = list(read_chunks(path))
+        assert len(chunks) > 1
+        assert "".join(chunks) == unit * 400_000
+        assert unit == "no end " or all(chunk[-1] == unit[-1] for chunk in chunks)
+
+
+def test_only_a_build_reports_progress(tmp_path: Path) -> None:
+    source, said = write_jsonl(tmp_path), list[str]()
+    for _ in range(2):
+        open_corpus(source, tokenizer="bpe:300", cache=tmp_path, progress=said.append)
+    assert [line.split()[0] for line in said] == ["reading", "training", "tokenizing"]
 
 
 def test_a_fingerprint_changes_with_text_tokenizer_and_split(tmp_path: Path) -> None:

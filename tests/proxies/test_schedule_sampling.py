@@ -189,7 +189,7 @@ def test_constant_and_exponential_are_torchs() -> None:
 
 
 def test_two_stage_is_torchs_multi_step() -> None:
-    """Torch's k-th step reads s = k, so it drops one step after our joint."""
+    """Torch drops at its step 20, counted from 0: our update 21, the first after the joint."""
     scheduling = pytest.importorskip("torch").optim.lr_scheduler
     schedule = make_schedule(
         "two-stage", steps=30, warmup_steps=0, decay_steps=10, final_lr_fraction=0.3
