@@ -22,6 +22,7 @@ COMMANDS = {
     "laws": "laws",
     "predict": "predict",
     "import": "runs_import",
+    "proxy": "proxy",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
