@@ -161,15 +161,15 @@ def run_check(
         FitError: an activation that is not finite.
     """
     shapes = make_shapes(spec, vocab_size=vocab_size)
+    base_width = shapes[0].d_model if spec.base_d_model is None else spec.base_d_model
     bases = {
-        "base_d_model": spec.base_d_model or shapes[0].d_model,
+        "base_d_model": base_width,
         "base_head_dim": shapes[0].head_dim,
     }
     if spec.parametrization == "sp":
         bases = {} if spec.base_d_model is None else {"base_d_model": spec.base_d_model}
     elif spec.parametrization == "completep":
         bases["base_n_layers"] = shapes[0].n_layers
-    base_width = spec.base_d_model or shapes[0].d_model
 
     def make_parts(shape: Shape) -> tuple[Parametrization, list[ParamGroup]]:
         parametrization = make_parametrization(
