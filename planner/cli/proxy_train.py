@@ -162,8 +162,9 @@ def run(
     spec: RunSpec, corpus: Corpus, *, out: Path, device: str, probes: list[Any]
 ) -> tuple[RunResult, dict[str, Any]]:
     """Train with a bar on stderr; the run's row is in `out`/runs.csv afterwards."""
+    from proxies.run import runs_row
     from proxies.table import add_run, name_run
-    from proxies.train import runs_row, train_run
+    from proxies.train import train_run
 
     name = name_run(spec, corpus_fingerprint=corpus.fingerprint)
     with counting("tokens", spec.total_tokens) as advance:
