@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fitting.errors import InputError
-from fitting.units import format_count, parse_count
+from fitting.units import format_count
 from planner.cli.progress import counting
+from planner.cli.proxy_batch import (
+    TypedBatch,
+    read_batching,
+    read_budgets,
+    schedule_steps,
+    whole_tokens,
+)
 from planner.cli.proxy_check import known_optimizer
 from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
-    from proxies.batching import Batching
     from proxies.corpus import Corpus
     from proxies.run import CurvePoint, RunResult, RunSpec
-    from proxies.schedule import Schedule
     from proxies.shape import Shape
 
 HEAD_DIM = 32
@@ -26,9 +31,11 @@ HEAD_DIM = 32
 
 EXAMPLES = """Examples:
 
-plan proxy train --lr 0.004 --batch 4k --tokens 400k --out runs
+plan proxy train --lr 0.004 --batch 4096 --tokens 400k --out runs
 
-plan proxy train --lr 0.004 --batch 4k --tokens 400k --d-model 256 --parametrization mup
+plan proxy train --lr 0.004 --batch 4096 --tokens 400k --budgets 100k,200k --out runs
+
+plan proxy train --lr 0.004 --batch 4096 --tokens 400k --d-model 256 --parametrization mup
  --base-width 128 --probes all --out runs"""
 
 
@@ -39,7 +46,7 @@ def option(metavar: str | None, meaning: str, *names: str, panel: str = "Run") -
 
 def train(
     lr: Annotated[float, option("LR", "base peak learning rate")],
-    batch: Annotated[str, option("TOKENS", "batch in tokens, whole sequences: 4k")],
+    batch: Annotated[str, option("TOKENS", "batch in tokens, whole sequences: 4096")],
     tokens: Annotated[str, option("TOKENS", "tokens to train on: 400k, 2M")],
     out: Annotated[
         Path, option("DIR", "runs.csv gains a row; curve and checkpoint in a folder a run")
@@ -63,6 +70,31 @@ def train(
     qk_norm: Annotated[
         bool, option(None, "norm queries and keys", "--qk-norm", panel="Shape")
     ] = False,
+    batching: Annotated[
+        str,
+        option("KIND", "fixed (default), ramp, norm-test, adadagrad, noise-scale", panel="Batch"),
+    ] = "fixed",
+    max_batch: Annotated[
+        str | None, option("TOKENS", "most tokens of a batch that grows", panel="Batch")
+    ] = None,
+    ramp_tokens: Annotated[
+        str | None, option("TOKENS", "ramp: tokens until the batch is largest", panel="Batch")
+    ] = None,
+    theta: Annotated[
+        float | None,
+        option("RATIO", "norm tests: noise over gradient borne; default 0.5", panel="Batch"),
+    ] = None,
+    micro_batch: Annotated[
+        int | None, option("SEQUENCES", "of one pass; default: the batch", panel="Batch")
+    ] = None,
+    noise_every: Annotated[
+        int | None,
+        option("STEPS", "measure the gradient noise scale; needs --micro-batch", panel="Batch"),
+    ] = None,
+    budgets: Annotated[
+        str | None,
+        option("TOKENS,..", "wsd: also decay at these; the stable phase is shared"),
+    ] = None,
     weight_decay: Annotated[float, option("WD", "base weight decay; default 0.1")] = 0.1,
     schedule: Annotated[str, option("KIND", "wsd (default), linear, cosine, constant")] = "wsd",
     warmup_steps: Annotated[
@@ -108,6 +140,7 @@ def train(
     from proxies.parametrization import OPTIMIZERS, make_parametrization
     from proxies.probes import choose_probes
     from proxies.run import RunSpec
+    from proxies.schedule import make_schedule
 
     chosen = choose_probes(probes.split(",") if probes else [])
     optimizer = known_optimizer(optimizer)
@@ -131,9 +164,15 @@ def train(
         base_head_dim=base_head_dim,
     )
     count = whole_tokens(tokens, "--tokens")
-    batching, plan = read_steps(
-        batch, tokens=count, seq_len=seq_len, schedule=schedule, warmup_steps=warmup_steps
+    typed = TypedBatch(
+        batch=batch,
+        batching=batching,
+        max_batch=max_batch,
+        ramp_tokens=ramp_tokens,
+        theta=theta,
     )
+    growth = read_batching(typed, seq_len=seq_len)
+    steps = schedule_steps(growth, tokens=count, seq_len=seq_len)
     spec = RunSpec(
         shape=shape,
         seq_len=seq_len,
@@ -141,8 +180,10 @@ def train(
         optimizer=OPTIMIZERS[optimizer],
         lr=lr,
         weight_decay=weight_decay,
-        schedule=plan,
-        batching=batching,
+        schedule=make_schedule(schedule, steps=steps, warmup_steps=warmup_steps),
+        batching=growth,
+        micro_batch_sequences=micro_batch,
+        noise_interval=noise_every,
         tokens=count,
         decay_rule=decay_rule,
         z_loss=z_loss,
@@ -151,34 +192,67 @@ def train(
         dtype=dtype,
         compile=compiled,
     )
-    result, row = run(spec, found, out=out, device=device, probes=chosen)
+    rows = run(
+        spec,
+        found,
+        budgets=read_budgets(budgets, tokens=count),
+        out=out,
+        device=device,
+        probes=chosen,
+    )
     if as_json:
-        print(json.dumps({k: None if v != v else v for k, v in row.items()}, indent=1))
+        clean = [{k: None if v != v else v for k, v in row.items()} for _, row in rows]
+        print(json.dumps(clean if budgets else clean[0], indent=1))
     else:
-        print(say_result(result, row))
+        print("\n\n".join(say_result(result, row) for result, row in rows))
 
 
 def run(
-    spec: RunSpec, corpus: Corpus, *, out: Path, device: str, probes: list[Any]
-) -> tuple[RunResult, dict[str, Any]]:
-    """Train with a bar on stderr; the run's row is in `out`/runs.csv afterwards."""
+    spec: RunSpec,
+    corpus: Corpus,
+    *,
+    budgets: list[int],
+    out: Path,
+    device: str,
+    probes: list[Any],
+) -> list[tuple[RunResult, dict[str, Any]]]:
+    """Train with a bar on stderr; each result's row is in `out`/runs.csv afterwards."""
+    from proxies.branches import branch_specs, train_branches
     from proxies.run import runs_row
     from proxies.table import add_run, name_run
     from proxies.train import train_run
 
-    name = name_run(spec, corpus_fingerprint=corpus.fingerprint)
-    with counting("tokens", spec.total_tokens) as advance:
+    folder = out / name_run(spec, corpus_fingerprint=corpus.fingerprint)
+    decays = [each.schedule.decay_steps for each in branch_specs(spec, budgets)] if budgets else []
+    branched = sum(decays[:-1]) * spec.batching.sequences * spec.seq_len
+    with counting("tokens", spec.total_tokens + branched) as advance:
 
         def on_step(point: CurvePoint) -> bool:
             advance(point.batch_tokens, f"loss {point.loss:.3f}")
             return True
 
-        result = train_run(
-            spec, corpus, directory=out / name, device=device, probes=probes, on_step=on_step
-        )
-    row = {"run_id": name, **runs_row(result)}
-    add_run(row, out / "runs.csv")
-    return result, row
+        if budgets:
+            results = train_branches(
+                spec,
+                corpus,
+                budgets,
+                directory=folder,
+                device=device,
+                probes=probes,
+                on_step=on_step,
+            )
+        else:
+            results = [
+                train_run(
+                    spec, corpus, directory=folder, device=device, probes=probes, on_step=on_step
+                )
+            ]
+    rows: list[tuple[RunResult, dict[str, Any]]] = []
+    for result in results:
+        name = name_run(result.spec, corpus_fingerprint=corpus.fingerprint)
+        rows.append((result, {"run_id": name, **runs_row(result)}))
+        add_run(rows[-1][1], out / "runs.csv")
+    return rows
 
 
 def make_shape(
@@ -216,41 +290,6 @@ def make_shape(
     )
     check_shape(shape)
     return shape
-
-
-def read_steps(
-    batch: str, *, tokens: int, seq_len: int, schedule: str, warmup_steps: int | None
-) -> tuple[Batching, Schedule]:
-    """The batch in whole sequences and the schedule over the steps that it gives.
-
-    Raises:
-        InputError: a batch that is no multiple of the sequence, or a schedule that does not fit.
-    """
-    from proxies.batching import Batching, count_steps
-    from proxies.schedule import make_schedule
-    from proxies.shape import check_size
-
-    check_size(seq_len, where="--seq-len")
-    size = whole_tokens(batch, "--batch")
-    if size % seq_len:
-        below = size // seq_len * seq_len
-        near = f"{below or seq_len} or {below + seq_len}" if below else str(seq_len)
-        raise InputError(f"--batch {size}: is no multiple of --seq-len {seq_len}; give {near}")
-    batching = Batching(sequences=size // seq_len)
-    steps = count_steps(batching, tokens=tokens, seq_len=seq_len)
-    return batching, make_schedule(schedule, steps=steps, warmup_steps=warmup_steps)
-
-
-def whole_tokens(text: str, where: str) -> int:
-    """A whole number of tokens from 400k or 2M.
-
-    Raises:
-        InputError: not a number, or no whole one.
-    """
-    count = parse_count(text, where=where)
-    if count != int(count):
-        raise InputError(f"{where} '{text}': {count:g} is not a whole number of tokens")
-    return int(count)
 
 
 def say_result(result: RunResult, row: dict[str, Any]) -> str:

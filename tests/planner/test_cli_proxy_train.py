@@ -135,3 +135,56 @@ def test_without_torch_one_line_names_the_extra(
     assert capsys.readouterr().err == (
         "plan: proxy: needs torch; pip install 'windtunnel[proxies]'\n"
     )
+
+
+def test_budgets_add_a_row_each_and_the_largest_is_the_plain_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--json") == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert run("--budgets", "512,768", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["tokens"] for row in rows] == [512, 768, 1024]
+    assert rows[-1]["loss"] == plain["loss"]
+    assert len(pd.read_csv("runs/runs.csv")) == 3
+
+
+def test_a_ramp_grows_the_batch_and_says_so_in_the_row(capsys: pytest.CaptureFixture[str]) -> None:
+    ramp = ("--batching", "ramp", "--max-batch", "512", "--ramp-tokens", "600")
+    assert run(*ramp, "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    sizes = [int(part.split(":")[1]) for part in row["batch_trajectory"].split()]
+    assert sizes[0] == 128
+    assert max(sizes) > 256
+
+
+@pytest.mark.parametrize("kind", ["norm-test", "adadagrad", "noise-scale"])
+def test_adaptive_batches_train_and_record_the_noise(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--batching", kind, "--max-batch", "512", "--json") == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["batching"] == kind
+    assert row["tokens_seen"] == 1024
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--batching", "ramp"), "--batching ramp: grows to what? give --max-batch TOKENS"),
+        (("--max-batch", "512"), "largest batch 16, but it never grows"),
+        (("--batching", "norm-tst"), "nearest is 'norm-test'"),
+        (("--batching", "norm-test", "--max-batch", "512", "--theta", "2"), "theta 2.0"),
+        (("--budgets", "2k"), "--budgets 2000: not below --tokens 1024"),
+        (("--budgets", "512", "--schedule", "cosine"), "no stable phase; use wsd"),
+        (("--noise-every", "2"), "give micro_batch_sequences of at most half the batch"),
+    ],
+)
+def test_batch_options_that_cannot_be_are_one_line(
+    arguments: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*arguments) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+    assert not Path("runs").exists()
