@@ -95,6 +95,7 @@ COLUMNS: dict[str, Column] = {
     "seed": Column("seed of the run"),
     "loss_se": at_least_zero("standard error of the loss, nats per token"),
     "status": text(" | ".join(STATUSES)),
+    "corpus": text("text and tokenizer, by any name; runs of two are not pooled"),
     "group": text("free name of a set of runs"),
     "max_attention_logit": probe("largest attention logit"),
     "attention_entropy": probe("mean attention entropy, nats"),

@@ -71,14 +71,15 @@ def fit_laws(
     """Fit every law that a table of runs can tell.
 
     Args:
-        runs: one parametrization and optimizer.
+        runs: one parametrization, optimizer and corpus.
         prior: a law whose lr and batch, widened for another setting, are combined with the
             runs; None for the runs alone.
         target: params and tokens that the fit is for; near cells then count for more.
         progress: called with what is being done.
 
     Raises:
-        InputError: the table mixes parametrizations or optimizers, or the prior does not fit.
+        InputError: the table mixes parametrizations, optimizers or corpora, or the prior does
+            not fit.
         FitError: nothing at all can be fitted.
     """
     group = require_one_group(runs)
@@ -201,7 +202,7 @@ def wants_prior(runs: Runs) -> bool:
     another (`fitting.surface_prior.mup_line`).
 
     Raises:
-        InputError: the table mixes parametrizations or optimizers.
+        InputError: the table mixes parametrizations, optimizers or corpora.
     """
     return wants_default_prior(runs, require_one_group(runs))
 

@@ -276,9 +276,22 @@ FORMS: dict[str, Form] = {
         inputs="params tokens lr batch_tokens",
     ),
     "multi-power": form(
-        "loss against step, see fitting.curves",
+        "L0 + A S1^-alpha - B (S1/3)^(r-1) sum of D_k G(lr_k^-gamma S_k), see fitting.curves",
         stay_silent,
         required="L0 A alpha B C beta gamma q r",
+        positive="L0 A alpha B C beta gamma q r",
+    ),
+    "annealing": form(
+        "L0 + A S1^-alpha - C S2, loss against step, see fitting.curves",
+        stay_silent,
+        required="L0 A alpha C",
+        positive="L0 A alpha C",
+    ),
+    "power-in-lr-sum": form(
+        "L0 + A S1^-alpha, loss against step, see fitting.curves",
+        stay_silent,
+        required="L0 A alpha",
+        positive="L0 A alpha",
     ),
 } | LOSS_FORMS
 """Every form that a law file may name."""

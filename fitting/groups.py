@@ -1,7 +1,8 @@
-"""Which runs one law may pool: those of one parametrization, base width and optimizer.
+"""Which runs one law may pool: those of one parametrization, base width, optimizer and corpus.
 
 The lr of a run under muP is that of its base width, so it says nothing of a run under SP, and an
-lr of Lion says nothing of AdamW.
+lr of Lion says nothing of AdamW. A loss in nats per token says nothing of another corpus or
+tokenizer.
 """
 
 from __future__ import annotations
@@ -33,11 +34,14 @@ class Group:
     """Lower case: adamw, lion, muon, ..."""
     base_d_model: float = math.nan
     """Base width; NaN under sp, which has none, and where runs do not say."""
+    corpus: str = ""
+    """Lower case: the text and its tokens; empty where runs do not say."""
 
     def __str__(self) -> str:
         """The group as a person names it."""
         base = "" if math.isnan(self.base_d_model) else f" of base width {self.base_d_model:g}"
-        return f"{self.parametrization}{base} with {self.optimizer}"
+        corpus = f" on {self.corpus}" if self.corpus else ""
+        return f"{self.parametrization}{base} with {self.optimizer}{corpus}"
 
 
 def find_groups(runs: Runs) -> Mapping[Group, pd.Series[bool]]:
@@ -47,15 +51,17 @@ def find_groups(runs: Runs) -> Mapping[Group, pd.Series[bool]]:
         {
             "parametrization": known_text(table, "parametrization", DEFAULT_PARAMETRIZATION),
             "optimizer": known_text(table, "optimizer", DEFAULT_OPTIMIZER),
+            "corpus": known_text(table, "corpus", ""),
         }
     )
     base = table.get("base_d_model", pd.Series(math.nan, table.index, dtype="float64"))
     names["base"] = base.mask(names["parametrization"] == DEFAULT_PARAMETRIZATION)
-    grouped = names.groupby(["parametrization", "optimizer", "base"], dropna=False).indices
+    keys = ["parametrization", "optimizer", "base", "corpus"]
+    grouped = names.groupby(keys, dropna=False).indices
     found = {}
     for key, rows in grouped.items():
-        parametrization, optimizer, base_d_model = cast("tuple[str, str, float]", key)
-        group = Group(parametrization, optimizer, float(base_d_model))
+        parametrization, optimizer, width, corpus = cast("tuple[str, str, float, str]", key)
+        group = Group(parametrization, optimizer, float(width), corpus)
         found[group] = pd.Series(table.index.isin(table.index[rows]), table.index)
     return found
 

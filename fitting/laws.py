@@ -78,6 +78,10 @@ class Range:
     tokens_per_param: list[float] | None = None
     batch_tokens: list[float] | None = None
     flops: list[float] | None = None
+    lr: list[float] | None = None
+    """Lowest and highest peak lr of the runs behind a curve law."""
+    steps: list[float] | None = None
+    """Fewest and most optimizer steps of these runs."""
     optimizer: str | None = None
     parametrization: str | None = None
     schedule: str | None = None
@@ -286,7 +290,7 @@ def check_law(law: Law, *, where: str) -> None:
     Raises:
         InputError: the table and key, what is wrong, what would be right.
     """
-    for name in ("params", "tokens", "tokens_per_param", "batch_tokens", "flops"):
+    for name in ("params", "tokens", "tokens_per_param", "batch_tokens", "flops", "lr", "steps"):
         limits = getattr(law.range, name)
         if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf):
             raise InputError(f"{where} [range] {name}: {limits} is not [low, high] above 0")

@@ -199,7 +199,7 @@ def families_for(family: str, table: LossTable) -> list[str]:
 
 
 def bootstrap(
-    problem: Problem, free: Floats, table: LossTable, *, rng: np.random.Generator
+    problem: Problem[Family], free: Floats, table: LossTable, *, rng: np.random.Generator
 ) -> Floats:
     """Free parameters of refits to resampled runs, shape (BOOTSTRAPS, p).
 
@@ -214,7 +214,7 @@ def bootstrap(
 
 
 def irreducible_profile(
-    problem: Problem, free: Floats, table: LossTable, *, rng: np.random.Generator
+    problem: Problem[Family], free: Floats, table: LossTable, *, rng: np.random.Generator
 ) -> tuple[float, float] | None:
     """Range of irreducible loss that fits about equally well; None where there is none.
 
@@ -272,7 +272,7 @@ def robust_scatter(residual: Floats, *, parameters: int) -> float:
     return float(1.4826 * np.median(np.abs(residual)) * np.sqrt(len(residual) / freedom))
 
 
-def size_scatter(problem: Problem, free: Floats, table: LossTable) -> float:
+def size_scatter(problem: Problem[Family], free: Floats, table: LossTable) -> float:
     """How far a whole size lies off a law that has not seen it, as a standard deviation of ln loss.
 
     Each size is left out in turn and predicted; its error is the median over its runs, less what

@@ -14,13 +14,15 @@ is iterated weights, a majoriser; mu 0 is Newton's. Each member lowers mu while 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fitting.loss_families import Family
-    from fitting.loss_slopes import Features, Floats
+    from fitting.loss_slopes import Evaluated, Features, Floats
 
 DELTA = 1e-3
 """Residual of ln loss at which Huber's function turns from square to linear (2203.15556)."""
@@ -39,12 +41,24 @@ DAMPED_OUT = 1e6
 """Damping at which no useful step is left."""
 
 
+class Model(Protocol):
+    """What is fitted: a loss family, or a form of the loss against step."""
+
+    @property
+    def evaluate(self) -> Callable[[Any, Floats], Evaluated]:
+        """Features and vectors to ln loss and its slope."""
+
+
+AnyModel = TypeVar("AnyModel", bound=Model)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Problem(Generic[AnyModel]):
     """What is minimised, apart from the weights of the runs."""
 
-    family: Family
-    features: Features
+    family: AnyModel
+    features: Any
+    """What the family's `evaluate` takes."""
     log_loss: Floats
     """Shape (n,)."""
     ridge: Floats
@@ -104,7 +118,7 @@ def make_problem(
     *,
     ridge: float = 0.0,
     delta: float = DELTA,
-) -> Problem:
+) -> Problem[Family]:
     """The problem of a family with one strength of ridge on its exponents.
 
     Args:
@@ -127,7 +141,7 @@ def make_problem(
     )
 
 
-def search(problem: Problem, starts: Floats, *, run_weights: Floats | None = None) -> Solution:
+def search(problem: Problem[Any], starts: Floats, *, run_weights: Floats | None = None) -> Solution:
     """Minima from many starts, by successive halving.
 
     Every start is taken 4 steps; then, time and again, the best quarter 8 more, until 24 or
@@ -157,7 +171,7 @@ def search(problem: Problem, starts: Floats, *, run_weights: Floats | None = Non
 
 
 def solve(
-    problem: Problem,
+    problem: Problem[Any],
     start: Floats,
     *,
     run_weights: Floats | None = None,
@@ -186,7 +200,12 @@ def solve(
 
 
 def solve_block(
-    problem: Problem, start: Floats, run_weights: Floats | None, *, steps: int, tolerance: float
+    problem: Problem[Any],
+    start: Floats,
+    run_weights: Floats | None,
+    *,
+    steps: int,
+    tolerance: float,
 ) -> tuple[Floats, Floats]:
     """Free parameters and objective (over delta^2) of one block of `solve`."""
     members = Members(
@@ -210,7 +229,7 @@ def solve_block(
 
 
 def evaluate(
-    problem: Problem, free: Floats, run_weights: Floats | None
+    problem: Problem[Any], free: Floats, run_weights: Floats | None
 ) -> tuple[Floats, Floats, Floats]:
     """Objective over delta^2, residuals over delta, and slopes of ln fit."""
     log_fit, slope = problem.family.evaluate(problem.features, free)
@@ -227,7 +246,7 @@ def evaluate(
     return size.sum(axis=1) + pull, residual, slope
 
 
-def take_step(problem: Problem, members: Members, tolerance: float) -> np.ndarray:
+def take_step(problem: Problem[Any], members: Members, tolerance: float) -> np.ndarray:
     """Move every member that a step improves; says which have settled."""
     step = damped_step(problem, members)
     trial = members.free + np.clip(step, -LONGEST_STEP, LONGEST_STEP)
@@ -254,7 +273,7 @@ def take_step(problem: Problem, members: Members, tolerance: float) -> np.ndarra
     return settled
 
 
-def damped_step(problem: Problem, members: Members) -> Floats:
+def damped_step(problem: Problem[Any], members: Members) -> Floats:
     """Solution of (H + damping diag H) step = -gradient for each member, bent along the valley.
 
     Half of the geodesic acceleration is added where it is shorter than the step (Transtrum and
@@ -289,7 +308,7 @@ def damped_step(problem: Problem, members: Members) -> Floats:
     return step
 
 
-def second_derivative(problem: Problem, members: Members, step: Floats) -> Floats:
+def second_derivative(problem: Problem[Any], members: Members, step: Floats) -> Floats:
     """d^2 ln fit / dt^2 along free + t step at t = 0, shape (b, n), by a forward difference."""
     t = 0.1
     ahead, _ = problem.family.evaluate(problem.features, members.free + t * step)

@@ -2,10 +2,11 @@
 
 Rooms: `document` (the plan and its JSON), `target`, `choices`, `lawbook`, `recipes`, `shapes`,
 `estimate` (law and practice as one number), `surfaces` (moves and prices), `hyperparameters`,
-`recommendation`, `assembly`, `cautions`, `explanation`, `compute`, `cli`; for anchors `anchors`,
-`anchor_text`, `anchor_files`, `ground` (the laws at one point), `standing` (anchors beside them),
-`anchoring` (carrying them), `elsewhere` (the spread between setups), `sweeps` (published optima),
-`comparison` (laws against practice).
+`recommendation`, `assembly`, `cautions`, `explanation`, `compute`, `settings` (a run as trainers
+are told it), `expressible` (what a trainer lacks), `exporter`, `export` (the trainers), `cli`; for
+anchors `anchors`, `anchor_text`, `anchor_files`, `ground` (the laws at one point), `standing`
+(anchors beside them), `anchoring` (carrying them), `elsewhere` (the spread between setups),
+`sweeps` (published optima), `comparison` (laws against practice).
 
 Public names load on use, so that `import planner` costs nothing.
 """

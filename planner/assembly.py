@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
-from fitting.laws import Law, evaluate_law
+from fitting.laws import Law, evaluate_law, read_law
 from fitting.loss import saturating_count
 from planner import document as doc
 from planner.elsewhere import SETUPS
@@ -15,7 +15,8 @@ from planner.estimate import Estimate
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
 from planner.surfaces import BATCH_REACH, Landscape
-from proxies.parametrization import OPTIMIZERS, Parametrization, ParamGroup, param_groups
+from proxies.groups import ParamGroup, param_groups
+from proxies.parametrization import OPTIMIZERS, Parametrization
 from proxies.schedule import Schedule
 from proxies.shape import MLPS, Shape, count_params, flops_per_token
 
@@ -163,7 +164,7 @@ def comparable(law: Law, choices: Choices) -> bool:
     )
 
 
-def digests(book: Mapping[str, Law], numbers: Hyperparameters) -> dict[str, str]:
+def digests(book: Mapping[str, Law], numbers: Hyperparameters, choices: Choices) -> dict[str, str]:
     """sha256 of each law file that a number of the plan came from."""
     names = {law.name for law in numbers.laws.values()}
     for estimate in (numbers.lr, numbers.free_batch):
@@ -172,7 +173,10 @@ def digests(book: Mapping[str, Law], numbers: Hyperparameters) -> dict[str, str]
         names |= set() if move is None else {move.law}
     names |= set() if numbers.landscape is None else {numbers.landscape.law}
     names |= {SETUPS} & book.keys()
-    return {name: book[name].sha256 for name in sorted(names)}
+    laws = [book[name] for name in sorted(names)]
+    if choices.curve is not None:
+        laws.append(read_law(choices.curve))
+    return {law.name: law.sha256 for law in laws}
 
 
 def data_part(book: Mapping[str, Law], choices: Choices, target: Target) -> doc.DataPart | None:

@@ -264,6 +264,19 @@ def other_schedule(prepared: Prepared) -> list[str]:
     return [f"{law.name} was measured under another schedule ({short}); the plan is {planned}"]
 
 
+def beyond_the_curves(prepared: Prepared) -> list[str]:
+    """A schedule chosen by a curve law that saw no such lr or length."""
+    if prepared.choices.curve is None:
+        return []
+    # Imported here because a curve law needs numpy, which other plans do without.
+    from planner.schedule_choice import lr_caution, read_curve_law, steps_caution
+
+    law, plan = read_curve_law(prepared.choices.curve), prepared.plan
+    of_lr, of_steps = lr_caution(law, plan.lr.value), steps_caution(law, plan.steps)
+    chosen = f"{of_lr}: the schedule is chosen as if it were that" if of_lr else None
+    return [caution for caution in (chosen, of_steps) if caution is not None]
+
+
 def cautions_of_laws(prepared: Prepared) -> list[str]:
     """What the laws in use say of themselves, each once."""
     laws = {law.name: law for law in prepared.numbers.laws.values()}
@@ -314,6 +327,7 @@ CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     inexact_steps,
     no_interval,
     other_schedule,
+    beyond_the_curves,
     loss_level,
 )
 """Every check, most important first."""

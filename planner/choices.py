@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
 from proxies.parametrization import OPTIMIZERS, RULES
-from proxies.schedule import KINDS
+from proxies.schedule import KINDS, NOT_FOR_PLANS
 from proxies.shape import LARGEST_WIDTH
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from planner.anchors import Anchor
     from planner.target import Target
 
 ROUNDINGS = ("none", "pow2")
+
+BEST = "best"
+"""The schedule that a curve law chooses; the plan says what it is."""
 
 LR_BOUNDS = (1e-12, 1.0)
 """A pinned lr outside this is taken for a slip: no published run of these optimizers used one."""
@@ -54,6 +59,8 @@ class Choices:
     base_head_dim: int | None = None
     """Base head dim of muP and CompleteP; None for the target's own."""
     schedule: str = "wsd"
+    curve: Path | None = None
+    """File of the curve law that chooses the schedule `best`; None for the others."""
     checkpoint_tokens: tuple[float, ...] = ()
     """Budgets of WSD-S, in tokens, rising; empty for the others."""
     gpus: str | None = None
@@ -90,10 +97,20 @@ def check_names(choices: Choices) -> None:
     Raises:
         InputError: the option, the nearest name and all of them.
     """
+    if choices.schedule in NOT_FOR_PLANS:
+        raise InputError(
+            f"--schedule {choices.schedule}: needs {NOT_FOR_PLANS[choices.schedule]}, which a plan "
+            f"does not have; plan schedule makes it"
+        )
+    if choices.schedule == BEST and choices.curve is None:
+        raise InputError("--schedule best: needs --curve CURVE.toml (plan curve fit writes one)")
+    if choices.curve is not None and choices.schedule != BEST:
+        raise InputError(f"--curve {choices.curve}: has no use but for --schedule best; add that")
+    schedules = [BEST, *(kind for kind in KINDS if kind not in NOT_FOR_PLANS)]
     for option, value, allowed in (
         ("--optimizer", choices.optimizer, OPTIMIZERS),
         ("--parametrization", choices.parametrization, RULES),
-        ("--schedule", choices.schedule, KINDS),
+        ("--schedule", choices.schedule, schedules),
         ("--round-batch", choices.round_batch, ROUNDINGS),
     ):
         if value not in allowed:

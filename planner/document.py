@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from proxies.parametrization import ParamGroup
+from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
     from pathlib import Path

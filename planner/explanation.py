@@ -284,6 +284,22 @@ def explain_schedule(prepared: Prepared) -> list[str]:
         if prepared.choices.pins.warmup_steps is not None
         else "warmup: the smaller of 2,000 and 10% of the steps, at least 1% of them (default)",
         "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
+        *explain_curve(prepared),
+    ]
+
+
+def explain_curve(prepared: Prepared) -> list[str]:
+    """What the schedule that a curve law chose saves over the usual ones."""
+    if prepared.choices.curve is None:
+        return []
+    # Imported here because a curve law needs numpy, which other plans do without.
+    from planner.schedule_choice import chosen_gains, read_curve_law
+
+    plan = prepared.plan
+    gains = chosen_gains(read_curve_law(prepared.choices.curve), prepared.schedule, plan.lr.value)
+    return [
+        f"lowest final loss by {prepared.choices.curve} among decays of wsd",
+        *(f"  saves {gain}" for gain in gains),
     ]
 
 

@@ -135,7 +135,7 @@ def prepare(
         nearest=assembly.nearby(target),
         data=assembly.data_part(book, choices, target),
         provenance=doc.Provenance(
-            version=VERSION, command=command, laws=assembly.digests(book, numbers)
+            version=VERSION, command=command, laws=assembly.digests(book, numbers, choices)
         ),
         warnings=(),
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
@@ -157,6 +157,16 @@ def prepare(
 
 def plan_schedule(choices: Choices, numbers: Hyperparameters, target: Target) -> Schedule:
     """The schedule over the planned steps; WSD-S checkpoints are budgets in whole steps."""
+    if choices.curve is not None:
+        # Imported here because a curve law needs numpy, which other plans do without.
+        from planner.schedule_choice import best_schedule, read_curve_law
+
+        return best_schedule(
+            read_curve_law(choices.curve),
+            steps=numbers.steps,
+            lr=choices.pins.lr or numbers.lr.value,
+            warmup_steps=choices.pins.warmup_steps,
+        )
     batch = numbers.batch_sequences * target.seq_len
     checkpoints = tuple(
         Checkpoint(numbers.steps if tokens == target.tokens else math.ceil(tokens / batch))

@@ -34,14 +34,8 @@ if TYPE_CHECKING:
 DEFAULT_BASE_D_MODEL = 256
 """Base width where none is given: CompleteP's, Cerebras-GPT's and MiniCPM's."""
 
-DEFAULT_INIT_STD = 0.02
-"""Standard deviation s of the initial weights: GPT-2's, and CompleteP's code."""
-
 COMPLETEP_ALPHA = 1.0
 """Depth exponent alpha that CompleteP recommends; its table also allows 0.5."""
-
-MUON_MOMENTUM = 0.95
-"""Muon's Nesterov momentum in its original recipe, Moonshot's and nanochat's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,28 +74,6 @@ class Optimizer:
     """Base eps; None for Lion, which has none."""
     adamw_factor: float = 1.0
     """AdamW's lr over its own, and its weight decay over AdamW's, for the same run."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParamGroup:
-    """Parameters that share absolute optimizer settings."""
-
-    name: str
-    """embedding, matrices, block_vectors, final_norm or head."""
-    pattern: str
-    """Regular expression that one parameter name matches from end to end, see `PATTERNS`."""
-    optimizer: str
-    """adamw, lion or muon. Muon is Moonshot's: orthogonal update times 0.2 sqrt(max(rows,
-    columns)), weight decay with the lr as it stands here; torch calls it match_rms_adamw."""
-    lr: float
-    """Peak lr."""
-    weight_decay: float
-    betas: tuple[float, ...]
-    """(beta1, beta2); for Muon its Nesterov momentum alone."""
-    eps: float | None
-    """None where the optimizer has none."""
-    init_std: float | None
-    """None where nothing is drawn: norm gains start at 1, biases at 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,77 +145,6 @@ def make_parametrization(
         residual_multiplier=factors.residual,
         logits_multiplier=factors.logits,
     )
-
-
-def param_groups(
-    parametrization: Parametrization,
-    *,
-    optimizer: Optimizer,
-    lr: float,
-    weight_decay: float,
-    init_std: float = DEFAULT_INIT_STD,
-    tied_embeddings: bool,
-) -> list[ParamGroup]:
-    """Absolute lr, weight decay, eps and init of every parameter group.
-
-    Norm gains and biases do not decay; embedding and head decay with the base value, as in
-    CompleteP's code. (Megatron does the same; OLMo 2 spares the embedding too.) Under Muon the
-    hidden matrices are Muon's and the rest AdamW's.
-
-    Args:
-        parametrization: the rule at this model's size.
-        optimizer: with its constants; eps is the base value.
-        lr: base peak lr of `optimizer`, > 0: that of a group whose multiplier is 1.
-        weight_decay: base weight decay, >= 0.
-        init_std: base standard deviation s of the initial weights, > 0.
-        tied_embeddings: whether the head is the embedding; then there is no head group.
-
-    Raises:
-        InputError: a value out of range, or Muon with a depth multiplier (no source gives one).
-    """
-    _check_positive(lr=lr, init_std=init_std)
-    if not 0 <= weight_decay < math.inf:
-        raise InputError(f"weight decay {weight_decay}: must be a finite number, 0 or above")
-    factors = multipliers(parametrization, optimizer=optimizer)
-    block_eps = None if optimizer.eps is None else optimizer.eps * factors.block_eps
-    embedding = ParamGroup(
-        name="embedding",
-        pattern=PATTERNS["embedding"],
-        optimizer="adamw" if optimizer.name == "muon" else optimizer.name,
-        lr=lr,
-        weight_decay=weight_decay,
-        betas=(optimizer.beta1, optimizer.beta2),
-        eps=optimizer.eps,
-        init_std=init_std,
-    )
-    head = replace(embedding, name="head", pattern=PATTERNS["head"])
-    matrices = replace(
-        embedding,
-        name="matrices",
-        pattern=PATTERNS["matrices"],
-        lr=lr * factors.matrix_lr,
-        weight_decay=weight_decay * factors.matrix_weight_decay,
-        eps=block_eps,
-        init_std=init_std * factors.matrix_init,
-    )
-    if optimizer.name == "muon":
-        matrices = replace(matrices, optimizer="muon", betas=(MUON_MOMENTUM,), eps=None)
-    final_norm = replace(
-        embedding,
-        name="final_norm",
-        pattern=PATTERNS["final_norm"],
-        weight_decay=0.0,
-        init_std=None,
-    )
-    block_vectors = replace(
-        final_norm,
-        name="block_vectors",
-        pattern=PATTERNS["block_vectors"],
-        lr=lr * factors.block_vector_lr,
-        eps=block_eps,
-    )
-    groups = [embedding, matrices, block_vectors, final_norm, head]
-    return groups[:-1] if tied_embeddings else groups
 
 
 def multipliers(parametrization: Parametrization, *, optimizer: Optimizer) -> Multipliers:
@@ -346,13 +247,6 @@ def _check_base(name: str, what: str, base: int | None, own: int, *, used: bool)
         )
 
 
-def _check_positive(*, lr: float, init_std: float) -> None:
-    """Refuse what is not a finite number above 0."""
-    for what, value in (("lr", lr), ("init std", init_std)):
-        if not 0 < value < math.inf:
-            raise InputError(f"{what} {value}: must be a finite number above 0")
-
-
 def _completep(m: float, r: float) -> Multipliers:
     return Multipliers(
         matrix_init=1 / math.sqrt(m),
@@ -364,21 +258,6 @@ def _completep(m: float, r: float) -> Multipliers:
         logits=1 / m,
     )
 
-
-PATTERNS: Mapping[str, str] = {
-    "embedding": r"(.*\.)?embed_(tokens|positions)\.weight",
-    "matrices": r"(.*\.)?layers\.\d+\.(self_attn|mlp)\.\w+_proj\.weight",
-    "block_vectors": r"(.*\.)?layers\.\d+\.(\w+\.)*(\w*norm\.(weight|bias)|\w+_proj\.bias)",
-    "final_norm": r"((?!layers\.)\w+\.)*norm\.(weight|bias)",
-    "head": r"(.*\.)?lm_head\.weight",
-}
-"""Group to parameter names, to be matched from end to end.
-
-The names are those of transformers' LLaMA-like models: model.embed_tokens,
-model.layers.N.self_attn.{q,k,v,o}_proj, model.layers.N.mlp.{gate,up,down}_proj,
-model.layers.N.{input,post_attention}_layernorm, q_norm and k_norm, model.norm, lm_head; learned
-positions are embed_positions. Every such name matches one pattern and only one.
-"""
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
     "adamw": Optimizer(name="adamw", beta1=0.9, beta2=0.95, eps=1e-8),

@@ -6,6 +6,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A machine with other work on it is slow, not wrong.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 SHARED = Path(os.environ.get("WINDTUNNEL_SHARED", Path(__file__).parents[2] / "shared"))
 """The folder of real measurements; tests that need it skip where it is absent."""

@@ -18,10 +18,15 @@ from typer.core import TyperGroup
 from fitting.errors import WindtunnelError
 
 COMMANDS = {
+    "curve": "curve",
     "fit": "fit",
     "laws": "laws",
     "predict": "predict",
     "import": "runs_import",
+    "schedule": "schedule",
+    "export": "export",
+    "trainers": "trainers",
+    "proxy": "proxy",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

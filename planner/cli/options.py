@@ -59,7 +59,13 @@ PARAMETRIZATION = option(
 BASE_WIDTH = option(_TRAINING, "--base-width", "WIDTH", "base d_model of muP; default 256")
 BASE_LAYERS = option(_TRAINING, "--base-layers", "COUNT", "base depth of CompleteP")
 BASE_HEAD_DIM = option(_TRAINING, "--base-head-dim", "WIDTH", "base head dim of muP")
-SCHEDULE = option(_TRAINING, "--schedule", "KIND", "wsd (default), linear, cosine, wsd-s, constant")
+SCHEDULE = option(
+    _TRAINING,
+    "--schedule",
+    "KIND",
+    "wsd (default), linear, cosine, wsd-s, constant, inverse-sqrt",
+)
+CURVE = option(_TRAINING, "--curve", "FILE", "curve law that chooses --schedule best")
 CHECKPOINTS = option(_TRAINING, "--checkpoints", "TOKENS,..", "budgets of wsd-s: 5B,10B,20B")
 ROUND_BATCH = option(
     _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"
@@ -72,4 +78,10 @@ JSON = option(_OUTPUT, "--json", None, "print the plan as JSON", default=False)
 EXPLAIN = option(
     _OUTPUT, "--explain", None, "the arithmetic and source of each number", default=False
 )
+EXPORT = option(_OUTPUT, "--export", "TRAINER", "also write a trainer's config; plan trainers")
+OUT = typer.Option(
+    None, "-o", "--out", metavar="FILE", help="where --export writes", rich_help_panel=_OUTPUT
+)
+LOSSY = option(_OUTPUT, "--lossy", None, "with --export: write the nearest", default=False)
+FORCE = option(_OUTPUT, "--force", None, "with --export: overwrite FILE", default=False)
 VERSION = option(_OUTPUT, "--version", None, "print the version", default=False)

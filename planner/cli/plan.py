@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from fitting.errors import InputError
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
@@ -65,17 +66,22 @@ def plan(
     base_layers: int | None = given.BASE_LAYERS,
     base_head_dim: int | None = given.BASE_HEAD_DIM,
     schedule: str | None = given.SCHEDULE,
+    curve: Path | None = given.CURVE,
     checkpoints: str | None = given.CHECKPOINTS,
     round_batch: str = given.ROUND_BATCH,
     unique_tokens: str | None = given.UNIQUE_TOKENS,
     gpus: str | None = given.GPUS,
     as_json: bool = given.JSON,
     explain: bool = given.EXPLAIN,
+    export: str | None = given.EXPORT,
+    out: Path | None = given.OUT,
+    lossy: bool = given.LOSSY,
+    force: bool = given.FORCE,
     version: bool = given.VERSION,
 ) -> None:
     """Plan a pretraining run: peak lr, batch, weight decay, schedule, shape, loss.
 
-    Prints the plan on stdout and its warnings on stderr; writes no file.
+    Prints the plan on stdout and its warnings on stderr; writes a file only with --export.
     """
     if context.invoked_subcommand is not None:
         return
@@ -118,6 +124,7 @@ def plan(
         base_n_layers=base_layers,
         base_head_dim=base_head_dim,
         schedule=request.schedule,
+        curve=curve,
         checkpoint_tokens=request.checkpoint_tokens,
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
@@ -131,6 +138,12 @@ def plan(
         user_laws=request.user_laws,
         command=shlex.join(["plan", *sys.argv[1:]]),
     )
+    if export is not None:
+        from planner.cli.export import write_export
+
+        write_export(prepared.plan, export, out, lossy=lossy, force=force)
+    elif out is not None or lossy or force:
+        raise InputError("plan: -o, --lossy and --force belong to --export TRAINER")
     show_plan(prepared, as_json=as_json, explain=explain)
 
 

@@ -27,7 +27,7 @@ import pandas as pd
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import huber
 
-from fitting.loss_families import FAMILIES, natural
+from fitting.loss_families import FAMILIES, Family, natural
 from fitting.loss_slopes import Floats, centre_of, to_features
 from fitting.loss_solver import DELTA, Problem, make_problem, search, solve
 
@@ -50,7 +50,7 @@ def start_grid() -> Floats:
     return np.array(list(grid))
 
 
-def to_free(grid: Floats, problem: Problem) -> Floats:
+def to_free(grid: Floats, problem: Problem[Family]) -> Floats:
     """Rows of (a, b, e, alpha, beta) as our free parameters."""
     a, b, e, alpha, beta = grid.T
     centre = problem.features.centre

@@ -72,6 +72,16 @@ BY_HAND: dict[str, tuple[Quantity, Point, float | None]] = {
         {},
         None,
     ),
+    "annealing": (
+        Quantity(form="annealing", coefficients=dict.fromkeys(["L0", "A", "alpha", "C"], 1.0)),
+        {},
+        None,
+    ),
+    "power-in-lr-sum": (
+        Quantity(form="power-in-lr-sum", coefficients=dict.fromkeys(["L0", "A", "alpha"], 1.0)),
+        {},
+        None,
+    ),
     "chinchilla": (
         Quantity(form="chinchilla", coefficients=CHINCHILLA),
         {"params": 1e4, "tokens": 1e6},

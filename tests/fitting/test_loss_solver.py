@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, minimize
 
-from fitting.loss_families import FAMILIES, draw_starts, natural
+from fitting.loss_families import FAMILIES, Family, draw_starts, natural
 from fitting.loss_slopes import Floats, centre_of, to_features
 from fitting.loss_solver import Problem, make_problem, search, solve
 from tests.benchmarks.chinchilla_fit import read_runs, start_grid, to_free
@@ -17,7 +17,7 @@ from tests.benchmarks.chinchilla_fit import read_runs, start_grid, to_free
 
 def a_problem(
     family: str, *, seed: int = 0, noise: float = 0.003, count: int = 80, ridge: float = 0.0
-) -> Problem:
+) -> Problem[Family]:
     """Runs of Chinchilla's law with noise, as the problem of any family."""
     rng = np.random.default_rng(seed)
     params = 10 ** rng.uniform(7.7, 9.7, count)
@@ -28,7 +28,7 @@ def a_problem(
     return make_problem(FAMILIES[family], features, log_loss, ridge=ridge)
 
 
-def starts_of(problem: Problem, count: int = 96) -> Floats:
+def starts_of(problem: Problem[Family], count: int = 96) -> Floats:
     level = float(problem.log_loss.mean())
     return draw_starts(problem.family, level, count=count, rng=np.random.default_rng(1))
 

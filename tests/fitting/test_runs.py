@@ -218,6 +218,14 @@ def test_a_mixed_table_is_refused_with_its_groups_named() -> None:
         require_one_group(runs)
 
 
+def test_runs_on_two_corpora_are_not_pooled() -> None:
+    runs = check_runs(grid([2.9, 2.8, 2.7], corpus=["python@1f", "python@1f", None]))
+    with pytest.raises(InputError, match=r"sp with adamw on python@1f \(2 runs\)"):
+        require_one_group(runs)
+    one = check_runs(grid([2.9, 2.8, 2.7], corpus="Python@1F"))
+    assert require_one_group(one).corpus == "python@1f"
+
+
 def test_cells_come_with_their_runs_in_rising_order() -> None:
     runs = check_runs(grid([2.9, 2.8, 2.7], params=[2e8, 1e8, 2e8]))
     assert [(key, len(cell.table)) for key, cell in runs.by_cell()] == [

@@ -12,17 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
+from proxies.groups import PATTERNS, ParamGroup, param_groups
 from proxies.parametrization import (
     OPTIMIZERS,
-    PATTERNS,
     RULES,
     Parametrization,
-    ParamGroup,
     convert_adamw_law,
     convert_sp_law,
     list_assumptions,
     make_parametrization,
-    param_groups,
 )
 
 LAYER = (
@@ -308,11 +306,12 @@ def test_bases_that_cannot_be_or_do_nothing_are_refused(
         ({"weight_decay": -0.1}, r"weight decay -0\.1: must be"),
         ({"weight_decay": math.inf}, "weight decay inf: must be"),
         ({"init_std": 0.0}, r"init std 0\.0: must be"),
+        ({"decay_rule": "layerwize"}, "weight decay rule 'layerwize': .*nearest is 'layerwise'"),
     ],
 )
-def test_values_that_cannot_train_are_refused(options: dict[str, float], message: str) -> None:
+def test_values_that_cannot_train_are_refused(options: dict[str, Any], message: str) -> None:
     rule = make_parametrization("sp", d_model=512, n_layers=8, head_dim=64)
-    values = {"lr": 0.01, "weight_decay": 0.1, "init_std": 0.02} | options
+    values: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "init_std": 0.02} | options
     with pytest.raises(InputError, match=message):
         param_groups(rule, optimizer=OPTIMIZERS["adamw"], tied_embeddings=False, **values)
 
@@ -324,3 +323,24 @@ def test_importing_parametrizations_loads_no_array_library() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_layerwise_decay_grows_as_the_root_of_width_and_spares_vectors() -> None:
+    rule = make_parametrization("mup", d_model=1024, n_layers=4, head_dim=64, base_d_model=64)
+    groups = {
+        group.name: group
+        for group in param_groups(
+            rule,
+            optimizer=OPTIMIZERS["adamw"],
+            lr=0.01,
+            weight_decay=0.1,
+            decay_rule="layerwise",
+            tied_embeddings=False,
+        )
+    }
+    decays = {name: group.weight_decay for name, group in groups.items()}
+    # arXiv 2510.15262: matrices lr as 1/d and weight decay as sqrt(d), here sqrt(16) = 4.
+    assert decays == pytest.approx(
+        {"embedding": 0, "matrices": 0.4, "block_vectors": 0, "final_norm": 0, "head": 0.1}
+    )
+    assert groups["matrices"].lr == pytest.approx(0.01 / 16)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from proxies.schedule import (
     SHAPES,
     Checkpoint,
     Schedule,
+    ScheduleRequest,
+    build_schedule,
     default_warmup_steps,
     lr_fraction,
     make_schedule,
@@ -32,9 +35,16 @@ def quarter_budgets(steps: int) -> list[Checkpoint]:
 
 
 def make_any(kind: str, *, steps: int, **options: Any) -> Schedule:
-    """One schedule of any kind: WSD-S gets the budgets that it cannot do without."""
-    budgets = quarter_budgets(steps) if kind == "wsd-s" else []
-    return make_schedule(kind, steps=steps, checkpoints=budgets, **options)
+    """One schedule of any kind, with what the kind cannot do without."""
+    if kind == "wsd-s":
+        options = {"checkpoints": quarter_budgets(steps), **options}
+    if kind == "two-stage":
+        options = {"decay_steps": max(1, steps // 3), "final_lr_fraction": 0.3, **options}
+    return make_schedule(kind, steps=steps, **options)
+
+
+FREE_SHAPES = [name for name in SHAPES if name not in ("drop", "exponential", "inverse-sqrt")]
+"""Shapes that may end anywhere in 0..1."""
 
 
 @pytest.fixture(params=sorted(KINDS))
@@ -44,7 +54,15 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 def test_the_registry_is_the_issues_list() -> None:
-    assert set(KINDS) == {"wsd", "linear", "cosine", "wsd-s", "constant"}
+    assert set(KINDS) == {
+        "wsd",
+        "linear",
+        "cosine",
+        "wsd-s",
+        "constant",
+        "inverse-sqrt",
+        "two-stage",
+    }
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), steps=st.integers(8, 3000))
@@ -75,34 +93,62 @@ def test_the_first_update_trains_and_the_last_is_at_the_final_lr(kind: str, step
 
 
 @given(kind=st.sampled_from(sorted(KINDS)), steps=st.integers(8, 10**6))
-def test_the_lr_does_not_jump_but_after_a_checkpoint(kind: str, steps: int) -> None:
+def test_the_lr_does_not_jump_but_after_a_checkpoint_or_at_the_drop(kind: str, steps: int) -> None:
     schedule = make_any(kind, steps=steps)
     finished = {point.step for point in schedule.checkpoints}
-    joint = 0
-    for stage in schedule.stages[:-1]:
-        joint += stage.steps
+    for joint in schedule.ends[:-1]:
         before, at = lr_fraction(schedule, joint - 1e-7), lr_fraction(schedule, joint)
         after = lr_fraction(schedule, joint + 1e-7)
         # 1e-3 because a square root moves by sqrt(1e-7 / decay) within 1e-7 of its start.
         assert at == pytest.approx(before, abs=1e-3)
         if joint in finished:
             assert after == 1
+        elif kind == "two-stage" and joint == steps - schedule.decay_steps:
+            assert after == schedule.final_lr_fraction
         else:
             assert after == pytest.approx(at, abs=1e-3)
 
 
 @given(
-    kind=st.sampled_from(["wsd", "linear", "cosine", "constant"]),
+    kind=st.sampled_from([kind for kind in KINDS if kind != "wsd-s"]),
     steps=st.integers(2, 400),
-    final=st.floats(0, 1),
+    final=st.floats(1e-9, 1),
 )
 def test_the_lr_rises_in_the_warmup_and_never_after(kind: str, steps: int, final: float) -> None:
     floor = None if kind == "constant" else final
-    schedule = make_schedule(kind, steps=steps, final_lr_fraction=floor)
+    schedule = make_any(kind, steps=steps, final_lr_fraction=floor)
+    assert_rises_then_never(schedule)
+
+
+@given(
+    shape=st.sampled_from(sorted(SHAPES)),
+    steps=st.integers(2, 400),
+    final=st.floats(1e-9, 1),
+    start=st.floats(0, 1),
+)
+def test_every_decay_of_wsd_falls_from_the_peak_to_the_final_lr(
+    shape: str, steps: int, final: float, start: float
+) -> None:
+    schedule = build_schedule(
+        ScheduleRequest(
+            kind="wsd",
+            steps=steps,
+            decay_shape=shape,
+            final_lr_fraction=final,
+            start_lr_fraction=start,
+        )
+    )
+    assert_rises_then_never(schedule)
+    assert lr_fraction(schedule, 0) == start
+    assert lr_fraction(schedule, steps) == final
+
+
+def assert_rises_then_never(schedule: Schedule) -> None:
+    """The lr rises to the peak in the warmup, and from there on only falls or stays."""
     lrs = updates(schedule)
     warmup = schedule.warmup_steps
-    assert lrs[:warmup] == sorted(lrs[:warmup])
     # 1e-15: two roundings of a number below 1.
+    assert all(b >= a - 1e-15 for a, b in pairwise(lrs[:warmup]))
     assert all(b <= a + 1e-15 for a, b in zip(lrs[warmup - 1 :], lrs[warmup:], strict=False))
 
 
@@ -130,11 +176,9 @@ def test_a_step_outside_the_run_is_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("steps", [2, 3, 4, 5, 9])
 def test_very_short_runs_train_from_update_one(kind: str, steps: int) -> None:
-    if kind == "wsd-s":
-        budgets = [Checkpoint(2), Checkpoint(steps)] if steps > 2 else [Checkpoint(2)]
-        lrs = updates(make_schedule(kind, steps=steps, checkpoints=budgets))
-    else:
-        lrs = updates(make_schedule(kind, steps=steps))
+    budgets = [Checkpoint(2), Checkpoint(steps)] if steps > 2 else [Checkpoint(2)]
+    options = {"checkpoints": budgets} if kind == "wsd-s" else {}
+    lrs = updates(make_any(kind, steps=steps, **options))
     assert lrs[0] == 1
     assert len(lrs) == steps
 
@@ -215,9 +259,41 @@ def test_default_warmup_of_step_laws_runs_is_two_thousand_steps() -> None:
     ]
 
 
-def test_shapes_go_from_nought_to_one() -> None:
-    for name, shape in SHAPES.items():
-        assert (shape(0.0), shape(1.0)) == (0.0, 1.0), name
+@given(start=st.floats(0, 1), end=st.floats(0, 1), shape=st.sampled_from(FREE_SHAPES))
+def test_shapes_begin_and_end_where_they_are_told_to(start: float, end: float, shape: str) -> None:
+    assert (SHAPES[shape](start, end, 0.0), SHAPES[shape](start, end, 1.0)) == (start, end)
+
+
+@pytest.mark.parametrize(
+    ("shape", "half_way"),
+    [
+        ("linear", 0.55),
+        ("1-sqrt", 1 - 0.9 * math.sqrt(0.5)),
+        ("cosine", 0.55),
+        ("square", 0.1 + 0.9 * 0.75),
+        ("2^(1-p)-1", 0.1 + 0.9 * (math.sqrt(2) - 1)),
+        ("exponential", math.sqrt(0.1)),
+        ("inverse-sqrt", 1 / math.sqrt(1 + 99 / 2)),
+        ("drop", 0.1),
+    ],
+)
+def test_each_shape_is_its_formula_half_way(shape: str, half_way: float) -> None:
+    assert SHAPES[shape](1.0, 0.1, 0.5) == pytest.approx(half_way, abs=1e-15)
+
+
+def test_inverse_sqrt_falls_with_the_root_of_the_steps_since_the_warmup() -> None:
+    schedule = make_schedule("inverse-sqrt", steps=400, warmup_steps=100)
+    expected = [math.sqrt(100 / s) for s in (100, 150, 200, 400)]
+    found = [lr_fraction(schedule, s) for s in (100, 150, 200, 400)]
+    assert found == pytest.approx(expected, abs=1e-15)
+    assert schedule.final_lr_fraction == 0.5
+
+
+def test_two_stage_drops_at_once_and_stays() -> None:
+    schedule = make_schedule(
+        "two-stage", steps=8, warmup_steps=2, decay_steps=3, final_lr_fraction=0.3
+    )
+    assert updates(schedule) == [0.5, 1.0, 1.0, 1.0, 1.0, 0.3, 0.3, 0.3]
 
 
 @pytest.mark.parametrize(
@@ -263,6 +339,18 @@ def test_shapes_go_from_nought_to_one() -> None:
             r"decay 300 != 100 \+ 100 of its checkpoints",
         ),
         ("wds", {}, r"no such schedule; nearest is 'wsd'"),
+        ("two-stage", {"final_lr_fraction": 0.3}, r"has no default drop; give decay steps"),
+        (
+            "two-stage",
+            {"decay_steps": 10, "final_lr_fraction": 0.3, "decay_shape": "linear"},
+            r"decay shape 'linear' is not drop; use wsd",
+        ),
+        ("inverse-sqrt", {"warmup_steps": 0}, r"warmup 0, but it is the timescale"),
+        (
+            "wsd",
+            {"decay_shape": "exponential", "final_lr_fraction": 0.0},
+            r"decay shape exponential never gets to 0",
+        ),
     ],
 )
 def test_what_cannot_be_had_is_refused_with_the_arithmetic(

@@ -1,0 +1,26 @@
+"""Text and tokens for proxies: opened by name, split, cached, read in sequences; torch-free.
+
+Rooms: readers, one a file, `python_text`, `files`, `hub` and the synthetic `zipf`; `text` (what a
+reader returns), `tokenizing`, `cache`, `opening`, `record` (the open corpus), `sequences` (what a
+run reads), `shuffle`.
+"""
+
+from proxies.corpus.opening import open_corpus
+from proxies.corpus.record import Corpus
+from proxies.corpus.sequences import (
+    available_tokens,
+    read_held_out,
+    read_sequences,
+    require_tokens,
+    unique_tokens,
+)
+
+__all__ = [
+    "Corpus",
+    "available_tokens",
+    "open_corpus",
+    "read_held_out",
+    "read_sequences",
+    "require_tokens",
+    "unique_tokens",
+]

@@ -1,0 +1,108 @@
+"""One schedule read at many points: at an array, where a trainer reads it, as a torch factor.
+
+Every value is `stage_fraction` of the same stage at the same progress, so all of them agree to
+the last bit with `lr_fraction`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fitting.errors import InputError, nearest_name
+from proxies.schedule.stages import Schedule, lr_fraction, stage_fraction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+
+def lr_fractions(schedule: Schedule, points: ArrayLike) -> NDArray[np.float64]:
+    """lr(s) / peak at every s of an array.
+
+    Args:
+        schedule: the schedule.
+        points: progress s in [0, S], of any shape.
+
+    Returns:
+        The fractions, in [0, 1], in the shape of the points.
+
+    Raises:
+        InputError: a point outside [0, S].
+    """
+    # Imported here because a plan reads schedules without arrays.
+    import numpy as np
+
+    s = np.asarray(points, dtype=float)
+    outside = s[~((s >= 0) & (s <= schedule.steps))]
+    if outside.size:
+        raise InputError(
+            f"schedule {schedule.kind}: step {outside.flat[0]:g} is outside 0..{schedule.steps}"
+        )
+    flat = s.ravel()
+    lengths = np.array([stage.steps for stage in schedule.stages])
+    begins = np.array(schedule.ends) - lengths
+    stage_of = np.searchsorted(schedule.ends, flat, side="left")
+    progress = (flat - begins[stage_of]) / lengths[stage_of]
+    # One by one, for numpy's cosine and powers differ from math's in the last bit.
+    fractions = [
+        stage_fraction(schedule.stages[number], p)
+        for number, p in zip(stage_of.tolist(), progress.tolist(), strict=True)
+    ]
+    return np.array(fractions, dtype=float).reshape(s.shape)
+
+
+def update_fractions(schedule: Schedule) -> NDArray[np.float64]:
+    """lr / peak of every update s = 1..S, as the proxies and the plan use it."""
+    import numpy as np
+
+    return lr_fractions(schedule, np.arange(1, schedule.steps + 1))
+
+
+def lambda_factor(schedule: Schedule, *, offset: int = 1) -> Callable[[int], float]:
+    """The factor of `torch.optim.lr_scheduler.LambdaLR`: step k = 0, 1... reads lr(k + offset).
+
+    Past the last step it stays at the final lr, for torch asks once more after the last update.
+
+    Args:
+        schedule: the schedule.
+        offset: 1 for ours, so that the first update trains; 0 for trainers that read s = k.
+    """
+    return lambda step: lr_fraction(schedule, min(step + offset, schedule.steps))
+
+
+def sample_point(trainer: str, step: int, *, warmup_steps: int = 0, accumulation: int = 1) -> float:
+    """Where a trainer reads the schedule at its optimizer step.
+
+    Args:
+        trainer: a key of `SAMPLE_POINTS`.
+        step: k = 0..S-1, counted from 0.
+        warmup_steps: of the schedule; torchtitan reads the warmup elsewhere than the rest.
+        accumulation: micro-batches a step, at least 1; litgpt sets the lr at each of them.
+
+    Returns:
+        s, in [0, S].
+
+    Raises:
+        InputError: the trainer is not known.
+    """
+    if trainer not in SAMPLE_POINTS:
+        raise InputError(
+            f"trainer '{trainer}': not known{nearest_name(trainer, SAMPLE_POINTS)}; "
+            f"one of {', '.join(SAMPLE_POINTS)}"
+        )
+    return SAMPLE_POINTS[trainer](step, warmup_steps, accumulation)
+
+
+SAMPLE_POINTS: Mapping[str, Callable[[int, int, int], float]] = {
+    "torch": lambda step, _warmup, _accumulation: step + 1,
+    "olmo-core": lambda step, _warmup, _accumulation: step + 1,
+    "transformers": lambda step, _warmup, _accumulation: step,
+    "megatron": lambda step, _warmup, _accumulation: step,
+    "nanotron": lambda step, _warmup, _accumulation: step,
+    "torchtitan": lambda step, warmup, _accumulation: step + 1 if step < warmup else step,
+    "litgpt": lambda step, _warmup, micro: step + (micro - 1) / micro,
+}
+"""s of a trainer's step k, from k, the warmup and the micro-batches a step. Read in transformers
+5.23.0, torchtitan 0.3.0, Megatron-LM 2026-08, OLMo-core 3.0.0, litgpt 0.5.13, nanotron 0.4."""
