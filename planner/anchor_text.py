@@ -33,6 +33,9 @@ KEYS = (
 )
 """What an anchor written as text may say."""
 
+OTHER_NAMES = {"batch-tokens": "batch", "wd": "weight-decay"}
+"""What people write too, and the key that it means."""
+
 FORMS = "'params=134M tokens=2.7B lr=8e-3', a runs table (.csv, .parquet) or a plan (.json)"
 """What `--anchor` takes."""
 
@@ -132,8 +135,7 @@ def split_pairs(text: str, *, where: str) -> dict[str, str]:
             rest = stripped[position:].split()[0]
             raise InputError(f"{where}: '{rest}' is not key=value; write lr=8e-3")
         key, value = match[1].lower().replace("_", "-"), match[2]
-        if key == "batch-tokens":
-            key = "batch"
+        key = OTHER_NAMES.get(key, key)
         if key not in KEYS:
             raise InputError(
                 f"{where}: unknown key '{key}'{nearest_name(key, KEYS)}; one of {', '.join(KEYS)}"

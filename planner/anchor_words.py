@@ -21,6 +21,9 @@ DIGITS = 5
 SHOWN = 8
 """Anchors that the arithmetic shows; a runs table may have dozens."""
 
+SURPRISING = 3.0
+"""Standard deviations between setups above which an anchor's level is taken for a slip."""
+
 WORDS = {
     "lr": "lr",
     "batch_tokens": "batch",
@@ -90,6 +93,52 @@ def far_anchors(prepared: Prepared) -> list[str]:
         found.append(
             f"anchor {standing.anchor.name}: {format_small(factor, 2)} times from the target in "
             f"{name}, so that slopes decide the lr{interval}; tune a model nearer to it"
+        )
+    return found
+
+
+def surprising_anchors(prepared: Prepared) -> list[str]:
+    """Anchors whose level lies farther from the law than setups differ: most often a slip."""
+    numbers, found = prepared.numbers, {}
+    grounds = {one.anchor.name: one.ground for one in numbers.standings}
+    for name, estimate in (("batch_tokens", numbers.free_batch), ("lr", numbers.lr)):
+        for carried in estimate.anchors:
+            reading = carried.reading
+            ground = grounds[reading.anchor.name]
+            spread = (ground.lr if name == "lr" else ground.batch).elsewhere_log_sd
+            # The lr was compared at the anchor's batch: where that is a slip, it looks like one.
+            if spread is None or reading.anchor.name in found:
+                continue
+            if abs(reading.offset) <= SURPRISING * math.hypot(spread, reading.log_sd):
+                continue
+            factor = format_small(math.exp(abs(reading.offset)), 2)
+            way = "above" if reading.offset > 0 else "below"
+            slip = name == "batch_tokens" and reading.offset < 0
+            found[reading.anchor.name] = (
+                f"anchor {reading.anchor.name}: its {WORDS[name]} lies {factor} times {way} what "
+                f"{estimate.law.name} says there, farther than setups differ; "
+                + ("in sequences, write batch-sequences" if slip else "check its unit")
+            )
+    return list(found.values())
+
+
+def widening_anchors(prepared: Prepared) -> list[str]:
+    """Anchors so far away that the laws alone know more."""
+    numbers, found = prepared.numbers, []
+    for name, anchored, alone in (
+        ("lr", numbers.lr, numbers.ground.lr),
+        ("batch_tokens", numbers.free_batch, numbers.ground.batch),
+    ):
+        with_anchors, without = anchored.elsewhere_log_sd, alone.elsewhere_log_sd
+        # A law of another optimizer or parametrization is surer at an anchor than it looks alone.
+        if not anchored.anchors or with_anchors is None or without is None:
+            continue
+        if numbers.conversion.reasons or with_anchors <= without:
+            continue
+        wide, narrow = (format_small(math.exp(Z80 * sd), 2) for sd in (with_anchors, without))
+        found.append(
+            f"far anchors tell less of the {WORDS[name]} than {alone.name} alone: elsewhere "
+            f"times or over {wide} with them, {narrow} without; compare with the plan without them"
         )
     return found
 

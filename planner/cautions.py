@@ -65,13 +65,19 @@ def outside_range(prepared: Prepared) -> list[str]:
 
 
 def doubtful_anchors(prepared: Prepared) -> list[str]:
-    """Anchors that are far away, or contradict the law's slope."""
+    """Anchors that look like slips, are far away, or contradict the law's slope."""
     if not prepared.numbers.standings:
         return []
     # Imported here because only a plan with anchors needs it.
-    from planner.anchor_words import contradicting_anchors, far_anchors
+    from planner.anchor_words import (
+        contradicting_anchors,
+        far_anchors,
+        surprising_anchors,
+        widening_anchors,
+    )
 
-    return far_anchors(prepared) + contradicting_anchors(prepared)
+    checks = (surprising_anchors, far_anchors, widening_anchors, contradicting_anchors)
+    return [sentence for check in checks for sentence in check(prepared)]
 
 
 def no_interval(prepared: Prepared) -> list[str]:

@@ -75,7 +75,9 @@ def ways_out(said: Said, trainer: Trainer) -> list[str]:
     lost = {loss.what for loss in said.losses}
     found = []
     if "schedule" in lost:
+        whole = "1-sqrt" in trainer.schedules.get("wsd", ())
         kind = next(kind for kind in SIMPLE_SCHEDULES if kind in trainer.schedules)
+        kind = "wsd" if whole else kind
         found.append(f"--schedule {kind}")
     if "optimizer" in lost:
         found.append("--optimizer adamw")

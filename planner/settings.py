@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
-from planner.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS, check_range
+from planner.choices import check_range
 from planner.document import OptimizerPart
 from proxies.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
 from proxies.parametrization import (
@@ -26,6 +26,9 @@ from proxies.shape import Shape, check_shape, count_params
 
 if TYPE_CHECKING:
     from planner.document import Plan
+
+LR_BOUNDS, DECAY_BOUNDS = (1e-12, 1e3), (0.0, 1e6)
+"""Outside these nothing was planned: wider than pins, since muP and Lion multiply."""
 
 BETA_BOUNDS = (0.0, 1.0 - 1e-12)
 """A beta or momentum; at 1 nothing is ever learned."""
@@ -85,7 +88,7 @@ def settings_of(plan: Plan) -> Settings:
         checkpoints=[Checkpoint(found.step, found.decay_steps) for found in part.checkpoints],
     )
     shape = shape_of(plan)
-    check_shape(shape, where="plan")
+    check_shape(shape, where="the plan's shape")
     check_consistent(plan, shape, schedule)
     check_numbers(plan)
     rule = plan.parametrization
@@ -154,11 +157,11 @@ def check_consistent(plan: Plan, shape: Shape, schedule: Schedule) -> None:
         ("shape.total_params", plan.shape.total_params, counted.total_params),
     ):
         if said != found:
-            raise InputError(f"plan: {name} {said} is not {found}, which the rest of it gives")
+            raise InputError(f"the plan's {name} {said} is not {found}, which the rest of it gives")
     tokens = plan.batch_sequences * plan.target.seq_len
     if plan.batch_tokens.value != tokens:
         raise InputError(
-            f"plan: batch_tokens {plan.batch_tokens.value:g} is not {plan.batch_sequences} "
+            f"the plan's batch_tokens {plan.batch_tokens.value:g} is not {plan.batch_sequences} "
             f"sequences of {plan.target.seq_len} tokens"
         )
 
@@ -172,20 +175,20 @@ def check_numbers(plan: Plan) -> None:
     part = plan.optimizer
     if part.name not in OPTIMIZERS:
         raise InputError(
-            f"plan: optimizer.name '{part.name}' is not one of {', '.join(OPTIMIZERS)}"
+            f"the plan's optimizer.name '{part.name}' is not one of {', '.join(OPTIMIZERS)}"
             f"{nearest_name(part.name, OPTIMIZERS)}"
         )
-    check_range("plan: lr", plan.lr.value, LR_BOUNDS)
-    check_range("plan: weight_decay", plan.weight_decay.value, WEIGHT_DECAY_BOUNDS)
-    check_range("plan: model.z_loss", plan.model.z_loss, (0.0, 1.0))
-    check_range("plan: optimizer.eps", part.eps, (0.0, 1.0))
-    check_range("plan: optimizer.grad_clip", part.grad_clip, (1e-12, 1e12))
+    check_range("the plan's lr", plan.lr.value, LR_BOUNDS)
+    check_range("the plan's weight_decay", plan.weight_decay.value, DECAY_BOUNDS)
+    check_range("the plan's model.z_loss", plan.model.z_loss, (0.0, 1.0))
+    check_range("the plan's optimizer.eps", part.eps, (0.0, 1.0))
+    check_range("the plan's optimizer.grad_clip", part.grad_clip, (1e-12, 1e12))
     for name, beta in (("beta1", part.beta1), ("beta2", part.beta2)):
-        check_range(f"plan: optimizer.{name}", beta, BETA_BOUNDS)
+        check_range(f"the plan's optimizer.{name}", beta, BETA_BOUNDS)
     for group in plan.param_groups:
-        where = f"plan: param_groups {group.name}"
+        where = f"the plan's param_groups {group.name}"
         check_range(f"{where} lr", group.lr, (0.0, LR_BOUNDS[1]))
-        check_range(f"{where} weight_decay", group.weight_decay, WEIGHT_DECAY_BOUNDS)
+        check_range(f"{where} weight_decay", group.weight_decay, DECAY_BOUNDS)
         check_range(f"{where} eps", group.eps, (0.0, 1.0))
         check_range(f"{where} init_std", group.init_std, (0.0, 100.0))
         for beta in group.betas:
@@ -205,12 +208,12 @@ def check_groups(settings: Settings) -> None:
     names = [group.name for group in settings.groups]
     if sorted(names) != sorted(known):
         raise InputError(
-            f"plan: param_groups are {', '.join(names) or 'none'}; the plan has one each of "
+            f"the plan's param_groups are {', '.join(names) or 'none'}; the plan has one each of "
             f"{', '.join(known)}"
         )
     for group in settings.groups:
         other = known[group.name]
-        where = f"plan: param_groups {group.name}"
+        where = f"the plan's param_groups {group.name}"
         if group.optimizer != other.optimizer:
             raise InputError(
                 f"{where} optimizer '{group.optimizer}' is not {other.optimizer}, which "
@@ -227,8 +230,8 @@ def check_groups(settings: Settings) -> None:
         said = [(own, base) for own, base in pairs if base or own]
         if said and not any(math.isclose(own, base, rel_tol=1e-6) for own, base in said):
             raise InputError(
-                f"plan: {name} {getattr(settings, name):g} is that of none of param_groups (first "
-                f"{said[0][0]:g} where it gives {said[0][1]:g}); edit both, or pin it: "
+                f"the plan's {name} {getattr(settings, name):g} is that of none of param_groups: "
+                f"the first has {said[0][0]:g}, by it {said[0][1]:g}; edit both, or pin it: "
                 f"plan ... --{name.replace('_', '-')}"
             )
 
@@ -245,7 +248,7 @@ def layout_of(plan: Plan) -> Layout:
     batch = part.micro_batch_sequences * part.accumulation * part.data_parallel
     if batch != plan.batch_sequences:
         raise InputError(
-            f"plan: compute: micro-batch {part.micro_batch_sequences} x accumulation "
+            f"the plan's compute: micro-batch {part.micro_batch_sequences} x accumulation "
             f"{part.accumulation} x data parallel {part.data_parallel} is {batch} sequences, "
             f"batch_sequences is {plan.batch_sequences}"
         )

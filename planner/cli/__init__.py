@@ -67,8 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print("plan:", " ".join(message.split()), file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
-    except BrokenPipeError:
-        # The reader has gone, as `head` does; Python would complain again when it closes stdout.
+    except (BrokenPipeError, SystemExit):
+        # The reader has gone, as `head` does: typer and rich leave with 1 where print tells of it.
+        # Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

@@ -24,7 +24,9 @@ EXAMPLES = """Examples:
 
 plan --params 1B --tokens 20B
 
-plan --model llama-3.2-1b --tokens 100B --batch 1M --gpus 8xH100 --explain"""
+plan --model llama-3.2-1b --tokens 100B --batch 1M --gpus 8xH100 --explain
+
+plan --params 1B --tokens 20B --anchor "params=134M tokens=2.7B lr=8e-3 batch=0.5M" """
 
 app = typer.Typer(
     cls=LazyGroup,
@@ -143,7 +145,9 @@ def plan(
 
         write_export(prepared.plan, export, out, lossy=lossy, force=force)
     elif out is not None or lossy or force:
-        raise InputError("plan: -o, --lossy and --force belong to --export TRAINER")
+        raise InputError(
+            "-o, --lossy and --force: belong to --export TRAINER; add it or leave them out"
+        )
     show_plan(prepared, as_json=as_json, explain=explain)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -115,7 +116,7 @@ def numbers_table(plan: Plan) -> Table:
             name,
             f"[bold]{show(value.value)}[/bold]",
             interval(value, show),
-            "" if value.elsewhere is None else span(value.elsewhere, roughly(show)),
+            "" if value.elsewhere is None else roughly(value.elsewhere, show),
             source(value),
         )
     if plateau is not None:
@@ -131,9 +132,19 @@ def span(bounds: Bounds, show: Callable[[float], str]) -> str:
     return f"{show(bounds.low)} to {show(bounds.high)}"
 
 
-def roughly(show: Callable[[float], str]) -> Callable[[float], str]:
-    """Small numbers in two digits, which is what a wide interval earns and 80 columns hold."""
-    return (lambda value: format_small(value, 2)) if show is format_small else show
+def roughly(bounds: Bounds, show: Callable[[float], str]) -> str:
+    """Low to high; small numbers in two digits, which is what 80 columns hold.
+
+    They are rounded outward, so that what is printed is never narrower than the interval beside it.
+    """
+    if show is not format_small:
+        return span(bounds, show)
+    low, high = (
+        step * toward(round(value / step, 6))
+        for value, toward in ((bounds.low, math.floor), (bounds.high, math.ceil))
+        for step in (10.0 ** (math.floor(math.log10(value)) - 1),)
+    )
+    return f"{format_small(low, 2)} to {format_small(high, 2)}"
 
 
 def interval(value: Value, show: Callable[[float], str]) -> str:

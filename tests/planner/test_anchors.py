@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -22,7 +23,8 @@ from planner.anchor_text import parse_anchor, read_anchors
 from planner.anchors import Anchor
 from planner.choices import Choices
 from planner.cli import main
-from planner.document import Plan, load_plan, plan_to_json
+from planner.cli.plan_table import roughly
+from planner.document import Bounds, Plan, load_plan, plan_to_json
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
 from planner.target import Target
@@ -215,6 +217,37 @@ def test_an_anchor_a_thousand_times_away_is_warned_of_with_its_interval() -> Non
     assert format_small(far.lr.elsewhere.high, 2) in said[0]
     assert elsewhere_width(far, "lr") > 1.5 * elsewhere_width(near, "lr")
     assert not [w for w in near.warnings if "times from the target" in w]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("params=134M tokens=2.7B lr=8e-3 batch=256", "its batch lies .* write batch-sequences"),
+        ("params=134M tokens=2.7B lr=0.8", "its lr lies .* above .* check its unit"),
+        ("params=1M tokens=20M lr=8e-3", "tell less of the lr than step-law alone"),
+    ],
+)
+def test_a_slip_or_an_anchor_that_tells_nothing_is_warned_of_once(text: str, said: str) -> None:
+    found = [words for words in plan_of(1e9, 2e10, anchor(text)).warnings if re.search(said, words)]
+    assert len(found) == 1
+    sound = " ".join(plan_of(1e9, 2e10, anchor(TEXT)).warnings)
+    assert "lies" not in sound
+    assert "tell less" not in sound
+
+
+def test_wd_means_weight_decay() -> None:
+    assert anchor("params=134M tokens=2.7B lr=8e-3 wd=0.1").weight_decay == 0.1
+
+
+@given(st.floats(1e-6, 5.0), st.floats(1.0, 50.0))
+def test_elsewhere_is_printed_no_narrower_than_it_is(low: float, ratio: float) -> None:
+    bounds = Bounds(low=low, high=low * ratio)
+    printed = [float(word) for word in roughly(bounds, format_small).split(" to ")]
+    slack = 1e-5
+    assert printed[0] <= bounds.low * (1 + slack)
+    assert printed[1] >= bounds.high * (1 - slack)
+    assert printed[0] >= 0.9 * bounds.low
+    assert printed[1] <= 1.1 * bounds.high + 1e-12
 
 
 def test_the_level_of_the_loss_is_said_to_be_unknown_without_an_anchor() -> None:

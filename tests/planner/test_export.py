@@ -225,7 +225,7 @@ def test_an_unknown_trainer_is_refused_with_the_nearest() -> None:
         ("shape", "d_ff", 512, "params 516992 is not"),
         ("batch_tokens", "value", 1e6, "batch_tokens 1e\\+06 is not 24 sequences"),
         ("lr", "value", 0.5, "lr 0.5 is that of none of param_groups"),
-        ("lr", "value", -1.0, "plan: lr -1: must be"),
+        ("lr", "value", -1.0, "the plan's lr -1: must be"),
         ("weight_decay", "value", 7.0, "weight_decay 7 is that of none of param_groups"),
         ("model", "mlp", "swigul", "nearest is 'swiglu'"),
         ("model", "norm_eps", 0.0, "norm_eps 0.0 is not above 0"),
@@ -251,7 +251,7 @@ def test_a_plan_edited_into_a_contradiction_is_refused(
         (lambda groups: (replace(groups[0], optimizer="sgd"), *groups[1:]), "is not adamw"),
         (lambda groups: (replace(groups[0], betas=(0.9,)), *groups[1:]), "has 1 betas; give 2"),
         (lambda groups: (replace(groups[0], eps=None), *groups[1:]), "eps None: must be a number"),
-        (lambda groups: (replace(groups[0], lr=8.0), *groups[1:]), "embedding lr 8: must be"),
+        (lambda groups: (replace(groups[0], lr=-8.0), *groups[1:]), "embedding lr -8: must be"),
     ],
 )
 def test_damaged_parameter_groups_are_refused(edit: Any, said: str) -> None:
