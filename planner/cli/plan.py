@@ -84,6 +84,7 @@ def plan(
     """Plan a pretraining run: peak lr, batch, weight decay, schedule, shape, loss.
 
     Prints the plan on stdout and its warnings on stderr; writes a file only with --export.
+    The 80% interval holds in the setup that the law was measured in, elsewhere in any other.
     """
     if context.invoked_subcommand is not None:
         return
