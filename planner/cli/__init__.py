@@ -26,6 +26,7 @@ COMMANDS = {
     "schedule": "schedule",
     "export": "export",
     "trainers": "trainers",
+    "import-config": "import_config",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
