@@ -27,6 +27,8 @@ COMMANDS = {
     "export": "export",
     "trainers": "trainers",
     "import-config": "import_config",
+    "check": "check",
+    "diff": "diff",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
