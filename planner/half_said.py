@@ -58,7 +58,7 @@ def complete_transformers(path: Path, given: Given) -> Completed:
     arguments = transformers.json_of(files, transformers.ARGUMENTS)
     config = model_of(files)
     notes: list[str] = []
-    if "hidden_size" not in config:
+    if config.get("model_type") not in transformers.MODELS:
         config = usual_model(config, given, notes)
     elif given.seq_len is not None:
         # The config has the longest sequence that the model takes, not that of the run.
@@ -95,14 +95,21 @@ def usual_model(config: dict[str, Any], given: Given, notes: list[str]) -> dict[
     Raises:
         InputError: no params are given.
     """
+    kind = config.get("model_type")
+    if given.params is None and kind is not None:
+        raise InputError(
+            f"model_type {kind!r} is not one of {', '.join(transformers.MODELS)}; give plan check "
+            "and plan import-config its --params"
+        )
     if given.params is None:
         raise InputError(
-            f"says no model (hidden_size); put {transformers.CONFIG} beside it, or give plan check "
+            f"says no model (model_type); put {transformers.CONFIG} beside it, or give plan check "
             "and plan import-config its --params"
         )
     shape = choose_shape(given.params, vocab_size=DEFAULT_VOCAB, tied_embeddings=False).shape
     seq_len = given.seq_len or DEFAULT_SEQ_LEN
-    notes.append(f"no model in the file: a usual one of --params, sequences of {seq_len} tokens")
+    missing = "no model in the file" if kind is None else f"model_type {kind!r} is not read"
+    notes.append(f"{missing}: a usual one of --params, sequences of {seq_len} tokens")
     sizes = {
         "model_type": "llama",
         "vocab_size": shape.vocab_size,
@@ -139,7 +146,7 @@ def steps_of(
         raise InputError(
             "says no max_steps; add them, or give plan check and plan import-config the --tokens"
         )
-    batch = (
+    batch: int = (
         as_int(arguments, "per_device_train_batch_size", 8)
         * as_int(arguments, "gradient_accumulation_steps", 1)
         * config["windtunnel"]["data_parallel"]

@@ -14,6 +14,7 @@ from fitting.units import format_count
 from planner.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS
 from planner.exporter import find_trainer, read_files
 from planner.half_said import COMPLETERS, Given
+from planner.overlong import CUTTERS, no_cut
 from planner.target import AGREEMENT, check_scale
 from proxies.shape import check_shape, count_params
 
@@ -38,6 +39,8 @@ class Imported:
     settings: Settings
     notes: tuple[str, ...]
     """What the file does not say and what stands in its place."""
+    faults: tuple[str, ...] = ()
+    """What its schedule says that no run can do; it was cut to the run to be read."""
 
     @property
     def params(self) -> float:
@@ -74,9 +77,11 @@ def import_config(trainer: str, path: Path, given: Given | None = None) -> Impor
         files, notes = read_files(path), tuple[str, ...]()
     else:
         files, notes = guarded(lambda: complete(path, given), trainer, path)
+    cut = CUTTERS.get(trainer, no_cut)
+    files, faults = guarded(lambda: cut(files), trainer, path)
     settings = guarded(lambda: read(files), trainer, path)
     check_settings(settings, path)
-    found = Imported(trainer=trainer, path=path, settings=settings, notes=notes)
+    found = Imported(trainer=trainer, path=path, settings=settings, notes=notes, faults=faults)
     check_scale((found.params, found.tokens))
     check_given(found, given)
     return found

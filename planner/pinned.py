@@ -198,5 +198,5 @@ def import_to_dict(run: Imported) -> dict[str, Any]:
         "parametrization": to_plain(plan.parametrization),
         "total_params": count_params(settings.shape).total_params,
         "command": command_of(run),
-        "notes": [*run.notes, *unsaid(run)],
+        "notes": [*run.faults, *run.notes, *unsaid(run)],
     }

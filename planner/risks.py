@@ -112,6 +112,11 @@ def eps_large(run: Imported, _ours: Prepared) -> list[str]:
     ]
 
 
+def schedule_faults(run: Imported, _ours: Prepared) -> list[str]:
+    """A schedule that does not end with the run."""
+    return list(run.faults)
+
+
 def decay_unfinished(run: Imported, _ours: Prepared) -> list[str]:
     """A schedule that does not come down."""
     schedule = run.settings.schedule
@@ -148,6 +153,7 @@ def few_tokens(run: Imported, _ours: Prepared) -> list[str]:
 
 
 CHECKS: tuple[Callable[[Imported, Prepared], list[str]], ...] = (
+    schedule_faults,
     lr_near_the_cliff,
     warmup_missing,
     clip_missing,

@@ -65,10 +65,11 @@ def import_config(
     if as_json:
         print(json.dumps(import_to_dict(run), indent=2, allow_nan=False))
         return
+    left_out = unsaid(run)
     print(command_of(run))
-    for note in run.notes:
+    for note in (*run.faults, *run.notes):
         print("note:", note, file=sys.stderr)
-    for note in unsaid(run):
+    for note in left_out:
         print("not in the command:", note, file=sys.stderr)
 
 

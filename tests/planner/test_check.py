@@ -146,3 +146,57 @@ def test_what_looks_unstable_is_said(changes: dict[str, Any], said: str) -> None
 def test_verdicts_follow_the_two_intervals(value: float, expected: str) -> None:
     ours = Value(value=1.0, low=0.5, high=2.0, law="step-law", elsewhere=Bounds(low=0.25, high=3.0))
     assert judge(value, ours) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        (
+            "pythia_410m",
+            "--lr 3e-4",
+            "--lr-decay-iters 200000 --lr 3e-4",
+            "the decay is made to end at step 200,000 and the run ends at 143,000",
+        ),
+        (
+            "pythia_410m",
+            "--lr 3e-4",
+            "--lr-decay-iters 100000 --lr 3e-4",
+            "the last 43,000 steps are at the lowest lr",
+        ),
+        (
+            "pythia_410m",
+            "--lr-warmup-iters 1430",
+            "--lr-warmup-iters 150000",
+            "--lr-warmup-iters 150,000 is no less than the 143,000 steps of the run",
+        ),
+        (
+            "smollm2_135m",
+            "train_steps: 2000000",
+            "train_steps: 1700000",
+            "the decay is made to end at step 2,000,000 and the run ends at 1,700,000",
+        ),
+        (
+            "smollm2_135m",
+            "lr_warmup_steps: 2000",
+            "lr_warmup_steps: 3000000",
+            "lr_warmup_steps 3,000,000 is no less than the 2,000,000 steps of the run",
+        ),
+        (
+            "amber",
+            '"warmup_steps": 2000',
+            '"warmup_steps": 400000',
+            "warmup_steps 400,000 is no less than the 274,655 steps of the run",
+        ),
+    ],
+)
+def test_a_schedule_that_does_not_end_with_the_run_is_said(
+    name: str, old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    trainer, path = PUBLISHED[name]
+    text = path.read_text()
+    assert old in text
+    copy = tmp_path / "config"
+    copy.write_text(text.replace(old, new))
+    check = check_run(import_config(trainer, copy))
+    assert said in check.risks[0]
+    assert "warning" in check.verdict
