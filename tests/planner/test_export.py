@@ -27,7 +27,7 @@ from planner.exporter import (
 from planner.expressible import nearest_settings
 from planner.settings import Settings
 from proxies.schedule import lr_fraction
-from tests.plans import SCHEDULES, SMALL, expressible, make_plan, make_settings, plain
+from tests.plans import SCHEDULES, SMALL, STEPS, expressible, make_plan, make_settings, plain
 
 TRAINERS = trainer_names()
 
@@ -176,11 +176,27 @@ def test_sample_points_rise_by_one_a_step_within_the_run(name: str) -> None:
     trainer = find_trainer(name)
     found = [trainer.sample_point(settings, step) for step in range(STEPS)]
     assert 0 <= found[0] <= 1
-    assert found[-1] in {STEPS - 1.0, float(STEPS)} or STEPS - 1 < found[-1] < STEPS
+    assert STEPS - 1 <= found[-1] <= STEPS
     assert all(-1e-9 <= after - before <= 1 + 1e-9 for before, after in pairwise(found))
 
 
-STEPS = 100
+def test_trainers_sample_where_their_sources_say() -> None:
+    settings = make_settings(schedule=SCHEDULES["linear"])
+    warm = settings.schedule.warmup_steps
+    assert (warm, settings.layout.accumulation) == (7, 6)
+    found = {name: find_trainer(name).sample_point(settings, warm - 1) for name in TRAINERS}
+    assert found == pytest.approx(
+        {
+            "litgpt": 6 + 5 / 6,
+            "megatron": 6,
+            "nanotron": 6,
+            "olmo_core": 7,
+            "pytorch": 7,
+            "torchtitan": 7,
+            "transformers": 6,
+        }
+    )
+    assert find_trainer("torchtitan").sample_point(settings, warm) == warm
 
 
 @pytest.mark.parametrize("name", TRAINERS)
