@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from proxies.groups import ParamGroup, group_of
 from proxies.run import RunSpec
+from proxies.state import send
 
 CLIP_EPS = 1e-6
 """Added to a gradient's norm before the limit is divided by it, as torch's clip_grad_norm_ does."""
@@ -124,10 +125,9 @@ def share_rows(stack: Stack, models: Sequence[nn.Module]) -> None:
 
 def stacked_weights(stack: Stack) -> dict[str, Tensor]:
     """Every parameter by name with the trials in front; gradients flow to the stack."""
-    parts = stack.weights_KP.split([slot.stop - slot.start for slot in stack.slots], dim=1)
+    parts = torch.split(stack.weights_KP, [slot.stop - slot.start for slot in stack.slots], dim=1)
     return {
-        slot.name: part.unflatten(1, slot.shape)
-        for slot, part in zip(stack.slots, parts, strict=True)
+        slot.name: part.view(-1, *slot.shape) for slot, part in zip(stack.slots, parts, strict=True)
     }
 
 
@@ -153,7 +153,7 @@ def update_stack(stack: Stack, fractions_K: Sequence[float]) -> Tensor:
 def adamw(stack: Stack, gradient_KP: Tensor, factors_K: Tensor) -> Tensor:
     """The update on the device, see `factors`; the gradient's memory is written over."""
     fast_K1, slow_K1, *rest = factors_K.unsqueeze(1).unbind(dim=2)
-    norm_K1 = torch.linalg.vector_norm(gradient_KP, dim=1, keepdim=True)
+    norm_K1: Tensor = torch.linalg.vector_norm(gradient_KP, dim=1, keepdim=True)
     gradient_KP.mul_((stack.limit_K1 / (norm_K1 + CLIP_EPS)).clamp(max=1.0))
     stack.means_KP.lerp_(gradient_KP, fast_K1)
     stack.squares_KP.lerp_(gradient_KP.square_(), slow_K1)
@@ -184,7 +184,7 @@ def factors(stack: Stack, fractions_K: Sequence[float]) -> Tensor:
         axis=2,
     )
     rows = np.concatenate([1 - stack.betas_K2, by_group.reshape(len(by_group), -1)], axis=1)
-    return torch.from_numpy(rows.astype(np.float32)).to(stack.weights_KP.device)
+    return send(torch.from_numpy(rows.astype(np.float32)), str(stack.weights_KP.device))
 
 
 def keep_rows(stack: Stack, rows: Sequence[int], models: Sequence[nn.Module]) -> None:

@@ -198,11 +198,15 @@ def read_batch(state: TrainState, spec: RunSpec, corpus: Corpus, *, count: int) 
         count=count,
         epochs=spec.epochs,
     )
-    tokens = torch.from_numpy(sequences)
-    if state.device == "cpu":
-        return tokens
+    return send(torch.from_numpy(sequences), state.device)
+
+
+def send(values: Tensor, device: str) -> Tensor:
+    """Values of the CPU's memory on a device, in the order of its queue."""
+    if device == "cpu":
+        return values
     # From ordinary memory the copy would wait for the updates that are still in the queue.
-    return tokens.pin_memory().to(state.device, non_blocking=True)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def lr_at(spec: RunSpec, *, step: int, tokens: int) -> float:

@@ -22,8 +22,8 @@ CORPUS = tiny_corpus()
 STEPS = 12
 BASE = replace(tiny_spec(steps=STEPS), eval_sequences=16)
 
-RTOL = 2e-5
-"""Float32 sums in another order, amplified by a dozen updates."""
+RTOL = 2e-6
+"""Float32 sums in another order; 3e-7 was seen."""
 
 
 def different_trials(base: RunSpec) -> list[RunSpec]:
@@ -50,13 +50,13 @@ def assert_same_runs(together: Sequence[RunResult], alone: Sequence[RunResult]) 
         assert (one.spec, one.status, one.tokens) == (other.spec, other.status, other.tokens)
         assert one.unique_tokens == other.unique_tokens
         assert one.loss == pytest.approx(other.loss, rel=RTOL, nan_ok=True)
-        assert one.loss_se == pytest.approx(other.loss_se, rel=1e-3, nan_ok=True)
+        assert one.loss_se == pytest.approx(other.loss_se, rel=1e-4, nan_ok=True)
         for point, expected in zip(one.curve, other.curve, strict=True):
             assert replace(point, loss=0.0, grad_norm=0.0) == replace(
                 expected, loss=0.0, grad_norm=0.0
             )
             assert point.loss == pytest.approx(expected.loss, rel=RTOL)
-            assert point.grad_norm == pytest.approx(expected.grad_norm, rel=1e-3)
+            assert point.grad_norm == pytest.approx(expected.grad_norm, rel=1e-4)
 
 
 def with_parts(spec: RunSpec, *, parametrization: str = "mup", **parts: object) -> RunSpec:
@@ -90,9 +90,9 @@ def test_each_trial_has_the_losses_of_its_solo_run(base: RunSpec) -> None:
     together = train_ensemble(specs, CORPUS)
     alone = [train_run(spec, CORPUS) for spec in specs]
     if base.dtype == "bfloat16":
-        # Products are rounded to 8 bits, so another order of sums shows in the third digit.
+        # Products are rounded to 8 bits; 6e-5 was seen.
         for one, other in zip(together, alone, strict=True):
-            assert one.loss == pytest.approx(other.loss, rel=5e-3)
+            assert one.loss == pytest.approx(other.loss, rel=1e-3)
     else:
         assert_same_runs(together, alone)
 
