@@ -245,7 +245,10 @@ FORMS: dict[str, Form] = {
         log_gradient=power_log_gradient,
     ),
     "exponents": form(
-        "only the exponents are used, to move a tuned value", stay_silent, further="exponents"
+        "only the exponents are used, to move a tuned value",
+        stay_silent,
+        further="exponents",
+        log_gradient=power_log_gradient,
     ),
     "log-linear": form(
         "intercept + slope ln N", evaluate_log_linear, required="intercept slope", inputs="params"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fitting.laws import Law, evaluate_law, read_law
 from fitting.loss import saturating_count
 from planner import document as doc
+from planner.elsewhere import SETUPS
 from planner.estimate import Estimate
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
@@ -55,8 +56,19 @@ def value_of(estimate: Estimate, pinned: float | None) -> doc.Value:
         return doc.Value(value=pinned, low=pinned, high=pinned, law="pinned")
     low, high = estimate.interval()
     return doc.Value(
-        value=estimate.value, low=low, high=high, law=estimate.name, weights=estimate.weights
+        value=estimate.value,
+        low=low,
+        high=high,
+        law=estimate.name,
+        weights=estimate.weights,
+        elsewhere=bounds_of(estimate.elsewhere()),
     )
+
+
+def bounds_of(interval: tuple[float | None, float | None]) -> doc.Bounds | None:
+    """An interval as a part of the plan; None where its width is not known."""
+    low, high = interval
+    return None if low is None or high is None else doc.Bounds(low=low, high=high)
 
 
 def batch_value(numbers: Hyperparameters, choices: Choices, target: Target) -> doc.Value:
@@ -64,18 +76,24 @@ def batch_value(numbers: Hyperparameters, choices: Choices, target: Target) -> d
     batch = float(numbers.batch_sequences * target.seq_len)
     if choices.pins.batch_tokens is not None or choices.pins.steps is not None:
         return doc.Value(value=batch, low=batch, high=batch, law="pinned")
-    low, high = numbers.free_batch.interval()
     move = numbers.batch_move
-    if low is not None and high is not None:
-        factor = 1.0 if move is None else move.factor
+    factor = 1.0 if move is None else move.factor
+
+    def ends(interval: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
+        low, high = interval
+        if low is None or high is None:
+            return None, None
         # Rounding up to one sequence may leave the interval of the best batch.
-        low, high = min(low * factor, batch), max(high * factor, batch)
+        return min(low * factor, batch), max(high * factor, batch)
+
+    low, high = ends(numbers.free_batch.interval())
     return doc.Value(
         value=batch,
         low=low,
         high=high,
         law=numbers.free_batch.name if move is None else f"{numbers.free_batch.name}+{move.law}",
         weights=numbers.free_batch.weights,
+        elsewhere=bounds_of(ends(numbers.free_batch.elsewhere())),
     )
 
 
@@ -154,6 +172,7 @@ def digests(book: Mapping[str, Law], numbers: Hyperparameters, choices: Choices)
     for move in (numbers.lr_move, numbers.batch_move):
         names |= set() if move is None else {move.law}
     names |= set() if numbers.landscape is None else {numbers.landscape.law}
+    names |= {SETUPS} & book.keys()
     laws = [book[name] for name in sorted(names)]
     if choices.curve is not None:
         laws.append(read_law(choices.curve))

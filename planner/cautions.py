@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from fitting.laws import evaluate_law, log_distances
 from fitting.units import format_count, format_small
-from planner.hyperparameters import speaks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +64,16 @@ def outside_range(prepared: Prepared) -> list[str]:
     return [sentence + "; try short pilots at half and twice the lr before the run"]
 
 
+def doubtful_anchors(prepared: Prepared) -> list[str]:
+    """Anchors that are far away, or contradict the law's slope."""
+    if not prepared.numbers.standings:
+        return []
+    # Imported here because only a plan with anchors needs it.
+    from planner.anchor_words import contradicting_anchors, far_anchors
+
+    return far_anchors(prepared) + contradicting_anchors(prepared)
+
+
 def no_interval(prepared: Prepared) -> list[str]:
     """A law without covariance or scatter has no interval."""
     plan = prepared.plan
@@ -75,7 +84,7 @@ def no_interval(prepared: Prepared) -> list[str]:
             ("batch_tokens", plan.batch_tokens),
             ("weight_decay", plan.weight_decay),
         )
-        if value.low is None
+        if value.low is None and value.elsewhere is None
     ]
     if not silent:
         return []
@@ -83,8 +92,8 @@ def no_interval(prepared: Prepared) -> list[str]:
 
 
 def converted(prepared: Prepared) -> list[str]:
-    """Numbers carried to another optimizer or parametrization."""
-    return list(prepared.numbers.conversion.reasons)
+    """Numbers carried to another optimizer or parametrization; an anchor has checked them."""
+    return [] if prepared.numbers.standings else list(prepared.numbers.conversion.reasons)
 
 
 def off_the_plateau(prepared: Prepared) -> list[str]:
@@ -289,17 +298,19 @@ def loss_outside_range(prepared: Prepared) -> list[str]:
 
 
 def loss_level(prepared: Prepared) -> list[str]:
-    """A published loss is that of another tokenizer and corpus."""
+    """A published loss is that of another tokenizer and corpus, unless an anchor gives its own."""
     law = prepared.numbers.laws["loss"]
-    if law.source.evidence == "fitted" or not speaks_of(law, "loss"):
+    if law.source.evidence == "fitted" or prepared.numbers.loss.anchors:
         return []
     return [
-        f"loss is that of {law.name}'s data and tokenizer: use it to rank plans, not as a forecast"
+        f"the level of the expected loss is not known: it is that of {law.name}'s data and "
+        "tokenizer; rank plans by it, or give an --anchor with its loss for a forecast"
     ]
 
 
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     cautions_of_laws,
+    doubtful_anchors,
     outside_range,
     loss_outside_range,
     near_the_cliff,

@@ -13,6 +13,7 @@ from proxies.shape import LARGEST_WIDTH
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from planner.anchors import Anchor
     from planner.target import Target
 
 ROUNDINGS = ("none", "pow2")
@@ -66,6 +67,8 @@ class Choices:
     """As typed: `8xH100`, `H100` or `8`."""
     unique_tokens: float | None = None
     """Distinct tokens of the data; None for at least as many as are trained on."""
+    anchors: tuple[Anchor, ...] = ()
+    """Models tuned in the user's own setup, which fix the level of the laws."""
 
 
 def check_choices(choices: Choices, target: Target) -> None:

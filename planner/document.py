@@ -213,6 +213,20 @@ class Nearby:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorPart:
+    """A tuned model that fixed the level of the laws; None where it says nothing."""
+
+    params: float
+    tokens: float
+    lr: float
+    batch_tokens: float | None
+    weight_decay: float | None
+    loss: float | None
+    parametrization: str | None
+    """None for the plan's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DataPart:
     """How far the data reach."""
 
@@ -261,6 +275,8 @@ class Plan:
     data: DataPart | None
     provenance: Provenance
     warnings: tuple[str, ...]
+    anchors: tuple[AnchorPart, ...] = ()
+    """Empty where the laws stand as published."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:

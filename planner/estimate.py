@@ -13,6 +13,9 @@ stands unchanged. The variance is that of the mixture,
     (1 - w) v_law + w v_practice + w (1 - w) ln(law / practice)^2,
 
 so that disagreement widens the interval.
+
+That interval is for the setup that the law was measured in. A second one, `elsewhere`, adds the
+spread between setups to the law's variance; practice has it in its scatter already.
 """
 
 from __future__ import annotations
@@ -20,9 +23,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.laws import Law, Quantity, distance_squared, evaluate_law, law_log_sd
+
+if TYPE_CHECKING:
+    from planner.anchoring import Carried
 
 Z80 = 1.2815515655446004
 """Half-width of a central 80% interval of a normal distribution, in standard deviations."""
@@ -61,6 +68,8 @@ class Witness:
     """Standard deviation of ln(value) per unit of log distance outside the range."""
     form_variance: float = 0.0
     """From the distance to the range it was measured in; 0 inside."""
+    setup_variance: float | None = None
+    """Between setups, beside `variance`; None where it is not known."""
 
     @property
     def variance(self) -> float | None:
@@ -82,13 +91,18 @@ class Estimate:
     """None where practice was not asked: inside the range, or where nothing is published."""
     practice_weight: float
     """w, 0 inside the law's range."""
+    elsewhere_log_sd: float | None = None
+    """The same as `log_sd` in a setup that nobody measured; None where it is not known."""
+    anchors: tuple[Carried, ...] = ()
+    """Anchors that fix its level; empty where none does."""
 
     @property
     def name(self) -> str:
-        """The law's name, or both names where practice has a weight."""
-        if self.practice is None or self.practice_weight == 0:
-            return self.law.name
-        return f"{self.law.name}+{self.practice.name}"
+        """The law's name, both names where practice has a weight, `anchor` where one moved it."""
+        names = [self.law.name]
+        if self.practice is not None and self.practice_weight > 0:
+            names.append(self.practice.name)
+        return "+".join([*names, "anchor"] if self.anchors else names)
 
     @property
     def weights(self) -> dict[str, float] | None:
@@ -100,15 +114,27 @@ class Estimate:
 
     def interval(self) -> tuple[float | None, float | None]:
         """Low and high end of the 80% interval; None where its width is not known."""
-        if self.log_sd is None:
-            return None, None
-        half = math.exp(Z80 * self.log_sd)
-        return self.value / half, self.value * half
+        return around(self.value, self.log_sd)
+
+    def elsewhere(self) -> tuple[float | None, float | None]:
+        """The same in a setup that nobody measured."""
+        return around(self.value, self.elsewhere_log_sd)
 
     def times(self, factor: float, *, log_sd: float = 0.0) -> Estimate:
         """The estimate moved by a factor that is itself uncertain by `log_sd` in log."""
-        sd = None if self.log_sd is None else math.hypot(self.log_sd, log_sd)
-        return replace(self, value=self.value * factor, log_sd=sd)
+        sd, elsewhere = (
+            None if known is None else math.hypot(known, log_sd)
+            for known in (self.log_sd, self.elsewhere_log_sd)
+        )
+        return replace(self, value=self.value * factor, log_sd=sd, elsewhere_log_sd=elsewhere)
+
+
+def around(value: float, log_sd: float | None) -> tuple[float | None, float | None]:
+    """Ends of the 80% interval of a value; None where its width is not known."""
+    if log_sd is None:
+        return None, None
+    half = math.exp(Z80 * log_sd)
+    return value / half, value * half
 
 
 def estimate_from(
@@ -118,6 +144,7 @@ def estimate_from(
     *,
     at: Mapping[str, float],
     practice_at: Mapping[str, float] | None = None,
+    setup_variance: float | None = None,
 ) -> Estimate | None:
     """One quantity from a law and, outside its range, from practice.
 
@@ -128,6 +155,7 @@ def estimate_from(
             optimizer or parametrization).
         at: inputs of the law by name; params and tokens at least.
         practice_at: inputs of practice where they differ (its lr is one at a given batch).
+        setup_variance: variance of ln(best value / law) between setups; None where not known.
 
     Returns:
         The estimate, or None where the law is silent at this point.
@@ -142,7 +170,10 @@ def estimate_from(
         spread = (FORM_LOG_SD if practice is not None else OWN_FORM_LOG_SD).get(quantity, 0.0)
     form_variance = spread**2 * distance_squared(law.range, at)
     witness = replace(
-        make_witness(law.name, part, value, at), form_spread=spread, form_variance=form_variance
+        make_witness(law.name, part, value, at),
+        form_spread=spread,
+        form_variance=form_variance,
+        setup_variance=setup_variance,
     )
     other = None
     if practice is not None and form_variance > 0:
@@ -180,19 +211,23 @@ def make_witness(name: str, part: Quantity, value: float, at: Mapping[str, float
 
 def mix(law: Witness, practice: Witness | None) -> Estimate:
     """The two witnesses as one; see the module's equation."""
-    v_law = law.variance
-    if practice is None or practice.variance is None:
-        sd = None if v_law is None else math.sqrt(v_law)
-        return Estimate(value=law.value, log_sd=sd, law=law, practice=practice, practice_weight=0.0)
-    v_practice = practice.variance
-    w = law.form_variance / (law.form_variance + v_practice)
-    gap = math.log(law.value / practice.value)
-    sd = None
+    v_law, w, gap, v_practice = law.variance, 0.0, 0.0, 0.0
+    value = law.value
+    if practice is not None and practice.variance is not None:
+        v_practice = practice.variance
+        w = law.form_variance / (law.form_variance + v_practice)
+        gap = math.log(law.value / practice.value)
+        value = math.exp((1 - w) * math.log(law.value) + w * math.log(practice.value))
+    sd = elsewhere = None
     if v_law is not None:
-        sd = math.sqrt((1 - w) * v_law + w * v_practice + w * (1 - w) * gap * gap)
+        rest = w * v_practice + w * (1 - w) * gap * gap
+        sd = math.sqrt((1 - w) * v_law + rest)
+        if law.setup_variance is not None:
+            elsewhere = math.sqrt((1 - w) * (v_law + law.setup_variance) + rest)
     return Estimate(
-        value=math.exp((1 - w) * math.log(law.value) + w * math.log(practice.value)),
+        value=value,
         log_sd=sd,
+        elsewhere_log_sd=elsewhere,
         law=law,
         practice=practice,
         practice_weight=w,

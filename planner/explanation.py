@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from fitting.forms import FORMS, ema_fraction
 from fitting.laws import log_distances
 from fitting.units import format_small
+from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
 from planner.estimate import Z80, Estimate, Witness
 
@@ -54,7 +55,8 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
 def explain_loss(prepared: Prepared) -> list[str]:
     """The loss law at the target, and what pins add."""
     numbers = prepared.numbers
-    lines = explain_law(numbers.laws["loss"], "loss", numbers.point, numbers.loss.law.value)
+    lines = explain_law(numbers.laws["loss"], "loss", numbers.point, numbers.ground.loss.value)
+    lines += explain_anchors(numbers.loss)
     if numbers.pin_cost:
         lines.append(f"times 1 + {numbers.pin_cost:.2g}, the price of the pins by the surface")
     return lines + explain_width(numbers.loss)
@@ -72,7 +74,8 @@ def explain_batch(prepared: Prepared) -> list[str]:
         return [f"pinned at {format_small(pins.batch_tokens, DIGITS)} tokens", rounded]
     if pins.steps is not None:
         return [f"pinned by {pins.steps} steps: {plan.target.tokens:.6g} / {pins.steps}", rounded]
-    lines = explain_estimate("batch_tokens", prepared, numbers.free_batch)
+    lines = explain_estimate("batch_tokens", prepared, numbers.ground.batch)
+    lines += explain_anchors(numbers.free_batch)
     if numbers.batch_move is not None:
         lines.append(explain_move("batch", numbers.batch_move, "the pinned lr"))
     return [*lines, rounded, *explain_width(numbers.free_batch)]
@@ -93,7 +96,11 @@ def explain_lr(prepared: Prepared) -> list[str]:
     """The lr law, practice outside its range, the move to the planned batch, conversions."""
     numbers, pins = prepared.numbers, prepared.choices.pins
     lines = [] if pins.lr is None else [f"pinned at {format_small(pins.lr, DIGITS)}; unpinned:"]
-    lines += explain_estimate("lr", prepared, numbers.law_lr)
+    lines += explain_estimate("lr", prepared, numbers.ground.lr)
+    if numbers.standings:
+        lines.append("the law's lr is compared with an anchor's at the anchor's batch")
+    lines += [reason for one in numbers.standings for reason in one.conversion.reasons]
+    lines += explain_anchors(numbers.law_lr)
     if numbers.lr_move is not None:
         lines.append(explain_move("lr", numbers.lr_move, "the planned batch"))
     lines += numbers.conversion.reasons
@@ -107,13 +114,13 @@ def explain_estimate(quantity: str, prepared: Prepared, estimate: Estimate) -> l
     law = numbers.laws[quantity]
     point = dict(numbers.point)
     if quantity == "lr":
-        point["batch_tokens"] = numbers.free_batch.law.value
+        point["batch_tokens"] = numbers.ground.batch.law.value
     lines = explain_law(law, quantity, point, estimate.law.value)
     practice = estimate.practice
     if practice is None:
         return lines
     if quantity == "lr":
-        point["batch_tokens"] = numbers.free_batch.value
+        point["batch_tokens"] = numbers.ground.batch.value
     lines += explain_law(prepared.book[practice.name], quantity, point, practice.value)
     distances = log_distances(law.range, numbers.point)
     squares = " + ".join(f"{d:.3f}^2" for d in distances.values())
@@ -188,11 +195,12 @@ def explain_weight_decay(prepared: Prepared) -> list[str]:
             f"  {law.source.title}, {law.source.url} ({law.source.evidence})",
             f"weight decay = B / (lr D tau) = {batch:.6g} / ({format_small(lr, DIGITS)} x "
             f"{plan.target.tokens:.6g} x {tau:.4f}) = "
-            f"{format_small(numbers.weight_decay.value, DIGITS)}",
+            f"{format_small(batch / (lr * plan.target.tokens * tau), DIGITS)}",
         ]
     else:
         point = {**numbers.point, "batch_tokens": batch, "lr": lr / numbers.conversion.factor}
         lines += explain_law(law, "weight_decay", point, numbers.weight_decay.law.value)
+    lines += explain_anchors(numbers.weight_decay)
     return lines + explain_width(numbers.weight_decay)
 
 
@@ -228,23 +236,23 @@ def explain_move(name: str, move: Move, cause: str) -> str:
 
 
 def explain_width(estimate: Estimate) -> list[str]:
-    """The parts of the interval."""
+    """The parts of the interval, and the wider one for a setup that nobody measured."""
     if estimate.log_sd is None:
-        return ["no interval: neither covariance nor scatter is known"]
+        known = ["no interval: neither covariance nor scatter is known"]
+        return known + explain_elsewhere(estimate)
+    half = (
+        f"80% interval: value times or over exp({Z80:.4f} x {estimate.log_sd:.4f}) = "
+        f"{math.exp(Z80 * estimate.log_sd):.3f}"
+    )
+    if estimate.anchors:
+        return [half, *explain_elsewhere(estimate)]
     parts = [f"{estimate.law.name}: {describe_parts(estimate.law)}"]
     if estimate.practice is not None and estimate.practice_weight > 0:
         parts.append(f"{estimate.practice.name}: {describe_parts(estimate.practice)}")
         gap = math.log(estimate.law.value / estimate.practice.value)
         parts.append(f"disagreement w (1 - w) ({gap:.3f})^2")
-    low, high = estimate.interval()
-    assert low is not None
-    assert high is not None
     rule = "" if len(parts) == 1 else " = (1 - w) law + w practice + disagreement"
-    return [
-        f"variance of ln{rule}: {'; '.join(parts)}",
-        f"80% interval: value times or over exp({Z80:.4f} x {estimate.log_sd:.4f}) = "
-        f"{math.exp(Z80 * estimate.log_sd):.3f}",
-    ]
+    return [f"variance of ln{rule}: {'; '.join(parts)}", half, *explain_elsewhere(estimate)]
 
 
 def describe_parts(witness: Witness) -> str:

@@ -30,6 +30,8 @@ from proxies.schedule import Checkpoint, Schedule, make_schedule
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from proxies.groups import ParamGroup
+
 Files = dict[str, str]
 """An export's text by file name in its folder; one text under the name "" is a file by itself."""
 
@@ -113,16 +115,20 @@ def nearest_settings(settings: Settings, trainer: Trainer) -> Said:
 
 
 def check_parametrization(settings: Settings, trainer: Trainer) -> Nearest:
-    """SP with the hidden matrices' own values where the trainer has no groups or multipliers."""
+    """SP with the hidden matrices' own values where the trainer has no groups or multipliers.
+
+    A plan under SP whose groups were edited loses what distinguishes them in the same way.
+    """
     rule = settings.parametrization
-    if rule.name in trainer.parametrizations:
+    if trainer.parametrizations != ("sp",):
         return settings, ()
-    matrices = group_named(settings, "matrices")
+    if rule.name == "sp":
+        lr, weight_decay = settings.lr, settings.weight_decay
+    else:
+        matrices = group_named(settings, "matrices")
+        lr, weight_decay = matrices.lr, matrices.weight_decay
     plain = replace(
-        settings,
-        lr=matrices.lr,
-        weight_decay=matrices.weight_decay,
-        parametrization=plain_rule(settings.shape),
+        settings, lr=lr, weight_decay=weight_decay, parametrization=plain_rule(settings.shape)
     )
     written = with_groups(plain, init_std=base_init_std(settings))
     return written, (*list_multipliers(settings), *list_groups(settings, written))
@@ -148,22 +154,26 @@ def list_groups(settings: Settings, written: Settings) -> list[Loss]:
     found = []
     for group in settings.groups:
         other = group_named(written, group.name)
-        for field, name in (
-            ("lr", "lr"),
-            ("weight_decay", "weight decay"),
-            ("eps", "eps"),
-            ("init_std", "init std"),
-        ):
-            own, plain = getattr(group, field), getattr(other, field)
-            if own is not None and not math.isclose(own, plain):
-                found.append(
-                    Loss(
-                        f"{settings.parametrization.name} {group.name} {name}",
-                        f"{own:.6g}",
-                        f"{plain:.6g}",
-                    )
-                )
+        for field in ("lr", "weight_decay", "eps", "init_std", "betas"):
+            own, plain = numbers_of(group, field), numbers_of(other, field)
+            if len(own) == len(plain) and all(map(math.isclose, own, plain)):
+                continue
+            what = f"{settings.parametrization.name} {group.name} {field.replace('_', ' ')}"
+            found.append(Loss(what, words_of(own), words_of(plain)))
     return found
+
+
+def numbers_of(group: ParamGroup, field: str) -> tuple[float, ...]:
+    """A field of a group as a tuple: empty where it has none."""
+    value = getattr(group, field)
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
+def words_of(numbers: tuple[float, ...]) -> str:
+    """Numbers as they are printed."""
+    return ", ".join(f"{number:.6g}" for number in numbers) or "none"
 
 
 def check_optimizer(settings: Settings, trainer: Trainer) -> Nearest:

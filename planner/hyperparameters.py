@@ -10,52 +10,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.laws import Law
 from planner.batch import settle_batch
-from planner.estimate import Z80, Estimate, estimate_from
+from planner.conversion import Conversion, convert_lr
+from planner.elsewhere import SETUPS
+from planner.estimate import Estimate
+from planner.ground import ROUNDING, Ground, Sources, survey
 from planner.lawbook import DEFAULT_LAWS, find_law
-from planner.surfaces import BATCH_REACH, Landscape, Move, landscape_at, saturating_factor
-from proxies.parametrization import OPTIMIZERS, Parametrization, multipliers
+from planner.standing import (
+    Standing,
+    anchored_batch,
+    anchored_loss,
+    anchored_lr,
+    anchored_weight_decay,
+    move_between,
+    stand,
+)
+from planner.surfaces import Landscape, Move, landscape_at
+from proxies.sizing import choose_shape
 
 if TYPE_CHECKING:
+    from planner.anchors import Anchor
     from planner.choices import Choices, Pins
     from planner.target import Target
+    from proxies.parametrization import Parametrization
     from proxies.shape import Shape
 
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"
-
-CONVERTED = {
-    "lion": "lion takes a fifth of its lr and five times its weight decay",
-    "muon": "muon takes its lr and weight decay, with the update times 0.2 sqrt(max(rows, columns))"
-    " as Moonshot's (torch: match_rms_adamw); other muons want another lr",
-}
-"""How AdamW's numbers become another optimizer's, in words."""
-
-ROUNDING = 0.01
-"""Largest log distance between batches that counts as rounding."""
-
-CONVERSION_LOG_SD = math.log(2) / 2
-"""Of an lr carried from AdamW under SP to muP, CompleteP or Muon: half a factor of two; assumed."""
-
-LION_LR_LOG_SD = math.log(10 / 3) / 2 / Z80
-"""Of ln(AdamW's lr / Lion's), so that the published 3 to 10 is an 80% interval; assumed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conversion:
-    """From the lr that a law gives to the lr that is planned."""
-
-    factor: float
-    """Planned lr over the law's."""
-    log_sd: float
-    """Uncertainty of ln(factor); 0 where it is a rule of the parametrization."""
-    reasons: tuple[str, ...]
-    """One sentence for each part of the factor; empty when there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +52,12 @@ class Hyperparameters:
     """Inputs of the laws at the target."""
     laws: Mapping[str, Law]
     """The law that each quantity was asked of."""
+    sources: Sources
+    """Every law asked."""
+    ground: Ground
+    """What the laws say at the target without anchors."""
+    standings: tuple[Standing, ...]
+    """The anchors."""
     free_batch: Estimate
     """The batch before pins and rounding."""
     batch_sequences: int
@@ -113,52 +105,45 @@ def work_out(
     Raises:
         InputError: the law asked for does not speak of any quantity, or needs what is not given.
     """
-    laws = {name: pick_law(book, name, choices, user) for name in DEFAULT_LAWS}
-    point = law_inputs(target, shape)
-    loss = ask("loss", laws["loss"], point)
-    point |= {"loss": loss.value}
-    pins = choices.pins
-
-    free_batch = ask(
-        "batch_tokens", laws["batch_tokens"], point, witness_of(laws["batch_tokens"], book, user)
+    sources = pick_sources(book, choices, user)
+    laws, pins = sources.laws, choices.pins
+    ground = survey(sources, law_inputs(target.params, target.tokens, shape, target.seq_len))
+    standings = stand(
+        choices.anchors, sources, choices, lambda anchor: inputs_of(anchor, target, shape)
     )
-    at_law_batch = point | {"batch_tokens": free_batch.law.value}
-    law_lr = ask(
-        "lr",
-        laws["lr"],
-        at_law_batch,
-        witness_of(laws["lr"], book, user),
-        practice_at=point | {"batch_tokens": free_batch.value},
-    )
+    free_batch = anchored_batch(sources, ground, standings)
+    law_lr = anchored_lr(sources, ground, standings, batch_tokens=free_batch.value)
     conversion = convert_lr(laws["lr"], choices, parametrization)
-    surface_law = pick_surface(book, user)
-    landscape = landscape_at(
-        surface_law,
-        point,
-        lr=law_lr.value,
-        batch_tokens=free_batch.value,
-        same_setting=measured_together(laws["lr"], surface_law),
-    )
+    if standings:
+        # Anchors have passed the same rules, so that their error cancels or is their own.
+        conversion = replace(conversion, log_sd=0.0)
+    landscape = landscape_of(sources, ground, law_lr, free_batch)
 
     sequences, batch_move = settle_batch(
         target, choices, free=free_batch.value, landscape=landscape, factor=conversion.factor
     )
     batch = sequences * target.seq_len
 
-    lr_move = move_lr(book, landscape, point, best=free_batch.value, batch_tokens=batch)
+    lr_move = move_between(sources, ground, start=free_batch.value, end=batch)
     lr = law_lr.times(1.0 if lr_move is None else lr_move.factor)
     lr = lr.times(conversion.factor, log_sd=conversion.log_sd)
     planned_lr = pins.lr or lr.value
 
-    weight_decay = ask(
-        "weight_decay",
-        laws["weight_decay"],
-        point | {"batch_tokens": float(batch), "lr": planned_lr / conversion.factor},
+    rounded = standings and abs(math.log(batch / free_batch.value)) < ROUNDING
+    weight_decay = anchored_weight_decay(
+        sources,
+        ground,
+        standings,
+        batch_tokens=free_batch.value if rounded else float(batch),
+        lr=planned_lr / conversion.factor,
     ).times(1 / conversion.factor)
     pin_cost = price_of_pins(pins, landscape, lr=planned_lr / conversion.factor, batch_tokens=batch)
     return Hyperparameters(
-        point=point,
+        point=ground.point,
         laws=laws,
+        sources=sources,
+        ground=ground,
+        standings=standings,
         free_batch=free_batch,
         batch_sequences=sequences,
         batch_move=batch_move,
@@ -167,10 +152,56 @@ def work_out(
         lr_move=lr_move,
         conversion=conversion,
         weight_decay=weight_decay,
-        loss=loss.times(1 + (pin_cost or 0.0)),
+        loss=anchored_loss(sources, ground, standings).times(1 + (pin_cost or 0.0)),
         steps=pins.steps or math.ceil(target.tokens / batch),
         landscape=landscape,
         pin_cost=pin_cost,
+    )
+
+
+def pick_sources(book: Mapping[str, Law], choices: Choices, user: tuple[str, ...]) -> Sources:
+    """The laws that a plan asks.
+
+    Raises:
+        InputError: the law asked for is unknown, or gives no number for any quantity.
+    """
+    laws = {name: pick_law(book, name, choices, user) for name in DEFAULT_LAWS}
+    surface = pick_surface(book, user)
+    return Sources(
+        laws=laws,
+        practice={name: witness_of(laws[name], book, user) for name in ("lr", "batch_tokens")},
+        surface=surface,
+        same_setting=measured_together(laws["lr"], surface),
+        saturating=book[SATURATING_LAW],
+        setups=book.get(SETUPS),
+    )
+
+
+def inputs_of(anchor: Anchor, target: Target, shape: Shape) -> tuple[dict[str, float], Shape]:
+    """Inputs of the laws at an anchor and its shape: the target's at its params, else a usual one.
+
+    Raises:
+        InputError: no shape has so few params.
+    """
+    if anchor.params != target.params:
+        shape = choose_shape(
+            anchor.params, vocab_size=shape.vocab_size, tied_embeddings=shape.tied_embeddings
+        ).shape
+    return law_inputs(anchor.params, anchor.tokens, shape, target.seq_len), shape
+
+
+def landscape_of(
+    sources: Sources, ground: Ground, lr: Estimate, batch: Estimate
+) -> Landscape | None:
+    """The surface about the recommendation, moved onto it where anchors have moved that."""
+    if not lr.anchors and not batch.anchors:
+        return ground.landscape
+    return landscape_at(
+        sources.surface,
+        ground.point,
+        lr=lr.value,
+        batch_tokens=batch.value,
+        same_setting=False,
     )
 
 
@@ -235,102 +266,17 @@ def measured_together(law: Law, surface_law: Law | None) -> bool:
     return surface_law is not None and (law.name, surface_law.name) in pairs
 
 
-def ask(
-    quantity: str,
-    law: Law,
-    at: Mapping[str, float],
-    practice: Law | None = None,
-    *,
-    practice_at: Mapping[str, float] | None = None,
-) -> Estimate:
-    """The estimate of one quantity; a law that is silent here is refused by name.
-
-    Raises:
-        InputError: the law needs an input that the target does not have, or lies outside its rows.
-    """
-    found = estimate_from(quantity, law, practice, at=at, practice_at=practice_at)
-    if found is None:
-        raise InputError(
-            f"law {law.name}: says nothing of {quantity} at {at['params']:.4g} params "
-            f"(plan laws show {law.name})"
-        )
-    return found
-
-
-def law_inputs(target: Target, shape: Shape) -> dict[str, float]:
-    """Inputs of the laws at a target; FLOPs with attention are those of the shape."""
-    params, tokens = target.params, target.tokens
-    attention = shape.n_layers * shape.n_heads * shape.head_dim * target.seq_len
+def law_inputs(params: float, tokens: float, shape: Shape, seq_len: int) -> dict[str, float]:
+    """Inputs of the laws at params and tokens; FLOPs with attention are those of the shape."""
+    attention = shape.n_layers * shape.n_heads * shape.head_dim * seq_len
     return {
         "params": params,
         "tokens": tokens,
-        "tokens_per_param": target.tokens_per_param,
-        "flops": target.flops,
+        "tokens_per_param": tokens / params,
+        "flops": 6 * params * tokens,
         "model_flops": (6 * params + 12 * attention) * tokens,
         "model_flops_causal": (6 * params + 6 * attention) * tokens,
         "d_model": float(shape.d_model),
         "n_layers": float(shape.n_layers),
-        "seq_len": float(target.seq_len),
+        "seq_len": float(seq_len),
     }
-
-
-def move_lr(
-    book: Mapping[str, Law],
-    landscape: Landscape | None,
-    at: Mapping[str, float],
-    *,
-    best: float,
-    batch_tokens: float,
-) -> Move | None:
-    """How the lr moves from the best batch to the planned one; None when they are the same.
-
-    A batch that differs by rounding alone, under 1%, moves nothing.
-    """
-    if abs(math.log(batch_tokens / best)) < ROUNDING:
-        return None
-    near = best / BATCH_REACH <= batch_tokens <= best * BATCH_REACH
-    if landscape is not None and near:
-        return landscape.move_lr(batch_tokens)
-    return saturating_factor(book[SATURATING_LAW], at, best=best, batch_tokens=batch_tokens)
-
-
-def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> Conversion:
-    """Factor from a law's lr to the planned optimizer and parametrization.
-
-    A law of one parametrization serves another only through SP, whose lr the hidden matrices
-    keep; a law of the planned optimizer and parametrization is used as it is.
-
-    Raises:
-        InputError: the law was measured under muP or CompleteP, and the plan is not.
-    """
-    factor, log_sd, reasons = 1.0, 0.0, []
-    optimizer = OPTIMIZERS[choices.optimizer]
-    measured_with = law.range.optimizer or "adamw"
-    if choices.optimizer != measured_with:
-        if measured_with != "adamw":
-            raise InputError(
-                f"law {law.name}: measured with {measured_with}, the plan is for "
-                f"{choices.optimizer}; add --optimizer {measured_with} or choose another law"
-            )
-        factor /= optimizer.adamw_factor
-        log_sd = LION_LR_LOG_SD if choices.optimizer == "lion" else CONVERSION_LOG_SD
-        reasons.append(
-            f"{law.name} was measured with adamw; {CONVERTED[choices.optimizer]} (assumed); "
-            "tune it at a small size"
-        )
-    measured_in = law.range.parametrization or "sp"
-    if choices.parametrization != measured_in:
-        if measured_in != "sp":
-            raise InputError(
-                f"law {law.name}: measured under {measured_in}, the plan is under "
-                f"{choices.parametrization}; add --parametrization {measured_in} or choose another"
-            )
-        log_sd = math.hypot(log_sd, CONVERSION_LOG_SD)
-        width = 1 / multipliers(parametrization, optimizer=optimizer).matrix_lr
-        factor *= width
-        reasons.append(
-            f"{law.name} was measured under sp; hidden matrices keep its lr under "
-            f"{choices.parametrization}, so the base lr is {width:g} times it (assumed); "
-            "check it with a small model"
-        )
-    return Conversion(factor=factor, log_sd=log_sd, reasons=tuple(reasons))

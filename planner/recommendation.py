@@ -138,6 +138,7 @@ def prepare(
             version=VERSION, command=command, laws=assembly.digests(book, numbers, choices)
         ),
         warnings=(),
+        anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
     )
     prepared = Prepared(
         plan=plan,

@@ -20,7 +20,7 @@ from proxies.parametrization import (
     make_parametrization,
 )
 from proxies.schedule import Checkpoint, Schedule, make_schedule
-from proxies.shape import Shape
+from proxies.shape import Shape, count_params
 
 if TYPE_CHECKING:
     from planner.document import Plan
@@ -80,6 +80,7 @@ def settings_of(plan: Plan) -> Settings:
         checkpoints=[Checkpoint(found.step, found.decay_steps) for found in part.checkpoints],
     )
     shape = shape_of(plan)
+    check_consistent(plan, shape, schedule)
     rule = plan.parametrization
     scaled = rule.name != "sp"
     return Settings(
@@ -128,6 +129,29 @@ def shape_of(plan: Plan) -> Shape:
         qk_norm=model.qk_norm,
     )
     return shape if model.rope_theta is None else replace(shape, rope_theta=model.rope_theta)
+
+
+def check_consistent(plan: Plan, shape: Shape, schedule: Schedule) -> None:
+    """Refuse a plan one of whose numbers was edited and not those that follow from it.
+
+    Raises:
+        InputError: naming both.
+    """
+    counted = count_params(shape)
+    for name, said, found in (
+        ("schedule.warmup_steps", plan.schedule.warmup_steps, plan.warmup_steps),
+        ("schedule.stable_steps", plan.schedule.stable_steps, schedule.stable_steps),
+        ("shape.params", plan.shape.params, counted.params),
+        ("shape.total_params", plan.shape.total_params, counted.total_params),
+    ):
+        if said != found:
+            raise InputError(f"plan: {name} {said} is not {found}, which the rest of it gives")
+    tokens = plan.batch_sequences * plan.target.seq_len
+    if plan.batch_tokens.value != tokens:
+        raise InputError(
+            f"plan: batch_tokens {plan.batch_tokens.value:g} is not {plan.batch_sequences} "
+            f"sequences of {plan.target.seq_len} tokens"
+        )
 
 
 def layout_of(plan: Plan) -> Layout:

@@ -1,6 +1,9 @@
-"""What a training run is: shape, parametrization, schedule.
+"""What a training run is, and running small ones.
 
 Rooms (torch-free): `shape` (counts and FLOPs), `sizing` (a shape for a size), `parametrization`,
-`schedule`, `last_iterate` (what convex theory says of a schedule). A target is only the largest
-member of its family, so what describes a proxy describes it too.
+`schedule`, `last_iterate` (what convex theory says of a schedule), `batching` and `noise` (the
+batch against tokens and gradient noise), `run` (a run's spec, result and row), `corpus`. With
+torch: `model`, `optimizers`, `gradients`, `state` (one update), `train`, `branches` (WSD budgets
+from one stable run), `checkpoint`, `evaluation`. A target is only the largest member of its
+family, so what describes a proxy describes it too.
 """

@@ -249,9 +249,9 @@ def _check_constants(batching: Batching, *, where: str) -> None:
 
 def _norm_test(batching: Batching, state: BatchState, norms: GradientNorms) -> float | None:
     trace, _ = split_norms(norms)
-    if norms.big_norm_sq <= 0:
-        return None
-    return max(state.sequences, trace / (batching.theta**2 * norms.big_norm_sq))
+    # The product, for a tiny norm times theta^2 may be 0.
+    borne = batching.theta**2 * norms.big_norm_sq
+    return None if borne <= 0 else max(state.sequences, trace / borne)
 
 
 def _noise_scale(batching: Batching, state: BatchState, _norms: GradientNorms) -> float | None:

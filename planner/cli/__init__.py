@@ -26,6 +26,7 @@ COMMANDS = {
     "schedule": "schedule",
     "export": "export",
     "trainers": "trainers",
+    "proxy": "proxy",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

@@ -100,6 +100,41 @@ def show_law(
         print(law_text(law, width=min(shutil.get_terminal_size((80, 24)).columns, 100)))
 
 
+@app.command("compare")
+def compare(
+    laws: LawFiles = None,
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", metavar="first", help="Anchor at each lab's smallest model too."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="PNG", help="Draw the factors by lab.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare every law with published optima and recipes, as factors by lab.
+
+    Prints medians by law, then by lab; with --anchor first also how much closer each law comes
+    when the lab's smallest model anchors it. Examples: plan laws compare,
+    plan laws compare --anchor first --plot laws.png
+    """
+    from planner.cli.laws_compare import comparison_json, print_comparison
+    from planner.comparison import compare_laws
+
+    if anchor not in (None, "first"):
+        raise InputError(f"--anchor '{anchor}': is first or left out: each lab's smallest model")
+    factors = compare_laws(read_lawbook(laws or ()), anchored=anchor is not None)
+    if plot is not None:
+        # Imported here because it loads numpy.
+        from planner.comparison_plot import write_comparison
+
+        write_comparison(factors, plot)
+    if as_json:
+        print(comparison_json(factors))
+    else:
+        print_comparison(factors, anchored=anchor is not None)
+
+
 def law_json(law: Law) -> dict[str, Any]:
     """A law as JSON: the keys of its file, its name, hash and BibTeX; what is unknown is null."""
     quantities = {

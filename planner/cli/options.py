@@ -37,6 +37,13 @@ _LAWS = "Laws"
 LAW = option(_LAWS, "--law", "NAME", "take from this law what it has (plan laws lists them)")
 LAW_FILES = option(_LAWS, "--laws", "FILE", "your own law file, before the defaults; repeatable")
 
+ANCHORS = option(
+    _LAWS,
+    "--anchor",
+    "ANCHOR",
+    "a model you tuned: key=value text, runs.csv, plan.json; repeatable",
+)
+
 _PINS = "Pins: what you fix; the rest moves and the price is said"
 BATCH = option(_PINS, "--batch", "TOKENS", "batch in tokens, as 1M")
 LR = option(_PINS, "--lr", "LR", "peak learning rate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +16,9 @@ from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Typed, optional_count, read_request
 from planner.recommendation import VERSION, prepare
+
+if TYPE_CHECKING:
+    from planner.anchors import Anchor
 
 EXAMPLES = """Examples:
 
@@ -50,6 +54,7 @@ def plan(
     tied: bool = given.TIED,
     law: str | None = given.LAW,
     laws: list[Path] | None = given.LAW_FILES,
+    anchor: list[str] | None = given.ANCHORS,
     batch: str | None = given.BATCH,
     lr: float | None = given.LR,
     weight_decay: float | None = given.WEIGHT_DECAY,
@@ -123,6 +128,7 @@ def plan(
         checkpoint_tokens=request.checkpoint_tokens,
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
+        anchors=anchors_of(anchor, request.target.seq_len),
     )
     prepared = prepare(
         request.target,
@@ -139,3 +145,12 @@ def plan(
     elif out is not None or lossy or force:
         raise InputError("plan: -o, --lossy and --force belong to --export TRAINER")
     show_plan(prepared, as_json=as_json, explain=explain)
+
+
+def anchors_of(texts: list[str] | None, seq_len: int) -> tuple[Anchor, ...]:
+    """The anchors that were typed; their reader is loaded only where there are any."""
+    if not texts:
+        return ()
+    from planner.anchor_text import read_anchors
+
+    return read_anchors(texts, seq_len=seq_len)

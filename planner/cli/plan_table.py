@@ -88,15 +88,21 @@ def make_console() -> Console:
 
 def plain_table(*columns: str, right: tuple[int, ...] = ()) -> Table:
     """A table without boxes, its header underlined by nothing but weight."""
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for index, name in enumerate(columns):
         table.add_column(name, justify="right" if index in right else "left", overflow="fold")
     return table
 
 
 def numbers_table(plan: Plan) -> Table:
-    """The recommended numbers with interval and source."""
-    table = plain_table("", "value", "80% interval", "source")
+    """The recommended numbers with their two intervals and source.
+
+    The first interval is for the setup that the law was measured in, the second for one that
+    nobody measured; with an anchor, for slopes as the law's and for slopes of another setup.
+    """
+    table = plain_table("", "value", "80% interval", "elsewhere", "source")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     plateau = plan.plateau
     rows = (
         ("peak lr", plan.lr, format_small),
@@ -106,12 +112,16 @@ def numbers_table(plan: Plan) -> Table:
     )
     for name, value, show in rows:
         table.add_row(
-            name, f"[bold]{show(value.value)}[/bold]", interval(value, show), source(value)
+            name,
+            f"[bold]{show(value.value)}[/bold]",
+            interval(value, show),
+            "" if value.elsewhere is None else span(value.elsewhere, roughly(show)),
+            source(value),
         )
     if plateau is not None:
-        table.add_row("lr plateau", "", span(plateau.lr, format_small), "at most +0.1% loss")
+        table.add_row("lr plateau", "", span(plateau.lr, format_small), "", "up to +0.1% loss")
         table.add_row(
-            "batch plateau", "", span(plateau.batch_tokens, format_count), "at most +0.1% loss"
+            "batch plateau", "", span(plateau.batch_tokens, format_count), "", "up to +0.1% loss"
         )
     return table
 
@@ -119,6 +129,11 @@ def numbers_table(plan: Plan) -> Table:
 def span(bounds: Bounds, show: Callable[[float], str]) -> str:
     """Low to high."""
     return f"{show(bounds.low)} to {show(bounds.high)}"
+
+
+def roughly(show: Callable[[float], str]) -> Callable[[float], str]:
+    """Small numbers in two digits, which is what a wide interval earns and 80 columns hold."""
+    return (lambda value: format_small(value, 2)) if show is format_small else show
 
 
 def interval(value: Value, show: Callable[[float], str]) -> str:
@@ -133,7 +148,7 @@ def interval(value: Value, show: Callable[[float], str]) -> str:
 def source(value: Value) -> str:
     """The laws behind a value, with their weights where there are two."""
     if value.weights is None:
-        return value.law
+        return value.law.replace("+", " + ")
     shares = {name: round(100 * weight) for name, weight in value.weights.items()}
     return ", ".join(f"{name} {share}%" for name, share in shares.items() if share)
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fitting.errors import InputError, nearest_name
+from fitting.errors import InputError
 from proxies.schedule.stages import Schedule, lr_fraction, stage_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -70,39 +70,3 @@ def lambda_factor(schedule: Schedule, *, offset: int = 1) -> Callable[[int], flo
         offset: 1 for ours, so that the first update trains; 0 for trainers that read s = k.
     """
     return lambda step: lr_fraction(schedule, min(step + offset, schedule.steps))
-
-
-def sample_point(trainer: str, step: int, *, warmup_steps: int = 0, accumulation: int = 1) -> float:
-    """Where a trainer reads the schedule at its optimizer step.
-
-    Args:
-        trainer: a key of `SAMPLE_POINTS`.
-        step: k = 0..S-1, counted from 0.
-        warmup_steps: of the schedule; torchtitan reads the warmup elsewhere than the rest.
-        accumulation: micro-batches a step, at least 1; litgpt sets the lr at each of them.
-
-    Returns:
-        s, in [0, S].
-
-    Raises:
-        InputError: the trainer is not known.
-    """
-    if trainer not in SAMPLE_POINTS:
-        raise InputError(
-            f"trainer '{trainer}': not known{nearest_name(trainer, SAMPLE_POINTS)}; "
-            f"one of {', '.join(SAMPLE_POINTS)}"
-        )
-    return SAMPLE_POINTS[trainer](step, warmup_steps, accumulation)
-
-
-SAMPLE_POINTS: Mapping[str, Callable[[int, int, int], float]] = {
-    "torch": lambda step, _warmup, _accumulation: step + 1,
-    "olmo-core": lambda step, _warmup, _accumulation: step + 1,
-    "transformers": lambda step, _warmup, _accumulation: step,
-    "megatron": lambda step, _warmup, _accumulation: step,
-    "nanotron": lambda step, _warmup, _accumulation: step,
-    "torchtitan": lambda step, warmup, _accumulation: step + 1 if step < warmup else step,
-    "litgpt": lambda step, _warmup, micro: step + (micro - 1) / micro,
-}
-"""s of a trainer's step k, from k, the warmup and the micro-batches a step. Read in transformers
-5.23.0, torchtitan 0.3.0, Megatron-LM 2026-08, OLMo-core 3.0.0, litgpt 0.5.13, nanotron 0.4."""

@@ -41,6 +41,7 @@ CONTRACT = [
     "data",
     "provenance",
     "warnings",
+    "anchors",
 ]
 """Keys of the plan's JSON, in order (the design's contract)."""
 

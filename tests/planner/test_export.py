@@ -27,7 +27,7 @@ from planner.exporter import (
 from planner.expressible import nearest_settings
 from planner.settings import Settings
 from proxies.schedule import lr_fraction
-from tests.plans import SCHEDULES, SMALL, expressible, make_plan, make_settings, plain
+from tests.plans import SCHEDULES, SMALL, STEPS, expressible, make_plan, make_settings, plain
 
 TRAINERS = trainer_names()
 
@@ -119,6 +119,30 @@ def test_what_is_lost_is_refused_and_with_lossy_at_the_head_of_the_file(
         assert f"lost: {loss}" in head
 
 
+@pytest.mark.parametrize(
+    ("group", "field", "value"),
+    [("embedding", "weight_decay", 0.0), ("head", "lr", 1e-5), ("matrices", "betas", (0.8, 0.9))],
+)
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_group_that_was_edited_is_kept_or_named_as_lost(
+    name: str, group: str, field: str, value: Any
+) -> None:
+    settings = make_settings(schedule=CONSTANT)
+    edited = replace(
+        settings,
+        groups=tuple(
+            replace(found, **{field: value}) if found.name == group else found
+            for found in settings.groups
+        ),
+    )
+    said = nearest_settings(edited, find_trainer(name))
+    kept = said.settings.groups == edited.groups
+    assert kept == (name == "pytorch")
+    assert [loss.what for loss in said.losses] == (
+        [] if kept else [f"sp {group} {field.replace('_', ' ')}"]
+    )
+
+
 @pytest.mark.parametrize("variant", ["lion", "muon", "muP", "default"])
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_plan_made_as_the_refusal_says_is_expressible(name: str, variant: str) -> None:
@@ -152,11 +176,27 @@ def test_sample_points_rise_by_one_a_step_within_the_run(name: str) -> None:
     trainer = find_trainer(name)
     found = [trainer.sample_point(settings, step) for step in range(STEPS)]
     assert 0 <= found[0] <= 1
-    assert found[-1] in {STEPS - 1.0, float(STEPS)} or STEPS - 1 < found[-1] < STEPS
+    assert STEPS - 1 <= found[-1] <= STEPS
     assert all(-1e-9 <= after - before <= 1 + 1e-9 for before, after in pairwise(found))
 
 
-STEPS = 100
+def test_trainers_sample_where_their_sources_say() -> None:
+    settings = make_settings(schedule=SCHEDULES["linear"])
+    warm = settings.schedule.warmup_steps
+    assert (warm, settings.layout.accumulation) == (7, 6)
+    found = {name: find_trainer(name).sample_point(settings, warm - 1) for name in TRAINERS}
+    assert found == pytest.approx(
+        {
+            "litgpt": 6 + 5 / 6,
+            "megatron": 6,
+            "nanotron": 6,
+            "olmo_core": 7,
+            "pytorch": 7,
+            "torchtitan": 7,
+            "transformers": 6,
+        }
+    )
+    assert find_trainer("torchtitan").sample_point(settings, warm) == warm
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -175,11 +215,22 @@ def test_an_unknown_trainer_is_refused_with_the_nearest() -> None:
         find_trainer("transformer")
 
 
-def test_a_plan_edited_into_a_contradiction_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("part", "field", "value", "said"),
+    [
+        ("compute", "accumulation", 999, "batch_sequences is 24"),
+        ("schedule", "stable_steps", 1, "stable_steps 1 is not"),
+        ("schedule", "warmup_steps", 2, "warmup_steps 2 is not"),
+        ("shape", "d_ff", 512, "params 516992 is not"),
+        ("batch_tokens", "value", 1e6, "batch_tokens 1e\\+06 is not 24 sequences"),
+    ],
+)
+def test_a_plan_edited_into_a_contradiction_is_refused(
+    part: str, field: str, value: float, said: str
+) -> None:
     plan = make_plan(gpus="4")
-    assert plan.compute is not None
-    odd = replace(plan, compute=replace(plan.compute, accumulation=999))
-    with pytest.raises(InputError, match="batch_sequences is 24"):
+    odd = replace(plan, **{part: replace(getattr(plan, part), **{field: value})})
+    with pytest.raises(InputError, match=said):
         export_plan(odd, "pytorch")
 
 

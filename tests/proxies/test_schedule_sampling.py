@@ -18,10 +18,8 @@ from proxies.schedule.chain import ScheduleRequest
 from proxies.schedule.compose import join_schedules
 from proxies.schedule.kinds import build_schedule
 from proxies.schedule.sampling import (
-    SAMPLE_POINTS,
     lambda_factor,
     lr_fractions,
-    sample_point,
     update_fractions,
 )
 from tests.proxies.test_schedule import make_any
@@ -71,30 +69,6 @@ def test_a_point_outside_the_run_is_refused_in_an_array_too() -> None:
 def test_a_million_updates_take_no_time_worth_a_thought() -> None:
     fractions = update_fractions(make_schedule("cosine", steps=10**6))
     assert (fractions[-1], len(fractions)) == (0.1, 10**6)
-
-
-@pytest.mark.parametrize("trainer", sorted(SAMPLE_POINTS))
-def test_every_trainer_reads_inside_the_run_and_never_backwards(trainer: str) -> None:
-    points = [sample_point(trainer, k, warmup_steps=4, accumulation=3) for k in range(20)]
-    assert points == sorted(points)
-    assert 0 <= points[0] <= 1
-    assert 19 <= points[-1] <= 20
-
-
-def test_trainers_read_where_their_sources_say() -> None:
-    found = {name: sample_point(name, 7, warmup_steps=8, accumulation=4) for name in SAMPLE_POINTS}
-    assert found == {
-        "torch": 8,
-        "olmo-core": 8,
-        "transformers": 7,
-        "megatron": 7,
-        "nanotron": 7,
-        "torchtitan": 8,
-        "litgpt": 7.75,
-    }
-    assert sample_point("torchtitan", 8, warmup_steps=8) == 8
-    with pytest.raises(InputError, match="nearest is 'megatron'"):
-        sample_point("megatrn", 0)
 
 
 def ours(schedule: Schedule, *, offset: int = 0) -> list[float]:

@@ -1,0 +1,58 @@
+"""How much closer the plan comes to each lab's tuned lr when the lab's smallest model anchors it.
+
+usage: python -m tests.benchmarks.anchored_labs
+
+Of data/optima.csv: every setup with more than one tuned size, its smallest model (all that was
+tuned at that size) as anchor. Prints the median factor between planned and tuned lr over the
+other sizes, at the batch that was used, before and after.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.comparison import PLAN, compare_laws, typical
+from planner.lawbook import read_lawbook
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """One lab's setup."""
+
+    setup: str
+    values: int
+    """Tuned lrs at other sizes than the anchor's."""
+    before: float
+    """Median factor either way."""
+    after: float
+
+
+def anchored_setups() -> list[Anchored]:
+    """Every setup with more than one tuned size."""
+    factors = [
+        one
+        for one in compare_laws(read_lawbook(), names=(PLAN,), anchored=True)
+        if one.is_tuned and one.quantity == "lr" and one.anchored is not None
+    ]
+    found = []
+    for setup in dict.fromkeys(one.setup for one in factors):
+        part = [one for one in factors if one.setup == setup]
+        before = typical(one.factor for one in part)
+        after = typical(one.used / one.anchored for one in part if one.anchored is not None)
+        assert before is not None
+        assert after is not None
+        found.append(Anchored(setup, len(part), before, after))
+    return found
+
+
+def main() -> None:
+    print(f"{'setup':14} {'tuned lrs':>9} {'before':>7} {'after':>6}")
+    setups = anchored_setups()
+    for one in setups:
+        print(f"{one.setup:14} {one.values:9d} {one.before:7.2f} {one.after:6.2f}")
+    closer = sum(one.after < one.before for one in setups)
+    print(f"closer after: {closer} of {len(setups)}")
+
+
+if __name__ == "__main__":
+    main()
