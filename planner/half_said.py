@@ -97,7 +97,8 @@ def usual_model(config: dict[str, Any], given: Given, notes: list[str]) -> dict[
     """
     if given.params is None:
         raise InputError(
-            f"says no model (hidden_size); put {transformers.CONFIG} beside it or add --params"
+            f"says no model (hidden_size); put {transformers.CONFIG} beside it, or give plan check "
+            "and plan import-config its --params"
         )
     shape = choose_shape(given.params, vocab_size=DEFAULT_VOCAB, tied_embeddings=False).shape
     seq_len = given.seq_len or DEFAULT_SEQ_LEN
@@ -135,7 +136,9 @@ def steps_of(
     if steps > 0:
         return steps
     if given.tokens is None:
-        raise InputError("says no max_steps; add --tokens")
+        raise InputError(
+            "says no max_steps; add them, or give plan check and plan import-config the --tokens"
+        )
     batch = (
         as_int(arguments, "per_device_train_batch_size", 8)
         * as_int(arguments, "gradient_accumulation_steps", 1)
@@ -152,7 +155,7 @@ def warmup_of(arguments: dict[str, Any]) -> int:
     warmup = as_float(arguments, "warmup_steps", 0.0)
     if 0 < warmup < 1:
         ratio, warmup = warmup, 0.0
-    return round(warmup) if warmup else math.ceil(ratio * arguments["max_steps"])
+    return round(warmup) if warmup else math.ceil(ratio * as_int(arguments, "max_steps"))
 
 
 COMPLETERS: dict[str, Callable[[Path, Given], Completed]] = {"transformers": complete_transformers}

@@ -71,7 +71,7 @@ def import_config(trainer: str, path: Path, given: Given | None = None) -> Impor
     read = find_trainer(trainer).read
     complete = COMPLETERS.get(trainer)
     if complete is None:
-        files, notes = read_files(path), ()
+        files, notes = read_files(path), tuple[str, ...]()
     else:
         files, notes = guarded(lambda: complete(path, given), trainer, path)
     settings = guarded(lambda: read(files), trainer, path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from planner.choices import Choices, Pins
@@ -49,16 +50,25 @@ def plan_of(
     *,
     anchors: tuple[Anchor, ...] = (),
     law_files: tuple[Path, ...] = (),
+    schedule: str | None = None,
 ) -> Prepared:
     """The plan for the run's target with what `pins` fix; its other choices are the run's.
+
+    Args:
+        run: as its config says it.
+        pins: numbers that the plan does not choose.
+        anchors: models tuned in the same setup.
+        law_files: law files of the user's own, which come before the defaults.
+        schedule: kind of schedule; None for the run's.
 
     Raises:
         InputError: laws or anchors that say nothing of the target.
     """
+    choices = choices_of(run.settings, pins, anchors=anchors)
     return prepare(
         target_of(run),
         ChosenShape(shape=run.settings.shape, reason=f"that of {run.path}"),
-        choices_of(run.settings, pins, anchors=anchors),
+        choices if schedule is None else replace(choices, schedule=schedule),
         book=read_lawbook(law_files),
         user_laws=tuple(path.stem for path in law_files),
         command=command_of(run),

@@ -28,6 +28,8 @@ COMMANDS = {
     "trainers": "trainers",
     "proxy": "proxy",
     "import-config": "import_config",
+    "check": "check",
+    "diff": "diff",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

@@ -130,15 +130,18 @@ def test_what_training_arguments_leave_out_is_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({}, "says no model (hidden_size); put config.json beside it or add --params"),
-        ({"params": 1e8, "tokens": 1e12}, "leave the option out"),
+        (
+            Given(),
+            "put config.json beside it, or give plan check and plan import-config its --params",
+        ),
+        (Given(params=1e8, tokens=1e12), "leave the option out"),
     ],
 )
 def test_facts_that_lack_or_contradict_the_file_are_refused(
-    given: dict[str, float], said: str, tmp_path: Path
+    given: Given, said: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError) as caught:
-        import_config("transformers", arguments_file(tmp_path), Given(**given))
+        import_config("transformers", arguments_file(tmp_path), given)
     assert str(caught.value).endswith(said)
 
 
@@ -157,7 +160,7 @@ BAD_FILES = {
 
 @pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
 @pytest.mark.parametrize("trainer", TRAINERS)
-@pytest.mark.parametrize("command", ["import-config"])
+@pytest.mark.parametrize("command", ["import-config", "check"])
 def test_a_file_that_is_no_config_gets_one_line_and_exit_2(
     command: str, trainer: str, content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
