@@ -137,12 +137,8 @@ def fitted_values(cell: Runs, found: CellOptimum) -> dict[str, tuple[float, floa
 
 def moves(name: str, cell: Runs, found: CellOptimum) -> bool:
     """Whether a cell's value was chosen among several, or is all that its one run says."""
-    return len(cell.tuned) == 1 or found.best[name].tried != single(found.best[name].tried)
-
-
-def single(tried: tuple[float, float] | None) -> tuple[float, float] | None:
-    """The lowest value tried, twice."""
-    return None if tried is None else (tried[0], tried[0])
+    tried = found.best[name].tried
+    return len(cell.tuned) == 1 or (tried is not None and tried[0] < tried[1])
 
 
 def number(row: pd.Series, name: str) -> float | None:

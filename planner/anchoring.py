@@ -18,13 +18,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from fitting.laws import Range, evaluate_law, log_distances
 from fitting.laws import distance_squared as outside
-from planner.anchors import Anchor
 from planner.elsewhere import move_variance, setup_variance
 from planner.estimate import FORM_LOG_SD, OWN_FORM_LOG_SD, Estimate
-from planner.ground import Sources
+
+if TYPE_CHECKING:
+    from planner.anchors import Anchor
+    from planner.ground import Sources
 
 FAR = 100.0
 """Factor in params or tokens above which an anchor is far: wider than any published sweep of one

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from fitting.laws import evaluate_law, log_distances
 from fitting.units import format_count, format_small
-from planner.anchor_words import contradicting_anchors, far_anchors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +62,16 @@ def outside_range(prepared: Prepared) -> list[str]:
         runs = ", ".join(f"{near.run} {format_small(near.lr, 2)}" for near in plan.nearest)
         sentence += f"; nearest published runs: {runs}"
     return [sentence + "; try short pilots at half and twice the lr before the run"]
+
+
+def doubtful_anchors(prepared: Prepared) -> list[str]:
+    """Anchors that are far away, or contradict the law's slope."""
+    if not prepared.numbers.standings:
+        return []
+    # Imported here because only a plan with anchors needs it.
+    from planner.anchor_words import contradicting_anchors, far_anchors
+
+    return far_anchors(prepared) + contradicting_anchors(prepared)
 
 
 def no_interval(prepared: Prepared) -> list[str]:
@@ -301,8 +310,7 @@ def loss_level(prepared: Prepared) -> list[str]:
 
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     cautions_of_laws,
-    far_anchors,
-    contradicting_anchors,
+    doubtful_anchors,
     outside_range,
     loss_outside_range,
     near_the_cliff,

@@ -16,14 +16,19 @@ from fitting.errors import InputError
 from fitting.table_files import read_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
+    from numpy.typing import NDArray
 
     from fitting.loss_slopes import Floats
 
 FEWEST_ROWS = 16
 """Rows that a curve must have for a fit: two for each block of `fitting.curves.fit`."""
+
+ROW = "row of the file"
+"""Key of the row numbers beside the columns that were read."""
 
 WIDEST_GAP = 20.0
 """Times the median spacing of the rows: a wider hole in a curve hides what the lr did there."""
@@ -52,13 +57,13 @@ def read_curve(path: Path) -> Curve:
     """
     table = read_columns(path, ("step", "lr", "loss"))
     step, lr, loss = (table[name] for name in ("step", "lr", "loss"))
-    check_steps(path, step, lr)
+    check_steps(path, table)
     if len(step) < FEWEST_ROWS:
         raise InputError(
             f"{path}: {len(step)} {'row' if len(step) == 1 else 'rows'}; "
             f"a curve has {FEWEST_ROWS} at least"
         )
-    refuse(path, loss, loss <= 0, "loss", "is not above 0")
+    refuse(path, table, loss <= 0, "loss", "is not above 0")
     spacing = np.diff(step)
     usual = float(np.median(spacing))
     widest = int(np.argmax(spacing))
@@ -77,12 +82,12 @@ def read_schedule(path: Path) -> Curve:
         InputError: a column is missing, a cell is no finite number, or the steps do not rise.
     """
     table = read_columns(path, ("step", "lr"))
-    check_steps(path, table["step"], table["lr"])
+    check_steps(path, table)
     return Curve(name=path.stem, step=table["step"], lr=table["lr"], loss=None)
 
 
 def read_columns(path: Path, names: tuple[str, ...]) -> dict[str, Floats]:
-    """The named columns as finite numbers.
+    """The named columns as finite numbers, and under `ROW` the number of each row.
 
     Raises:
         InputError: one is missing or has a cell that is no finite number; the row is named.
@@ -95,7 +100,8 @@ def read_columns(path: Path, names: tuple[str, ...]) -> dict[str, Floats]:
         )
     if len(table) == 0:
         raise InputError(f"{path}: has a header and no rows")
-    return {name: read_numbers(path, table[name]) for name in names}
+    found = {name: read_numbers(path, table[name]) for name in names}
+    return found | {ROW: table.index.to_numpy(dtype=float)}
 
 
 def read_numbers(path: Path, column: pd.Series) -> Floats:
@@ -116,28 +122,31 @@ def read_numbers(path: Path, column: pd.Series) -> Floats:
     return np.array(found)
 
 
-def check_steps(path: Path, step: Floats, lr: Floats) -> None:
+def check_steps(path: Path, table: Mapping[str, Floats]) -> None:
     """Refuse steps that do not rise from 0 or later, and an lr below 0 or never above.
 
     Raises:
         InputError: with the first row at fault.
     """
-    refuse(path, step, step < 0, "step", "is below 0")
-    refuse(path, lr, lr < 0, "lr", "is below 0")
+    step, lr = table["step"], table["lr"]
+    refuse(path, table, step < 0, "step", "is below 0")
+    refuse(path, table, lr < 0, "lr", "is below 0")
     backwards = np.concatenate([[False], np.diff(step) <= 0])
     if backwards.any():
         at = int(np.argmax(backwards))
         same = step[at] == step[at - 1]
         what = "is there twice" if same else f"comes after {step[at - 1]:.0f}"
         raise InputError(
-            f"{path} data row {at + 1}: step {step[at]:.0f} {what}; "
+            f"{path} row {table[ROW][at]:.0f}: step {step[at]:.0f} {what}; "
             f"{'keep one row a step' if same else 'sort the rows by step'}"
         )
     if not (lr > 0).any():
         raise InputError(f"{path}: lr is 0 in every row")
 
 
-def refuse(path: Path, values: Floats, bad: np.ndarray, column: str, what: str) -> None:
+def refuse(
+    path: Path, table: Mapping[str, Floats], bad: NDArray[np.bool_], column: str, what: str
+) -> None:
     """Refuse the first value that is `bad`.
 
     Raises:
@@ -145,4 +154,6 @@ def refuse(path: Path, values: Floats, bad: np.ndarray, column: str, what: str) 
     """
     if bad.any():
         at = int(np.argmax(bad))
-        raise InputError(f"{path} data row {at + 1}, column {column}: {values[at]:g} {what}")
+        raise InputError(
+            f"{path} row {table[ROW][at]:.0f}, column {column}: {table[column][at]:g} {what}"
+        )

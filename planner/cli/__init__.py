@@ -26,6 +26,7 @@ COMMANDS = {
     "schedule": "schedule",
     "export": "export",
     "trainers": "trainers",
+    "proxy": "proxy",
     "import-config": "import_config",
     "check": "check",
     "diff": "diff",

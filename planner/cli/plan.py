@@ -5,17 +5,20 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from fitting.errors import InputError
-from planner.anchors import Anchor
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Typed, optional_count, read_request
 from planner.recommendation import VERSION, prepare
+
+if TYPE_CHECKING:
+    from planner.anchors import Anchor
 
 EXAMPLES = """Examples:
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.units import format_count
-from proxies.schedule import Schedule, make_schedule
 from proxies.shape import Shape, check_shape, count_params
 from proxies.sizing import FF_RATIO, round_up
-from proxies.sweep.axes import batch_lattice, lattice_points
+from proxies.sweep.axes import lattice_points
 
 if TYPE_CHECKING:
-    from proxies.sweep.spec import ModelSpec, RunSettings, SweepSpec
+    from proxies.sweep.spec import ModelSpec, SweepSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,43 +117,3 @@ def one_each(values: tuple[int, ...], model: ModelSpec, *, name: str) -> tuple[i
             f"[model] {name}: {len(values)} values for {members} of d_model; give 1 or {members}"
         )
     return values * members if len(values) == 1 else values
-
-
-def make_run_schedule(settings: RunSettings, *, steps: int) -> Schedule:
-    """The schedule of a run of `steps` updates; shares of them are rounded to whole ones.
-
-    Raises:
-        InputError: lengths that do not fit, with the arithmetic.
-    """
-
-    def length(fraction: float | None) -> int | None:
-        return None if fraction is None else round(fraction * steps)
-
-    return make_schedule(
-        settings.schedule,
-        steps=steps,
-        warmup_steps=length(settings.warmup_fraction),
-        decay_steps=length(settings.decay_fraction),
-        decay_shape=settings.decay_shape,
-        final_lr_fraction=settings.final_lr_fraction,
-    )
-
-
-def check_schedules(spec: SweepSpec, cells: tuple[Cell, ...]) -> None:
-    """Refuse a sweep whose longest or shortest runs have no schedule.
-
-    Raises:
-        InputError: the cell, the batch, and what does not fit.
-    """
-    batches = batch_lattice(spec.search.batch_tokens, seq_len=spec.run.seq_len)
-    for cell in cells:
-        for sequences in (batches[0], batches[-1]):
-            batch_tokens = sequences * spec.run.seq_len
-            steps = math.ceil(cell.tokens / batch_tokens)
-            try:
-                make_run_schedule(spec.run, steps=steps)
-            except InputError as error:
-                raise InputError(
-                    f"[run] schedule: {format_count(cell.tokens)} tokens in batches of "
-                    f"{format_count(batch_tokens)} are {steps} steps: {error}"
-                ) from error

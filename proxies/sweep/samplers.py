@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from fitting.local_fit import Start, Tried
 from fitting.local_search import LocalOptimum, find_local_optimum, propose_run
 from fitting.units import format_small
 from proxies.sweep.axes import batch_lattice, is_varied, lattice, lattice_points, sequence_bounds
+from proxies.sweep.runs import Setting
 from proxies.sweep.spec import AxisRange
 
 if TYPE_CHECKING:
@@ -49,16 +50,6 @@ STOPPED_GAP = 0.01
 
 FEWEST = 6
 """Runs before an interval is believed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What one run is given beyond what its cell says."""
-
-    lr: float
-    batch_sequences: int
-    weight_decay: float
-    seed: int
 
 
 class SpecSampler(BaseSampler):

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from fitting.errors import InputError
 from fitting.units import parse_count
+from proxies.groups import DEFAULT_INIT_STD
 
 CONFIG: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
 """pydantic's reading: unknown keys are refused, docstrings become the schema's descriptions."""
@@ -216,7 +217,7 @@ class RunSettings:
     """None for the optimizer's own."""
     beta2: Momentum | None = None
     """None for the optimizer's own."""
-    schedule: Literal["wsd", "linear", "cosine", "constant"] = "wsd"
+    schedule: Literal["wsd", "linear", "cosine", "constant", "inverse-sqrt"] = "wsd"
     """Shape of the learning rate."""
     warmup_fraction: Fraction | None = None
     """Share of the steps; None for the schedule's default."""
@@ -226,14 +227,14 @@ class RunSettings:
     """None for the schedule's default."""
     final_lr_fraction: Fraction | None = None
     """Last lr over the peak; None for the schedule's default."""
-    init_std: Positive | None = None
-    """Base standard deviation of the initial weights; None for 0.02."""
+    init_std: Positive = DEFAULT_INIT_STD
+    """Base standard deviation of the initial weights."""
     grad_clip: Positive | None = 1.0
     """Largest norm of the gradient."""
     z_loss: NotNegative = 0.0
     """Weight of the squared log partition in the training loss."""
-    repeat: bool = False
-    """Whether the corpus may be read more than once."""
+    epochs: Whole = 1
+    """How often a token may be trained on."""
     eval_sequences: Annotated[int, Field(ge=2)] = 64
     """Held-out sequences that the final loss is the mean of."""
     micro_batch_sequences: Whole | None = None

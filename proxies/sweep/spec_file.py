@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from fitting.errors import InputError, nearest_name
-from proxies.parametrization import make_parametrization
 from proxies.sweep.axes import is_varied, lattice, sequence_bounds
-from proxies.sweep.cells import Cell, check_schedules, expand_cells, family_shapes
+from proxies.sweep.cells import Cell, expand_cells, family_shapes
+from proxies.sweep.runs import check_schedules, member_parametrization
 from proxies.sweep.spec import AxisRange, SweepSpec
 
 if TYPE_CHECKING:
@@ -112,14 +112,7 @@ def check_spec(spec: SweepSpec) -> tuple[Cell, ...]:
     model = spec.model
     for shape in family_shapes(model, vocab_size=ANY_VOCAB):
         try:
-            make_parametrization(
-                model.parametrization,
-                d_model=shape.d_model,
-                n_layers=shape.n_layers,
-                head_dim=shape.head_dim,
-                base_d_model=model.base_d_model,
-                base_n_layers=model.base_n_layers,
-            )
+            member_parametrization(model, shape)
         except InputError as error:
             raise InputError(f"[model] {error}") from error
     cells = expand_cells(spec, vocab_size=ANY_VOCAB)

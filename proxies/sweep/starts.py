@@ -15,12 +15,8 @@ from fitting.surface import REFERENCE, best_point
 from fitting.surface_fit import Effort, fit_surface
 from fitting.surface_line import Line
 from fitting.surface_prior import line_from_law, mup_line
-from proxies.parametrization import (
-    OPTIMIZERS,
-    convert_adamw_law,
-    convert_sp_law,
-    make_parametrization,
-)
+from proxies.parametrization import OPTIMIZERS, convert_adamw_law, convert_sp_law
+from proxies.sweep.runs import member_parametrization
 
 if TYPE_CHECKING:
     from fitting.laws import Law
@@ -90,15 +86,7 @@ def law_point(spec: SweepSpec, cell: Cell, law: Law) -> tuple[float, float]:
     if (law.range.optimizer or "adamw") != spec.run.optimizer:
         lr, _ = convert_adamw_law(lr=lr, weight_decay=0.0, optimizer=optimizer)
     if not same_parametrization(spec, law):
-        model = spec.model
-        parametrization = make_parametrization(
-            model.parametrization,
-            d_model=cell.shape.d_model,
-            n_layers=cell.shape.n_layers,
-            head_dim=model.head_dim,
-            base_d_model=model.base_d_model,
-            base_n_layers=model.base_n_layers,
-        )
+        parametrization = member_parametrization(spec.model, cell.shape)
         lr, _ = convert_sp_law(
             lr=lr, weight_decay=0.0, parametrization=parametrization, optimizer=optimizer
         )

@@ -28,8 +28,14 @@ ODD = {
     "infinite": (replaced(4, "500,0.001,inf"), "row 6, column loss: 'inf' is not a number"),
     "zero loss": (replaced(4, "500,0.001,0"), "column loss: 0 is not above 0"),
     "negative lr": (replaced(4, "500,-1,3.9"), "column lr: -1 is below 0"),
-    "unsorted": (replaced(4, "100,0.001,3.9"), "step 100 comes after 400; sort the rows by step"),
-    "repeated": (replaced(4, "400,0.001,3.9"), "step 400 is there twice; keep one row a step"),
+    "unsorted": (
+        replaced(4, "100,0.001,3.9"),
+        "row 6: step 100 comes after 400; sort the rows by step",
+    ),
+    "repeated": (
+        replaced(4, "400,0.001,3.9"),
+        "row 6: step 400 is there twice; keep one row a step",
+    ),
     "gap": ([*GOOD, "9000,0.001,3.5"], "no rows from step 3000 to 9000, where the others are 100"),
     "one point": (GOOD[:1], "1 row; a curve has 16 at least"),
     "no rows": ([], "has a header and no rows"),

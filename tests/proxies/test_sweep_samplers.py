@@ -16,9 +16,9 @@ from optuna.trial import FrozenTrial, TrialState
 from fitting.errors import InputError
 from fitting.local_fit import Start, neutral_surface, places, rise, start_at
 from proxies.sweep.axes import lattice_points
+from proxies.sweep.runs import Setting
 from proxies.sweep.samplers import (
     SAMPLERS,
-    Setting,
     SpecSampler,
     distributions,
     local_optimum,

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
+from collections.abc import Iterable
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +19,8 @@ from proxies.parametrization import OPTIMIZERS, RULES
 from proxies.schedule import KINDS
 from proxies.shape import QK_NORMS, count_params
 from proxies.sweep.axes import batch_lattice, lattice, sequence_bounds
-from proxies.sweep.cells import expand_cells, make_run_schedule, total_flops
+from proxies.sweep.cells import expand_cells, total_flops
+from proxies.sweep.runs import Setting, make_run_schedule, make_run_spec
 from proxies.sweep.spec import AxisRange, ModelSpec, RunSettings, SearchSpec, SweepSpec
 from proxies.sweep.spec_file import parse_spec, read_spec, spec_schema
 
@@ -156,11 +160,11 @@ def test_schema_names_every_key_and_says_what_it_means() -> None:
         (ModelSpec, "parametrization", RULES),
         (ModelSpec, "qk_norm", QK_NORMS),
         (RunSettings, "optimizer", OPTIMIZERS),
-        (RunSettings, "schedule", [kind for kind in KINDS if kind != "wsd-s"]),
+        (RunSettings, "schedule", KINDS.keys() - {"wsd-s", "two-stage"}),
     ],
 )
 def test_names_in_the_schema_are_those_of_the_registries(
-    table: type, key: str, known: list[str]
+    table: type, key: str, known: Iterable[str]
 ) -> None:
     assert set(get_args(get_type_hints(table)[key])) == set(known)
 
@@ -214,3 +218,26 @@ def test_specs_compare_by_value_and_differ_by_field() -> None:
     differing = [f.name for f in fields(spec) if getattr(spec, f.name) != getattr(other, f.name)]
     assert differing == ["search"]
     assert isinstance(other.search, SearchSpec)
+
+
+def test_a_run_takes_its_size_from_the_cell_and_the_rest_from_setting_and_spec() -> None:
+    text = changed("seeds = [0, 1]", 'seeds = [0, 1]\nbeta2 = 0.98\noptimizer = "lion"')
+    spec = parsed(text.replace("head_dim = 32", 'head_dim = 32\nparametrization = "mup"'))
+    cell = expand_cells(spec, vocab_size=256)[-1]
+    run = make_run_spec(spec, cell, Setting(lr=2e-3, batch_sequences=10, weight_decay=0.2, seed=1))
+    assert (run.shape, run.tokens, run.lr, run.weight_decay, run.seed) == (
+        cell.shape,
+        2_000_000,
+        2e-3,
+        0.2,
+        1,
+    )
+    assert run.parametrization.width_mult == 128 / 256
+    assert (run.optimizer.name, run.optimizer.beta2) == ("lion", 0.98)
+    assert run.schedule.steps == -(-2_000_000 // 1280)
+
+
+def test_reading_a_spec_loads_neither_torch_nor_optuna() -> None:
+    code = "import sys, proxies.sweep.spec_file; print({'torch', 'optuna'} & sys.modules.keys())"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "set()"

@@ -1,0 +1,105 @@
+"""What `plan proxy train` is told of its batch: sizes in tokens, growth, budgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fitting.errors import InputError
+from fitting.units import parse_count
+
+if TYPE_CHECKING:
+    from proxies.batching import Batching
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TypedBatch:
+    """The batch options as typed; None where one was not."""
+
+    batch: str
+    """Tokens of the first batch."""
+    batching: str
+    """A key of `proxies.batching.KINDS`."""
+    max_batch: str | None = None
+    """Most tokens of a batch that grows."""
+    ramp_tokens: str | None = None
+    """Tokens until a ramp is at its top."""
+    theta: float | None = None
+    """Noise that a norm test bears."""
+
+
+def read_batching(typed: TypedBatch, *, seq_len: int) -> Batching:
+    """The batch schedule, in whole sequences.
+
+    Raises:
+        InputError: a batch that is no multiple of the sequence, or an option that the kind lacks.
+    """
+    from proxies.batching import KINDS, Batching
+    from proxies.shape import check_size
+
+    check_size(seq_len, where="--seq-len")
+    most = typed.max_batch
+    if most is None and typed.batching != "fixed" and typed.batching in KINDS:
+        raise InputError(f"--batching {typed.batching}: grows to what? give --max-batch TOKENS")
+    found = Batching(
+        kind=typed.batching,
+        sequences=whole_sequences(typed.batch, seq_len=seq_len, where="--batch"),
+        max_sequences=None
+        if most is None
+        else whole_sequences(most, seq_len=seq_len, where="--max-batch"),
+        ramp_tokens=None
+        if typed.ramp_tokens is None
+        else whole_tokens(typed.ramp_tokens, "--ramp-tokens"),
+    )
+    return found if typed.theta is None else replace(found, theta=typed.theta)
+
+
+def schedule_steps(batching: Batching, *, tokens: int, seq_len: int) -> int:
+    """Steps that the schedule is made over; those of the first batch where it is adaptive.
+
+    The lr of an adaptive batch follows the tokens, so any number of steps gives the same run.
+    """
+    from proxies.batching import Batching, count_steps
+
+    known = Batching(sequences=batching.sequences) if batching.adaptive else batching
+    return count_steps(known, tokens=tokens, seq_len=seq_len)
+
+
+def read_budgets(text: str | None, *, tokens: int) -> list[int]:
+    """The budgets of a run with branches, `tokens` the largest of them; empty for a plain run.
+
+    Raises:
+        InputError: a budget of `tokens` or more.
+    """
+    if text is None:
+        return []
+    budgets = [whole_tokens(part, "--budgets") for part in text.split(",")]
+    if max(budgets) >= tokens:
+        raise InputError(f"--budgets {max(budgets)}: not below --tokens {tokens}, the largest one")
+    return [*budgets, tokens]
+
+
+def whole_sequences(text: str, *, seq_len: int, where: str) -> int:
+    """Sequences of a batch in tokens.
+
+    Raises:
+        InputError: a batch that is no multiple of the sequence.
+    """
+    size = whole_tokens(text, where)
+    if size % seq_len:
+        below = size // seq_len * seq_len
+        near = f"{below} or {below + seq_len}" if below else str(seq_len)
+        raise InputError(f"{where} {size}: is no multiple of --seq-len {seq_len}; give {near}")
+    return size // seq_len
+
+
+def whole_tokens(text: str, where: str) -> int:
+    """A whole number of tokens from 400k or 2M.
+
+    Raises:
+        InputError: not a number, or no whole one.
+    """
+    count = parse_count(text, where=where)
+    if count != int(count):
+        raise InputError(f"{where} '{text}': {count:g} is not a whole number of tokens")
+    return int(count)
