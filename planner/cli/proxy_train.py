@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +27,9 @@ HEAD_DIM = 32
 
 EXAMPLES = """Examples:
 
-plan proxy train --lr 0.004 --batch 4k --tokens 400k --out runs
+plan proxy train --lr 0.004 --batch 4096 --tokens 400k --corpus my-texts/ --out runs
 
-plan proxy train --lr 0.004 --batch 4k --tokens 400k --d-model 256 --parametrization mup
+plan proxy train --lr 0.004 --batch 4096 --tokens 400k --d-model 256 --parametrization mup
  --base-width 128 --probes all --out runs"""
 
 
@@ -39,7 +40,7 @@ def option(metavar: str | None, meaning: str, *names: str, panel: str = "Run") -
 
 def train(
     lr: Annotated[float, option("LR", "base peak learning rate")],
-    batch: Annotated[str, option("TOKENS", "batch in tokens, whole sequences: 4k")],
+    batch: Annotated[str, option("TOKENS", "batch in tokens, whole sequences: 4096")],
     tokens: Annotated[str, option("TOKENS", "tokens to train on: 400k, 2M")],
     out: Annotated[
         Path, option("DIR", "runs.csv gains a row; curve and checkpoint in a folder a run")
@@ -64,20 +65,31 @@ def train(
         bool, option(None, "norm queries and keys", "--qk-norm", panel="Shape")
     ] = False,
     weight_decay: Annotated[float, option("WD", "base weight decay; default 0.1")] = 0.1,
-    schedule: Annotated[str, option("KIND", "wsd (default), linear, cosine, constant")] = "wsd",
+    schedule: Annotated[
+        str, option("KIND", "wsd (default), linear, cosine, constant, inverse-sqrt")
+    ] = "wsd",
     warmup_steps: Annotated[
         int | None, option("STEPS", "warmup; default: min(2,000, 10%), at least 1%")
     ] = None,
     optimizer: Annotated[str, option("NAME", "adamw (default), lion, muon")] = "adamw",
     parametrization: Annotated[str, option("NAME", "sp (default), mup, completep")] = "sp",
     base_width: Annotated[int | None, option("WIDTH", "base d_model; default 256")] = None,
-    base_layers: Annotated[int | None, option("COUNT", "base depth of completep")] = None,
-    base_head_dim: Annotated[int | None, option("WIDTH", "base head dim of mup")] = None,
+    base_layers: Annotated[
+        int | None, option("COUNT", "base depth of completep; default: --layers")
+    ] = None,
+    base_head_dim: Annotated[
+        int | None, option("WIDTH", "base head dim of mup; default: the model's")
+    ] = None,
     decay_rule: Annotated[
         str, option("RULE", "weight decay over width: coupled (default), layerwise")
     ] = "coupled",
     corpus: Annotated[
-        str, option("NAME", "python (default), a file or folder, hf:NAME, zipf:", panel="Data")
+        str,
+        option(
+            "NAME",
+            "python (default), a .txt, .jsonl or .parquet file, a folder of them, hf:NAME, zipf:",
+            panel="Data",
+        ),
     ] = "python",
     tokenizer: Annotated[
         str, option("NAME", "bytes (default) or bpe:SIZE", panel="Data")
@@ -101,7 +113,8 @@ def train(
 ) -> None:
     """Train one small model and add it to a runs table.
 
-    Prints its held-out loss; the same command again goes on where it was killed.
+    Prints its held-out loss and where its files are. The same command again goes on from the last
+    checkpoint of a killed run, a minute old at most.
     """
     require_torch()
     from proxies.corpus import open_corpus
@@ -111,7 +124,7 @@ def train(
 
     chosen = choose_probes(probes.split(",") if probes else [])
     optimizer = known_optimizer(optimizer)
-    found = open_corpus(corpus, tokenizer=tokenizer)
+    found = open_corpus(corpus, tokenizer=tokenizer, progress=say)
     shape = make_shape(
         d_model=d_model,
         layers=layers,
@@ -155,7 +168,7 @@ def train(
     if as_json:
         print(json.dumps({k: None if v != v else v for k, v in row.items()}, indent=1))
     else:
-        print(say_result(result, row))
+        print(say_result(result, row, out=out))
 
 
 def run(
@@ -168,14 +181,21 @@ def run(
 
     name = name_run(spec, corpus_fingerprint=corpus.fingerprint)
     with counting("tokens", spec.total_tokens) as advance:
+        seen = 0
 
         def on_step(point: CurvePoint) -> bool:
-            advance(point.batch_tokens, f"loss {point.loss:.3f}")
+            nonlocal seen
+            if not seen and point.step > 1:
+                say(f"goes on after step {point.step - 1:,} of {spec.schedule.steps:,}")
+            advance(point.tokens - seen, f"loss {point.loss:.3f}")
+            seen = point.tokens
             return True
 
         result = train_run(
             spec, corpus, directory=out / name, device=device, probes=probes, on_step=on_step
         )
+    if not seen:
+        say("was trained before: measured again, not trained again")
     row = {"run_id": name, **runs_row(result)}
     add_run(row, out / "runs.csv")
     return result, row
@@ -224,7 +244,8 @@ def read_steps(
     """The batch in whole sequences and the schedule over the steps that it gives.
 
     Raises:
-        InputError: a batch that is no multiple of the sequence, or a schedule that does not fit.
+        InputError: a batch that is no multiple of the sequence or above the run, or a schedule
+            that does not fit.
     """
     from proxies.batching import Batching, count_steps
     from proxies.schedule import make_schedule
@@ -236,6 +257,8 @@ def read_steps(
         below = size // seq_len * seq_len
         near = f"{below or seq_len} or {below + seq_len}" if below else str(seq_len)
         raise InputError(f"--batch {size}: is no multiple of --seq-len {seq_len}; give {near}")
+    if size > tokens:
+        raise InputError(f"--batch {size}: more than --tokens {tokens}; give at most that")
     batching = Batching(sequences=size // seq_len)
     steps = count_steps(batching, tokens=tokens, seq_len=seq_len)
     return batching, make_schedule(schedule, steps=steps, warmup_steps=warmup_steps)
@@ -253,7 +276,12 @@ def whole_tokens(text: str, where: str) -> int:
     return int(count)
 
 
-def say_result(result: RunResult, row: dict[str, Any]) -> str:
+def say(message: str) -> None:
+    """Tell what is being done, on stderr."""
+    print(f"plan: {message}", file=sys.stderr)
+
+
+def say_result(result: RunResult, row: dict[str, Any], *, out: Path) -> str:
     """The result as lines of name and value."""
     lines = [("run", row["run_id"]), ("status", result.status)]
     if result.status == "finished":
@@ -266,5 +294,6 @@ def say_result(result: RunResult, row: dict[str, Any]) -> str:
         ("seconds", f"{result.seconds:.1f}"),
         ("corpus", f"{result.corpus} ({result.corpus_fingerprint[:12]})"),
         *((name, f"{value:.4g}") for name, value in result.probes.items()),
+        ("written", f"a row of {out / 'runs.csv'}, and {out / row['run_id'] / 'curve.csv'}"),
     ]
     return "\n".join(f"{name:20} {value}" for name, value in lines)
