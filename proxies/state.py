@@ -103,11 +103,16 @@ def check_device(device: str) -> None:
     Raises:
         InputError: its name.
     """
-    kind = device.partition(":")[0]
-    if kind not in UNREAD_UPDATES:
-        raise InputError(f"device '{device}': not known; one of {', '.join(UNREAD_UPDATES)}")
-    if kind == "cuda" and not torch.cuda.is_available():
+    kind, colon, number = device.partition(":")
+    if kind not in UNREAD_UPDATES or (colon and not number.isdecimal()):
+        raise InputError(f"device '{device}': not known; one of cpu, cuda or cuda:N")
+    count = 1 if kind == "cpu" else torch.cuda.device_count()
+    if not count:
         raise InputError(f"device '{device}': torch {torch.__version__} finds none; use cpu")
+    if int(number or 0) >= count:
+        raise InputError(
+            f"device '{device}': there is none of that number; {kind}:N is below {count}"
+        )
 
 
 def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
