@@ -27,6 +27,7 @@ COMMANDS = {
     "export": "export",
     "trainers": "trainers",
     "proxy": "proxy",
+    "import-config": "import_config",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

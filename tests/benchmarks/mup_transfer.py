@@ -1,14 +1,15 @@
 """Does the best learning rate stay where it is when a proxy grows? Trained, recorded, fitted.
 
-    python -m tests.benchmarks.mup_transfer train notebooks/mup_transfer.csv
-    python -m tests.benchmarks.mup_transfer report notebooks/mup_transfer.csv [PNG]
+    python -m tests.benchmarks.mup_transfer train
+    python -m tests.benchmarks.mup_transfer report [PNG]
 
 `train` sweeps lr by factors of 2 at each width (SP, muP) and each depth (SP, CompleteP), 3 seeds,
 on Python's own sources as bytes, of which no run repeats any; rows are kept as they come and a
 second call goes on. At the base width and depth the three are one model, trained once, as SP.
 `report` fits a parabola in ln lr to the five lrs around the lowest mean loss of each model, one
 level a seed, and prints its minimum with the standard error, the slope of ln lr against ln width
-or depth, and what it would cost to carry the smallest model's best lr to the largest.
+or depth (and that of parabolas through three lrs, which the skew of the curves bends less), and
+what the smallest model's best lr would cost the largest, linear between its mean losses.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from proxies.run import RunSpec, runs_row
 from proxies.schedule import make_schedule
 from proxies.shape import Shape
 from proxies.train import train_run
+
+RECORDED = Path(__file__).parents[2] / "notebooks" / "mup_transfer.csv"
+"""The runs, kept beside the figure that is drawn of them."""
 
 BASE_D_MODEL, BASE_LAYERS, HEAD_DIM = 64, 2, 32
 WIDTHS = (64, 128, 256, 512, 1024) if torch.cuda.is_available() else (64, 128, 256)
@@ -67,13 +71,13 @@ class Optimum:
 
 def main() -> None:
     """Train or report."""
-    task, table = sys.argv[1], Path(sys.argv[2])
-    if task == "train":
-        train(table)
-    else:
-        print(report(pd.read_csv(table)))
-        if len(sys.argv) > 3:
-            draw(pd.read_csv(table), Path(sys.argv[3]))
+    if sys.argv[1] == "train":
+        train(RECORDED)
+        return
+    runs = pd.read_csv(RECORDED)
+    print(report(runs))
+    if len(sys.argv) > 2:
+        draw(runs, Path(sys.argv[2]))
 
 
 def list_trials() -> list[Trial]:
@@ -158,11 +162,11 @@ def rows_of(runs: pd.DataFrame, *, axis: str, rule: str, size: int) -> pd.DataFr
     return runs[chosen & (runs.parametrization == ("sp" if is_base else rule))]
 
 
-def find_optimum(rows: pd.DataFrame, *, size: int) -> Optimum:
-    """Minimum of a parabola in ln lr through five lrs, a level for each seed."""
+def find_optimum(rows: pd.DataFrame, *, size: int, reach: int) -> Optimum:
+    """Minimum of a parabola in ln lr through the lrs within `reach` factors of 2 of the best."""
     means = rows.groupby("log2_lr").loss.mean()
     best = int(np.asarray(means.index)[means.to_numpy().argmin()])
-    near = rows[(rows.log2_lr - best).abs() <= 2]
+    near = rows[(rows.log2_lr - best).abs() <= reach]
     x = (near.log2_lr - best).to_numpy() * np.log(2)
     seeds = pd.get_dummies(near.seed).to_numpy(dtype=float)
     design = np.column_stack([x * x, x, seeds])
@@ -185,12 +189,12 @@ def find_optimum(rows: pd.DataFrame, *, size: int) -> Optimum:
     )
 
 
-def list_optima(runs: pd.DataFrame, *, axis: str, rule: str) -> list[Optimum]:
+def list_optima(runs: pd.DataFrame, *, axis: str, rule: str, reach: int = 2) -> list[Optimum]:
     """One optimum a size, the smallest first."""
     column = runs.d_model if axis == "width" else runs.n_layers
     sizes = sorted(set(column[runs.axis == axis]) | {64 if axis == "width" else BASE_LAYERS})
     found = {size: rows_of(runs, axis=axis, rule=rule, size=size) for size in sizes}
-    return [find_optimum(rows, size=size) for size, rows in found.items() if len(rows)]
+    return [find_optimum(rows, size=size, reach=reach) for size, rows in found.items() if len(rows)]
 
 
 def fit_slope(optima: list[Optimum]) -> tuple[float, float]:
@@ -204,12 +208,12 @@ def fit_slope(optima: list[Optimum]) -> tuple[float, float]:
 
 
 def carried_cost(runs: pd.DataFrame, *, axis: str, rule: str) -> float:
-    """Loss of the largest model at the smallest one's best lr, less its best: nats a token."""
+    """Loss of the largest model at the smallest one's best lr, less its lowest: nats a token."""
     optima = list_optima(runs, axis=axis, rule=rule)
     rows = rows_of(runs, axis=axis, rule=rule, size=optima[-1].size)
     means = rows.groupby("log2_lr").loss.mean()
     carried = np.interp(optima[0].ln_lr / np.log(2), means.index, means)
-    return float(carried - optima[-1].loss)
+    return float(carried - means.min())
 
 
 def report(runs: pd.DataFrame) -> str:
@@ -226,11 +230,13 @@ def report(runs: pd.DataFrame) -> str:
                     f"(x/÷ {np.exp(each.ln_lr_se):.2f})  loss {each.loss:.3f}{place}"
                 )
             slope, error = fit_slope(optima)
+            near, near_error = fit_slope(list_optima(runs, axis=axis, rule=rule, reach=1))
             cost = carried_cost(runs, axis=axis, rule=rule)
-            lines.append(
-                f"  slope of ln lr {slope:+.2f} ± {error:.2f}; the smallest model's lr costs the "
-                f"largest {cost:.3f} nats"
-            )
+            lines += [
+                f"  slope of ln lr {slope:+.2f} ± {error:.2f}; by three lrs {near:+.2f} ± "
+                f"{near_error:.2f}",
+                f"  the smallest model's best lr costs the largest {cost:.3f} nats",
+            ]
     hours = runs.seconds.sum() / 3600
     lines.append(f"{len(runs)} runs of {int(runs.tokens.iloc[0]):,} tokens, {hours:.2f} core hours")
     return "\n".join(lines)
@@ -251,7 +257,7 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
             (line,) = panel.plot(means.index, means, marker=mark, label=f"{axis} {each.size}")
             panel.plot(np.exp(each.ln_lr), each.loss, marker="*", ms=13, color=line.get_color())
         slope, error = fit_slope(list_optima(runs, axis=axis, rule=rule))
-        panel.set_title(f"{rule}, {axis}: best lr slope {slope:+.2f} ± {error:.2f}", fontsize=10)
+        panel.set_title(f"{rule}: best lr slope {slope:+.2f} ± {error:.2f}", fontsize=10)
         panel.set(xscale="log", xlabel="peak lr (base lr)")
         panel.legend(frameon=False, fontsize=8)
     lowest = runs[runs.status == "finished"].loss.min()
