@@ -186,6 +186,7 @@ def test_runs_that_cannot_be_together_are_refused_in_one_line(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 def test_a_compiled_ensemble_has_the_losses_of_an_eager_one() -> None:
     specs = different_trials(BASE)[:2]
     compiled = [replace(spec, compile=True) for spec in specs]
