@@ -28,7 +28,7 @@ from proxies.corpus import Corpus, read_sequences
 from proxies.evaluation import autocast
 from proxies.model import ProxyModel
 from proxies.run import CurvePoint, RunResult, RunSpec, Status
-from proxies.stack import Stack, keep_rows, make_stack, stacked_weights, update_stack
+from proxies.stack import Slot, Stack, keep_rows, make_stack, name_weights, update_stack
 from proxies.stacked_model import stacked_loss
 from proxies.state import (
     UNREAD_UPDATES,
@@ -82,7 +82,7 @@ class Ensemble:
     trials: list[Trial]
     stack: Stack
     loss_function: Callable[..., Tensor]
-    """`stacked_loss`, compiled where the specs say so; again when the stack shrinks."""
+    """`loss_of_rows`, compiled where the specs say so; again when the stack shrinks."""
 
 
 def stackable(specs: Sequence[RunSpec]) -> list[list[int]]:
@@ -187,7 +187,7 @@ def start_ensemble(specs: Sequence[RunSpec], corpus: Corpus, *, device: str) -> 
         assert isinstance(state.model, ProxyModel)
         trials.append(Trial(place, spec, state.model, state))
     stack = make_stack(specs, [trial.model for trial in trials])
-    loss_function = torch.compile(stacked_loss) if specs[0].compile else stacked_loss
+    loss_function = torch.compile(loss_of_rows) if specs[0].compile else loss_of_rows
     return Ensemble(trials, stack, loss_function)
 
 
@@ -254,16 +254,25 @@ def take_gradients(ensemble: Ensemble, batch_KBT: Tensor, *, device: str) -> Ten
     for part_KBT in torch.split(batch_KBT, spec.micro_sequences or batch, dim=1):
         with autocast(device, spec.dtype):
             part_K = ensemble.loss_function(
-                model,
-                stacked_weights(ensemble.stack),
-                part_KBT[..., :-1],
-                part_KBT[..., 1:],
-                z_loss=spec.z_loss,
+                model, ensemble.stack.weights_KP, ensemble.stack.slots, part_KBT, z_loss=spec.z_loss
             )
         part_K = part_K * (part_KBT.shape[1] / batch)
         torch.autograd.backward(part_K.sum())
         loss_K += part_K.detach()
     return loss_K
+
+
+def loss_of_rows(
+    model: ProxyModel,
+    weights_KP: Tensor,
+    slots: Sequence[Slot],
+    batch_KBT: Tensor,
+    *,
+    z_loss: float,
+) -> Tensor:
+    """Mean loss of each row of weights on its own sequences, which have one token more."""
+    weights = name_weights(weights_KP, slots)
+    return stacked_loss(model, weights, batch_KBT[..., :-1], batch_KBT[..., 1:], z_loss=z_loss)
 
 
 def drop_trials(ensemble: Ensemble, places: set[int]) -> None:

@@ -123,12 +123,10 @@ def share_rows(stack: Stack, models: Sequence[nn.Module]) -> None:
             parameters[slot.name].data = row[slot.start : slot.stop].view(slot.shape)
 
 
-def stacked_weights(stack: Stack) -> dict[str, Tensor]:
-    """Every parameter by name with the trials in front; gradients flow to the stack."""
-    parts = torch.split(stack.weights_KP, [slot.stop - slot.start for slot in stack.slots], dim=1)
-    return {
-        slot.name: part.view(-1, *slot.shape) for slot, part in zip(stack.slots, parts, strict=True)
-    }
+def name_weights(weights_KP: Tensor, slots: Sequence[Slot]) -> dict[str, Tensor]:
+    """Every parameter by name with the trials in front, views of the matrix."""
+    parts = torch.split(weights_KP, [slot.stop - slot.start for slot in slots], dim=1)
+    return {slot.name: part.view(-1, *slot.shape) for slot, part in zip(slots, parts, strict=True)}
 
 
 def update_stack(stack: Stack, fractions_K: Sequence[float]) -> Tensor:

@@ -183,3 +183,15 @@ def test_runs_that_cannot_be_together_are_refused_in_one_line(
     with pytest.raises(InputError) as caught:
         train_ensemble(specs, CORPUS)
     assert str(caught.value) == message
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
+def test_a_compiled_ensemble_has_the_losses_of_an_eager_one() -> None:
+    specs = different_trials(BASE)[:2]
+    compiled = [replace(spec, compile=True) for spec in specs]
+    together = train_ensemble(compiled, CORPUS)
+    eager = train_ensemble(specs, CORPUS)
+    assert_same_runs(
+        [replace(one, spec=spec) for one, spec in zip(together, specs, strict=True)], eager
+    )
