@@ -8,6 +8,7 @@ or sequences.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -311,10 +312,12 @@ def load_plan(path: Path) -> Plan:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(
+            path.read_text(encoding="utf-8"), parse_constant=finite, parse_float=finite
+        )
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON: {error}") from error
     if not isinstance(raw, dict) or raw.get("schema") != SCHEMA:
         raise InputError(f"{path}: not a plan of schema {SCHEMA} (plan ... --json writes one)")
@@ -324,3 +327,15 @@ def load_plan(path: Path) -> Plan:
         first = error.errors()[0]
         key = ".".join(str(step) for step in first["loc"])
         raise InputError(f"{path}: {key}: {first['msg'].lower()}") from error
+
+
+def finite(text: str) -> float:
+    """A number of a plan's JSON: Python reads NaN and infinity, which JSON does not have.
+
+    Raises:
+        ValueError: it is one of them.
+    """
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no number that a plan can have")
+    return value

@@ -116,11 +116,13 @@ def write_files(files: Files, path: Path, *, force: bool = False) -> None:
             staged[target] = stage(target, text)
         for target, beside in staged.items():
             os.replace(beside, target)
-    except OSError as error:
+    except BaseException as error:
         for beside in staged.values():
             beside.unlink(missing_ok=True)
         if made and path.is_dir() and not any(path.iterdir()):
             path.rmdir()
+        if not isinstance(error, OSError):
+            raise
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
@@ -131,6 +133,9 @@ def check_targets(files: Files, path: Path, *, force: bool) -> None:
     for target in (path / name if name else path for name in files):
         if target.is_dir():
             raise InputError(f"{target}: cannot be written (it is a folder); name a file")
+        if target.exists() and not target.is_file():
+            # Replacing it, as --force would, would put a file where a device or a pipe was.
+            raise InputError(f"{target}: cannot be written (it is no regular file); name a file")
         if target.exists() and not force:
             raise InputError(f"{target}: exists; --force overwrites it")
 
@@ -145,7 +150,7 @@ def stage(target: Path, text: str) -> Path:
         umask = os.umask(0)
         os.umask(umask)
         beside.chmod(0o666 & ~umask)
-    except OSError:
+    except BaseException:
         beside.unlink()
         raise
     return beside

@@ -7,10 +7,12 @@ two undo each other.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from fitting.errors import InputError
+from fitting.errors import InputError, nearest_name
+from planner.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS, check_range
 from planner.document import OptimizerPart
 from proxies.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
 from proxies.parametrization import (
@@ -20,10 +22,13 @@ from proxies.parametrization import (
     make_parametrization,
 )
 from proxies.schedule import Checkpoint, Schedule, make_schedule
-from proxies.shape import Shape, count_params
+from proxies.shape import Shape, check_shape, count_params
 
 if TYPE_CHECKING:
     from planner.document import Plan
+
+BETA_BOUNDS = (0.0, 1.0 - 1e-12)
+"""A beta or momentum; at 1 nothing is ever learned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +85,12 @@ def settings_of(plan: Plan) -> Settings:
         checkpoints=[Checkpoint(found.step, found.decay_steps) for found in part.checkpoints],
     )
     shape = shape_of(plan)
+    check_shape(shape, where="plan")
     check_consistent(plan, shape, schedule)
+    check_numbers(plan)
     rule = plan.parametrization
     scaled = rule.name != "sp"
-    return Settings(
+    settings = Settings(
         shape=shape,
         seq_len=plan.target.seq_len,
         batch_sequences=plan.batch_sequences,
@@ -104,6 +111,8 @@ def settings_of(plan: Plan) -> Settings:
         z_loss=plan.model.z_loss,
         layout=layout_of(plan),
     )
+    check_groups(settings)
+    return settings
 
 
 def shape_of(plan: Plan) -> Shape:
@@ -152,6 +161,76 @@ def check_consistent(plan: Plan, shape: Shape, schedule: Schedule) -> None:
             f"plan: batch_tokens {plan.batch_tokens.value:g} is not {plan.batch_sequences} "
             f"sequences of {plan.target.seq_len} tokens"
         )
+
+
+def check_numbers(plan: Plan) -> None:
+    """Refuse a number that no run can have, and an optimizer that is not known.
+
+    Raises:
+        InputError: naming it and its bounds.
+    """
+    part = plan.optimizer
+    if part.name not in OPTIMIZERS:
+        raise InputError(
+            f"plan: optimizer.name '{part.name}' is not one of {', '.join(OPTIMIZERS)}"
+            f"{nearest_name(part.name, OPTIMIZERS)}"
+        )
+    check_range("plan: lr", plan.lr.value, LR_BOUNDS)
+    check_range("plan: weight_decay", plan.weight_decay.value, WEIGHT_DECAY_BOUNDS)
+    check_range("plan: model.z_loss", plan.model.z_loss, (0.0, 1.0))
+    check_range("plan: optimizer.eps", part.eps, (0.0, 1.0))
+    check_range("plan: optimizer.grad_clip", part.grad_clip, (1e-12, 1e12))
+    for name, beta in (("beta1", part.beta1), ("beta2", part.beta2)):
+        check_range(f"plan: optimizer.{name}", beta, BETA_BOUNDS)
+    for group in plan.param_groups:
+        where = f"plan: param_groups {group.name}"
+        check_range(f"{where} lr", group.lr, (0.0, LR_BOUNDS[1]))
+        check_range(f"{where} weight_decay", group.weight_decay, WEIGHT_DECAY_BOUNDS)
+        check_range(f"{where} eps", group.eps, (0.0, 1.0))
+        check_range(f"{where} init_std", group.init_std, (0.0, 100.0))
+        for beta in group.betas:
+            check_range(f"{where} betas", beta, BETA_BOUNDS)
+
+
+def check_groups(settings: Settings) -> None:
+    """Refuse groups that are not the plan's, and base values that no group has any more.
+
+    A group of its own lr is a choice; an lr that was edited where no group follows is a slip, and
+    a trainer that reads the groups would not see it.
+
+    Raises:
+        InputError: naming what the groups say.
+    """
+    known = {group.name: group for group in with_groups(settings, init_std=DEFAULT_INIT_STD).groups}
+    names = [group.name for group in settings.groups]
+    if sorted(names) != sorted(known):
+        raise InputError(
+            f"plan: param_groups are {', '.join(names) or 'none'}; the plan has one each of "
+            f"{', '.join(known)}"
+        )
+    for group in settings.groups:
+        other = known[group.name]
+        where = f"plan: param_groups {group.name}"
+        if group.optimizer != other.optimizer:
+            raise InputError(
+                f"{where} optimizer '{group.optimizer}' is not {other.optimizer}, which "
+                f"{settings.optimizer.name} gives it"
+            )
+        if len(group.betas) != len(other.betas):
+            raise InputError(f"{where} has {len(group.betas)} betas; give {len(other.betas)}")
+        for name in ("eps", "init_std"):
+            if (getattr(group, name) is None) != (getattr(other, name) is None):
+                right = "none" if getattr(other, name) is None else "a number"
+                raise InputError(f"{where} {name} {getattr(group, name)}: must be {right}")
+    for name in ("lr", "weight_decay"):
+        pairs = [(getattr(g, name), getattr(known[g.name], name)) for g in settings.groups]
+        said = [(own, base) for own, base in pairs if base or own]
+        if said and not any(math.isclose(own, base, rel_tol=1e-6) for own, base in said):
+            raise InputError(
+                f"plan: {name} {getattr(settings, name):g} is that of none of param_groups (first "
+                f"{said[0][0]:g} where it gives {said[0][1]:g}); edit both, or pin it: "
+                f"plan ... --{name.replace('_', '-')}"
+            )
 
 
 def layout_of(plan: Plan) -> Layout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,7 @@ import pytest
 
 from fitting.errors import ExportError, InputError
 from planner.cli import main
-from planner.document import plan_to_json, to_plain
+from planner.document import load_plan, plan_to_json, to_plain
 from planner.export import pytorch as pytorch_trainer
 from planner.exporter import (
     export_plan,
@@ -223,6 +224,13 @@ def test_an_unknown_trainer_is_refused_with_the_nearest() -> None:
         ("schedule", "warmup_steps", 2, "warmup_steps 2 is not"),
         ("shape", "d_ff", 512, "params 516992 is not"),
         ("batch_tokens", "value", 1e6, "batch_tokens 1e\\+06 is not 24 sequences"),
+        ("lr", "value", 0.5, "lr 0.5 is that of none of param_groups"),
+        ("lr", "value", -1.0, "plan: lr -1: must be"),
+        ("weight_decay", "value", 7.0, "weight_decay 7 is that of none of param_groups"),
+        ("model", "mlp", "swigul", "nearest is 'swiglu'"),
+        ("model", "norm_eps", 0.0, "norm_eps 0.0 is not above 0"),
+        ("optimizer", "name", "adam", "nearest is 'adamw'"),
+        ("optimizer", "beta2", 1.0, "optimizer.beta2 1: must be"),
     ],
 )
 def test_a_plan_edited_into_a_contradiction_is_refused(
@@ -232,6 +240,41 @@ def test_a_plan_edited_into_a_contradiction_is_refused(
     odd = replace(plan, **{part: replace(getattr(plan, part), **{field: value})})
     with pytest.raises(InputError, match=said):
         export_plan(odd, "pytorch")
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda groups: groups[1:], "param_groups are matrices, .* one each of embedding"),
+        (lambda _: (), "param_groups are none"),
+        (lambda groups: (*groups, groups[0]), "one each of"),
+        (lambda groups: (replace(groups[0], optimizer="sgd"), *groups[1:]), "is not adamw"),
+        (lambda groups: (replace(groups[0], betas=(0.9,)), *groups[1:]), "has 1 betas; give 2"),
+        (lambda groups: (replace(groups[0], eps=None), *groups[1:]), "eps None: must be a number"),
+        (lambda groups: (replace(groups[0], lr=8.0), *groups[1:]), "embedding lr 8: must be"),
+    ],
+)
+def test_damaged_parameter_groups_are_refused(edit: Any, said: str) -> None:
+    plan = make_plan(gpus="4")
+    with pytest.raises(InputError, match=said):
+        export_plan(replace(plan, param_groups=edit(plan.param_groups)), "pytorch")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])
+def test_a_plan_with_a_number_that_json_lacks_is_refused(number: str, tmp_path: Path) -> None:
+    plan = make_plan(gpus="4")
+    path = tmp_path / "plan.json"
+    path.write_text(plan_to_json(plan).replace(repr(plan.lr.value), number, 1))
+    with pytest.raises(InputError, match=f"{number} is no number"):
+        load_plan(path)
+
+
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="no regular file"):
+        write_files({"": "x"}, pipe, force=True)
+    assert pipe.is_fifo()
 
 
 def test_a_file_is_not_overwritten_without_force(tmp_path: Path) -> None:
