@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,17 @@ def test_norms_whose_squares_overflow_are_refused(
     assert code == 2
     assert "row 2: norm" in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = "import sys; from planner.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["schedule", "wsd", "--steps", "100000", "--lr", "1e-3", "--csv"]
+    with subprocess.Popen(
+        [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"step,lr\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
