@@ -1,20 +1,16 @@
-"""An imported run as a plan: its target and choices, and the command line that makes it again."""
+"""An imported run as a plan: its target, its choices, and everything pinned that can be."""
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from planner.choices import Choices, Pins
-from planner.document import to_plain
 from planner.lawbook import read_lawbook
 from planner.recommendation import Prepared, prepare
-from planner.settings import settings_of
 from planner.target import Target
 from proxies.schedule import NOT_FOR_PLANS
-from proxies.shape import count_params
-from proxies.sizing import ChosenShape, derive_shape
+from proxies.sizing import ChosenShape
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +67,7 @@ def plan_of(
         choices if schedule is None else replace(choices, schedule=schedule),
         book=read_lawbook(law_files),
         user_laws=tuple(path.stem for path in law_files),
-        command=command_of(run),
+        command=f"plan check {run.trainer} {run.path}",
     )
 
 
@@ -91,112 +87,3 @@ def choices_of(settings: Settings, pins: Pins, *, anchors: tuple[Anchor, ...] = 
         checkpoint_tokens=tuple(float(point.step * batch) for point in budgets),
         anchors=anchors,
     )
-
-
-def command_of(run: Imported) -> str:
-    """The `plan` command line that plans the run as it is, every number pinned."""
-    settings = run.settings
-    choices = choices_of(settings, all_pins(run))
-    shape, pins = settings.shape, choices.pins
-    options: dict[str, object] = {
-        "--d-model": shape.d_model,
-        "--layers": shape.n_layers,
-        "--heads": shape.n_heads,
-        "--kv-heads": shape.n_kv_heads,
-        "--d-ff": shape.d_ff,
-        "--vocab": shape.vocab_size,
-        "--tied": shape.tied_embeddings,
-        "--seq-len": settings.seq_len,
-        "--tokens": run.tokens,
-        "--batch": pins.batch_tokens,
-        "--lr": pins.lr,
-        "--weight-decay": pins.weight_decay,
-        "--warmup": pins.warmup_steps,
-        "--schedule": choices.schedule,
-        "--checkpoints": ",".join(map(words, choices.checkpoint_tokens)) or None,
-        "--optimizer": choices.optimizer,
-        "--parametrization": choices.parametrization,
-        "--base-width": choices.base_d_model,
-        "--base-layers": choices.base_n_layers,
-        "--base-head-dim": choices.base_head_dim,
-    }
-    defaults = {"--optimizer": "adamw", "--parametrization": "sp"}
-    found = ["plan"]
-    for option, value in options.items():
-        if value is None or value is False or defaults.get(option) == value:
-            continue
-        found += [option] if value is True else [option, words(value)]
-    return shlex.join(found)
-
-
-def words(value: object) -> str:
-    """A number as it is typed: whole ones without a point."""
-    if not isinstance(value, float):
-        return str(value)
-    return str(int(value)) if value.is_integer() else repr(value)
-
-
-def unsaid(run: Imported) -> tuple[str, ...]:
-    """What the command line cannot pin: the run's value and that of the plan it makes."""
-    plan = plan_of(run, all_pins(run)).plan
-    planned, own = settings_of(plan), run.settings
-    usual = derive_shape(
-        d_model=own.shape.d_model,
-        n_layers=own.shape.n_layers,
-        n_heads=own.shape.n_heads if own.shape.d_model % own.shape.n_heads == 0 else 1,
-        n_kv_heads=1,
-        d_ff=own.shape.d_ff,
-        vocab_size=own.shape.vocab_size,
-        tied_embeddings=own.shape.tied_embeddings,
-    ).shape
-    found = []
-    for topic, mine, theirs, skipped in (
-        ("optimizer", own.optimizer, planned.optimizer, ()),
-        ("schedule", own.schedule, planned.schedule, ("stages", "ends")),
-        ("model", own.shape, usual, ("n_heads", "n_kv_heads", "norm_eps")),
-    ):
-        plain, other = to_plain(mine), to_plain(theirs)
-        found += [
-            f"{topic} {name.replace('_', ' ')} {plain[name]}, not the plan's {other[name]}"
-            for name in plain
-            if name not in skipped and differ(plain[name], other[name])
-        ]
-    stages = [(own.schedule.decay_steps, planned.schedule.decay_steps)]
-    found += [f"schedule decay steps {a:,}, not the plan's {b:,}" for a, b in stages if a != b]
-    return tuple(found)
-
-
-def differ(one: Any, other: Any) -> bool:
-    """Whether two values differ by more than a file rounds them."""
-    if isinstance(one, float) and isinstance(other, float):
-        return abs(one - other) > 1e-9 * max(abs(one), abs(other))
-    return bool(one != other)
-
-
-def import_to_dict(run: Imported) -> dict[str, Any]:
-    """An imported run as JSON: its target, pins, everything else that the file says."""
-    settings, schedule = run.settings, run.settings.schedule
-    plan = plan_of(run, all_pins(run)).plan
-    part = to_plain(plan.schedule) | {
-        "kind": schedule.kind,
-        "warmup_steps": schedule.warmup_steps,
-        "stable_steps": schedule.stable_steps,
-        "decay_steps": schedule.decay_steps,
-        "decay_shape": schedule.decay_shape,
-        "final_lr_fraction": schedule.final_lr_fraction,
-    }
-    return {
-        "trainer": run.trainer,
-        "file": str(run.path),
-        "target": to_plain(plan.target),
-        "shape": to_plain(plan.shape),
-        "pins": to_plain(all_pins(run)),
-        "batch_sequences": settings.batch_sequences,
-        "steps": schedule.steps,
-        "schedule": part,
-        "optimizer": to_plain(settings.optimizer),
-        "parametrization": to_plain(plan.parametrization),
-        "total_params": count_params(settings.shape).total_params,
-        "command": command_of(run),
-        "notes": [*run.faults, *run.notes, *unsaid(run)],
-    }

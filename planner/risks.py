@@ -25,10 +25,10 @@ NEAR = 1.5
 """Factor below the cliff from which it is said; a plan's own warning has the same."""
 
 USUAL_BETA2 = (0.9, 0.99)
-"""beta2 of every published recipe here but a few at 0.95; 0.999 is torch's default; assumed."""
+"""beta2 that is not remarked on; assumed: nearly all recipes use 0.95, torch's default is 0.999."""
 
 SHORTEST_WARMUP = 100
-"""Steps of the shortest warmup of the recipes in data/recipes.csv (MPT's)."""
+"""Steps below which a warmup may be short; assumed: nearly all recipes have at least 100."""
 
 LOOSEST_CLIP = 10.0
 """Global norm above which a clip is none; assumed: recipes use 0.2 to 1."""

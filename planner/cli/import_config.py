@@ -59,7 +59,7 @@ def import_config(
     --json prints the target, the shape and every number that the file says.
     """
     from planner.importer import import_config as read_config
-    from planner.pinned import command_of, import_to_dict, unsaid
+    from planner.replanning import command_of, import_to_dict, unsaid
 
     run = read_config(trainer, file, given_of(params, tokens, seq_len, devices))
     if as_json:

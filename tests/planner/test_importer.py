@@ -17,7 +17,9 @@ from planner.document import Plan, to_plain
 from planner.exporter import export_plan, trainer_names, write_files
 from planner.half_said import Given
 from planner.importer import Imported, import_config
-from planner.pinned import all_pins, command_of, plan_of, unsaid
+from planner.pinned import all_pins, plan_of
+from planner.replanning import command_of, unsaid
+from tests.benchmarks.check_published import published_configs
 from tests.plans import SMALL, make_plan, soften
 
 TRAINERS = trainer_names()
@@ -90,6 +92,19 @@ def test_the_command_printed_makes_the_same_plan(
     assert again["lr"]["value"] == pytest.approx(plan.lr.value, rel=1e-9)
     assert again["schedule"] == soften(to_plain(plan.schedule))
     assert again["shape"] == soften(to_plain(plan.shape))
+
+
+@pytest.mark.parametrize("name", sorted(published_configs()))
+def test_the_command_of_a_published_config_plans_its_params_and_pins(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = import_config(*published_configs()[name])
+    assert main([*shlex.split(command_of(run))[1:], "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["target"]["params"] == pytest.approx(run.params, rel=0.02)
+    assert again["batch_tokens"]["value"] == run.batch_tokens
+    assert again["lr"]["value"] == run.settings.lr
+    assert again["steps"] == run.settings.schedule.steps
 
 
 def test_what_the_command_cannot_pin_is_said(tmp_path: Path) -> None:
