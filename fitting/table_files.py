@@ -40,7 +40,7 @@ def read_table(path: Path) -> pd.DataFrame:
     """
     content = read_bytes(path)
     if not content.strip():
-        raise InputError(f"{path}: is empty; a runs table has a header and one row a run")
+        raise InputError(f"{path}: is empty; a table has a header and rows")
     if content.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
         table = parse_parquet(content, path)
     else:
@@ -76,7 +76,7 @@ def parse_csv(content: bytes, path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: not a CSV file ({error})") from error
     filled = [(n, row) for n, row in enumerate(records, start=1) if any(map(str.strip, row))]
     if not filled:
-        raise InputError(f"{path}: is empty; a runs table has a header and one row a run")
+        raise InputError(f"{path}: is empty; a table has a header and rows")
     header = [name.strip() for name in filled[0][1]]
     for number, row in filled[1:]:
         if len(row) != len(header):

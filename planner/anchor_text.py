@@ -1,6 +1,7 @@
 """Anchors as typed: `params=134M tokens=2.7B lr=8e-3 batch=0.5M weight-decay=0.1`, or a file.
 
-A file is a runs table, with an anchor a cell, or the JSON of a plan that was carried out.
+A file is a runs table, with an anchor a cell, the JSON of a plan that was carried out, or
+`TRAINER:FILE`, the config of a run in its trainer's own words.
 """
 
 from __future__ import annotations
@@ -36,11 +37,17 @@ KEYS = (
 OTHER_NAMES = {"batch-tokens": "batch", "wd": "weight-decay"}
 """What people write too, and the key that it means."""
 
-FORMS = "'params=134M tokens=2.7B lr=8e-3', a runs table (.csv, .parquet) or a plan (.json)"
+FORMS = (
+    "'params=134M tokens=2.7B lr=8e-3', a runs table (.csv, .parquet), a plan (.json) or a "
+    "trainer's config (transformers:FILE)"
+)
 """What `--anchor` takes."""
 
-CONFIG = re.compile(r"[a-z_-]+:|[^/]*=")
-"""How text starts that is no file of ours: a trainer's config, which is not read, or a key."""
+CONFIG = re.compile(r"[a-z_-]+:(?!//)")
+"""How a trainer's config starts: with the trainer's name."""
+
+KEYED = re.compile(r"[^/]*=")
+"""How key=value text starts, so that a value that ends like a file is none."""
 
 PAIR = re.compile(r"([A-Za-z][A-Za-z_-]*)\s*=\s*([^\s,=]+)[\s,]*")
 
@@ -49,7 +56,7 @@ def read_anchors(texts: Sequence[str], *, seq_len: int) -> tuple[Anchor, ...]:
     """Anchors as given on the command line.
 
     Args:
-        texts: key=value text, or the path of a runs table or a plan, each.
+        texts: key=value text, the path of a runs table or a plan, or TRAINER:FILE, each.
         seq_len: tokens a sequence of a batch that is given in sequences.
 
     Raises:
@@ -64,8 +71,13 @@ def read_anchor(text: str, *, seq_len: int) -> tuple[Anchor, ...]:
     Raises:
         InputError: neither text with an equals sign nor a file that is known.
     """
+    if CONFIG.match(text):
+        # Imported here because trainers load what their formats need.
+        from planner.anchor_config import anchor_of_config
+
+        return (anchor_of_config(text),)
     suffix = Path(text).suffix.lower()
-    if suffix in (".json", ".csv", ".parquet") and not CONFIG.match(text):
+    if suffix in (".json", ".csv", ".parquet") and not KEYED.match(text):
         # Imported here because tables load pandas.
         from planner.anchor_files import anchor_of_plan, anchors_of_runs
 

@@ -13,6 +13,7 @@ from fitting.curves.files import Curve
 from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import curve_law, last_row
 from fitting.curves.paths import draw_line, make_path
+from fitting.errors import InputError
 from fitting.laws import read_law
 from proxies.last_iterate import LastIterateBound, last_iterate_bound
 from proxies.schedule import Checkpoint, Schedule, make_schedule
@@ -43,6 +44,9 @@ BOUND_FACTORS = tuple(float(factor) for factor in np.geomspace(0.1, 2.0, 66))
 
 FAR = 3.5
 """Times the longest curve, and part of the shortest: tested from 24,000 steps to 72,000."""
+
+MOST_STEPS = 10_000_000
+"""That the last-iterate bound is summed over: several times the longest published run."""
 
 SAME_LR = 0.01
 """In ln lr: peaks this near are the same, for a plan's digits are rounded."""
@@ -180,8 +184,9 @@ def steps_caution(law: CurveLaw, steps: float) -> str | None:
     if law.steps is None or law.steps[0] / FAR <= steps <= law.steps[1] * FAR:
         return None
     low, high = law.steps
+    known = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
     return (
-        f"the curve law's curves had {low:.0f} to {high:.0f} steps, not {steps:.0f}: "
+        f"the curve law's curves had {known} steps, not {steps:.0f}: "
         "its interval is not tested that far"
     )
 
@@ -222,9 +227,14 @@ def bound_lr(log: Curve, *, steps: int, warmup_steps: float) -> float:
     Returns:
         One of `BOUND_FACTORS` of the log's last lr.
 
+    Raises:
+        InputError: more than `MOST_STEPS`.
+
     Source:
         Schaipp et al. 2025 (arXiv 2501.18965), lr transfer to a longer horizon.
     """
+    if steps > MOST_STEPS:
+        raise InputError(f"--steps {steps}: at most {MOST_STEPS:,}, for each is gone through")
     first = int(log.step[-1])
     done = draw_line(log, warmup_steps).lr_at(np.arange(1.0, first + 1))
     lr = float(log.lr[-1])

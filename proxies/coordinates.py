@@ -249,7 +249,7 @@ def train_model(
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         # torch's Tensor.backward has no types.
-        model.loss(tokens, targets).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(model.loss(tokens, targets))
         for optimizer in optimizers:
             optimizer.step()
         now = read_activations(model, tokens, places=places)

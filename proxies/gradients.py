@@ -47,8 +47,7 @@ def sum_gradients(
         loss = loss_function(tokens, targets, z_loss=z_loss)
         if len(batch) > 1:
             loss = loss * (len(tokens) / total)
-        # torch's Tensor.backward has no types.
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         losses.append(loss.detach())
     return torch.stack(losses).sum() if len(batch) > 1 else losses[0]
 
@@ -77,7 +76,7 @@ def measure_gradients(
         for parameter in parameters:
             parameter.grad = None
         loss = loss_function(tokens, targets, z_loss=z_loss)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         share = len(tokens) / total
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         norms.append(_norm(gradients, scales))

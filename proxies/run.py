@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16")
 """Types that matrix products may be computed in; weights and optimizer are float32."""
 
+LARGEST_SEED = 2**63
+"""Seeds are below it: more than that torch does not take."""
+
 Status = Literal["finished", "diverged", "pruned"]
 
 
@@ -173,6 +176,9 @@ def check_spec(spec: RunSpec) -> None:
     ):
         if value < least:
             raise InputError(f"run: {name} {value}; at least {least}")
+    for name, seed in (("seed", spec.seed), ("order_seed", spec.data_seed)):
+        if not 0 <= seed < LARGEST_SEED:
+            raise InputError(f"run: {name} {seed}; from 0 to 2^63 - 1")
     if spec.grad_clip is not None and not 0 < spec.grad_clip < math.inf:
         raise InputError(f"run: grad_clip {spec.grad_clip}; a number above 0, or none")
     if not 0 <= spec.z_loss < math.inf:

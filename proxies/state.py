@@ -103,11 +103,16 @@ def check_device(device: str) -> None:
     Raises:
         InputError: its name.
     """
-    kind = device.partition(":")[0]
-    if kind not in UNREAD_UPDATES:
-        raise InputError(f"device '{device}': not known; one of {', '.join(UNREAD_UPDATES)}")
-    if kind == "cuda" and not torch.cuda.is_available():
+    kind, colon, number = device.partition(":")
+    if kind not in UNREAD_UPDATES or (colon and not number.isdecimal()):
+        raise InputError(f"device '{device}': not known; one of cpu, cuda or cuda:N")
+    count = 1 if kind == "cpu" else torch.cuda.device_count()
+    if not count:
         raise InputError(f"device '{device}': torch {torch.__version__} finds none; use cpu")
+    if int(number or 0) >= count:
+        raise InputError(
+            f"device '{device}': there is none of that number; {kind}:N is below {count}"
+        )
 
 
 def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
@@ -135,35 +140,57 @@ def train_step(state: TrainState, spec: RunSpec, corpus: Corpus) -> None:
     Raises:
         InputError: the corpus is exhausted.
     """
-    step = state.step + 1
-    seen = state.sequences * spec.seq_len
-    wanted = next_sequences(spec.batching, state.batch, tokens_seen=seen)
-    count = min(wanted, spec.total_sequences - state.sequences)
+    count, fraction = plan_update(state, spec)
     batch = read_batch(state, spec, corpus, count=count)
-    tokens = seen + count * spec.seq_len
-    fraction = lr_at(spec, step=step, tokens=tokens) * lr_factor(spec.batching, count)
     set_lr(state.optimizers, fraction)
     for optimizer in state.optimizers:
         optimizer.zero_grad(set_to_none=True)
-    loss = take_gradient(state, spec, batch, measure=measures_noise(spec, step))
+    loss = take_gradient(state, spec, batch, measure=measures_noise(spec, state.step + 1))
     parameters = list(state.model.parameters())
     limit = math.inf if spec.grad_clip is None else spec.grad_clip
     grad_norm = nn.utils.clip_grad_norm_(parameters, limit)
     for optimizer in state.optimizers:
         optimizer.step()
+    measured = torch.stack([loss, grad_norm.to(loss.dtype)])
+    note_update(state, spec, count=count, fraction=fraction, measured=measured)
+
+
+def plan_update(state: TrainState, spec: RunSpec) -> tuple[int, float]:
+    """Sequences of the next update, and its lr over the peak."""
+    seen = state.sequences * spec.seq_len
+    wanted = next_sequences(spec.batching, state.batch, tokens_seen=seen)
+    count = min(wanted, spec.total_sequences - state.sequences)
+    tokens = seen + count * spec.seq_len
+    fraction = lr_at(spec, step=state.step + 1, tokens=tokens) * lr_factor(spec.batching, count)
+    return count, fraction
+
+
+def note_update(
+    state: TrainState, spec: RunSpec, *, count: int, fraction: float, measured: Tensor
+) -> None:
+    """Count an update that was made.
+
+    Args:
+        state: of the run.
+        spec: of the run.
+        count: sequences of the update.
+        fraction: its lr over the peak.
+        measured: loss and gradient norm, on the device.
+    """
     # A preconditioned gradient has another noise scale, which no other run's compares with.
     scale = None if spec.batching.preconditioned else state.batch.noise.noise_scale
+    state.step += 1
+    state.sequences += count
     point = CurvePoint(
-        step=step,
-        tokens=tokens,
+        step=state.step,
+        tokens=state.sequences * spec.seq_len,
         lr=spec.lr * fraction,
         batch_tokens=count * spec.seq_len,
         loss=math.nan,
         grad_norm=math.nan,
         noise_scale_tokens=None if scale is None else scale * spec.seq_len,
     )
-    state.unread.append((point, torch.stack([loss, grad_norm.to(loss.dtype)])))
-    state.step, state.sequences = step, state.sequences + count
+    state.unread.append((point, measured))
 
 
 def read_batch(state: TrainState, spec: RunSpec, corpus: Corpus, *, count: int) -> Tensor:
@@ -176,11 +203,15 @@ def read_batch(state: TrainState, spec: RunSpec, corpus: Corpus, *, count: int) 
         count=count,
         epochs=spec.epochs,
     )
-    tokens = torch.from_numpy(sequences)
-    if state.device == "cpu":
-        return tokens
+    return send(torch.from_numpy(sequences), state.device)
+
+
+def send(values: Tensor, device: str) -> Tensor:
+    """Values of the CPU's memory on a device, in the order of its queue."""
+    if device == "cpu":
+        return values
     # From ordinary memory the copy would wait for the updates that are still in the queue.
-    return tokens.pin_memory().to(state.device, non_blocking=True)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 def lr_at(spec: RunSpec, *, step: int, tokens: int) -> float:

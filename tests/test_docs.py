@@ -18,6 +18,7 @@ SET_UP = {
     ".venv/bin/plan --params 1B --tokens 20B",
     "bash scripts/test",
     ".venv/bin/python -m pytest -m slow",
+    "bash scripts/test-trainers",
 }
 """Commands that install the project: CI runs the second in a fresh clone, so no test does."""
 

@@ -27,6 +27,9 @@ COMMANDS = {
     "export": "export",
     "trainers": "trainers",
     "proxy": "proxy",
+    "import-config": "import_config",
+    "check": "check",
+    "diff": "diff",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
@@ -67,9 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print("plan:", " ".join(message.split()), file=sys.stderr)
         return int(getattr(error, "exit_code", 1))
-    except (BrokenPipeError, SystemExit):
-        # The reader has gone, as `head` does: typer and rich leave with 1 where print tells of it.
-        # Python would complain again when it closes stdout.
+    except (BrokenPipeError, SystemExit) as error:
+        # Typer makes an exit of a pipe that broke inside a command.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
+        # The reader has gone, as `head` does; Python would complain again when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:

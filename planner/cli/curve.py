@@ -14,6 +14,7 @@ import typer
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_small
 from planner.choices import LR_BOUNDS, check_range
+from planner.cli.fit import refuse_clobbering, refuse_existing
 
 if TYPE_CHECKING:
     from fitting.curves.extend import Extension
@@ -109,8 +110,8 @@ def fit(
         raise InputError(
             f"--form '{form}': no such form{nearest_name(form, FORMS)}; one of {', '.join(FORMS)}"
         )
-    for path in (out, plot):
-        refuse_existing(path, force=force)
+    check_output(out, curves, force=force)
+    check_output(plot, [*curves, out], force=force)
     if plot is not None:
         check_suffix(plot)
     read = [read_curve(path) for path in curves]
@@ -196,12 +197,13 @@ def best(
     )
 
     check_range("--lr", lr, LR_BOUNDS)
+    check_output(out, [law], force=force)
     known = read_curve_law(law)
     peak = lr or peak_of(known, law)
     usual = usual_schedules(steps, warmup_steps)
     judged = judged_lr(known, peak)
     found = design(known, warmed_up(judged, usual["wsd"].warmup_steps), steps=steps)
-    write_schedule(replace(found, lr=found.lr * (peak / judged)), out, force=force)
+    write_schedule(replace(found, lr=found.lr * (peak / judged)), out)
     of_lr = lr_caution(known, peak)
     warn(of_lr and f"{of_lr}: designed as if it were that", steps_caution(known, steps))
     for other in usual.values():
@@ -227,24 +229,25 @@ def extend(
     from fitting.curves.files import read_curve
     from planner.schedule_choice import bound_lr, lr_caution, read_curve_law, steps_caution
 
+    check_output(out, [law, log], force=force)
     known, run = read_curve_law(law), read_curve(log)
     found = extend_run(known, run, steps=steps, warmup_steps=warmup_steps)
     bound = bound_lr(run, steps=steps, warmup_steps=warmup_steps)
     if out is not None:
-        write_schedule(found.ways[-1].schedule, out, force=force)
+        write_schedule(found.ways[-1].schedule, out)
     of_lr = lr_caution(known, float(run.lr.max()))
     warn(of_lr and f"{of_lr}: the forecast is a guess", steps_caution(known, steps))
     print(describe_extension(found, bound))
 
 
-def refuse_existing(path: Path | None, *, force: bool) -> None:
-    """Refuse to write over a file.
+def check_output(path: Path | None, read: list[Path], *, force: bool) -> None:
+    """Refuse a file that cannot be written, before any work.
 
     Raises:
-        InputError: it exists and `force` is not given.
+        InputError: it exists and `force` is not given, its folder does not, or it is in `read`.
     """
-    if path is not None and path.exists() and not force:
-        raise InputError(f"{path}: exists already; name another file or pass --force")
+    refuse_existing(path, force)
+    refuse_clobbering(path, read)
 
 
 def describe(found: CurveFit, law: Law) -> str:
@@ -275,7 +278,7 @@ def print_forecast(found: Forecast) -> None:
         print(f"{row[0]:.10g},{row[1]:.10g},{','.join(losses)}")
 
 
-def write_schedule(found: Curve, out: Path | None, *, force: bool) -> None:
+def write_schedule(found: Curve, out: Path | None) -> None:
     """CSV of step,lr on stdout, or in a file."""
     from fitting.table_files import replace_file
 
@@ -284,7 +287,6 @@ def write_schedule(found: Curve, out: Path | None, *, force: bool) -> None:
     if out is None:
         sys.stdout.write(text)
         return
-    refuse_existing(out, force=force)
     replace_file(out, text.encode())
 
 

@@ -41,7 +41,7 @@ ANCHORS = option(
     _LAWS,
     "--anchor",
     "ANCHOR",
-    "a model you tuned: key=value text, runs.csv, plan.json; repeatable",
+    "a model you tuned: key=value text, runs.csv, plan.json, TRAINER:FILE; repeatable",
 )
 
 _PINS = "Pins: what you fix; the rest moves and the price is said"

@@ -28,11 +28,12 @@ class TypedBatch:
     """Noise that a norm test bears."""
 
 
-def read_batching(typed: TypedBatch, *, seq_len: int) -> Batching:
-    """The batch schedule, in whole sequences.
+def read_batching(typed: TypedBatch, *, seq_len: int, tokens: int) -> Batching:
+    """The batch schedule of a run of `tokens`, in whole sequences.
 
     Raises:
-        InputError: a batch that is no multiple of the sequence, or an option that the kind lacks.
+        InputError: a batch that is no multiple of the sequence or above the run, or an option that
+            the kind lacks.
     """
     from proxies.batching import KINDS, Batching
     from proxies.shape import check_size
@@ -41,9 +42,14 @@ def read_batching(typed: TypedBatch, *, seq_len: int) -> Batching:
     most = typed.max_batch
     if most is None and typed.batching != "fixed" and typed.batching in KINDS:
         raise InputError(f"--batching {typed.batching}: grows to what? give --max-batch TOKENS")
+    first = whole_sequences(typed.batch, seq_len=seq_len, where="--batch")
+    if first * seq_len > tokens:
+        raise InputError(
+            f"--batch {first * seq_len}: more than --tokens {tokens}; give at most that"
+        )
     found = Batching(
         kind=typed.batching,
-        sequences=whole_sequences(typed.batch, seq_len=seq_len, where="--batch"),
+        sequences=first,
         max_sequences=None
         if most is None
         else whole_sequences(most, seq_len=seq_len, where="--max-batch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +32,7 @@ HEAD_DIM = 32
 
 EXAMPLES = """Examples:
 
-plan proxy train --lr 0.004 --batch 4096 --tokens 400k --out runs
+plan proxy train --lr 0.004 --batch 4096 --tokens 400k --corpus my-texts/ --out runs
 
 plan proxy train --lr 0.004 --batch 4096 --tokens 400k --budgets 100k,200k --out runs
 
@@ -96,20 +97,31 @@ def train(
         option("TOKENS,..", "wsd: also decay at these; the stable phase is shared"),
     ] = None,
     weight_decay: Annotated[float, option("WD", "base weight decay; default 0.1")] = 0.1,
-    schedule: Annotated[str, option("KIND", "wsd (default), linear, cosine, constant")] = "wsd",
+    schedule: Annotated[
+        str, option("KIND", "wsd (default), linear, cosine, constant, inverse-sqrt")
+    ] = "wsd",
     warmup_steps: Annotated[
         int | None, option("STEPS", "warmup; default: min(2,000, 10%), at least 1%")
     ] = None,
     optimizer: Annotated[str, option("NAME", "adamw (default), lion, muon")] = "adamw",
     parametrization: Annotated[str, option("NAME", "sp (default), mup, completep")] = "sp",
     base_width: Annotated[int | None, option("WIDTH", "base d_model; default 256")] = None,
-    base_layers: Annotated[int | None, option("COUNT", "base depth of completep")] = None,
-    base_head_dim: Annotated[int | None, option("WIDTH", "base head dim of mup")] = None,
+    base_layers: Annotated[
+        int | None, option("COUNT", "base depth of completep; default: --layers")
+    ] = None,
+    base_head_dim: Annotated[
+        int | None, option("WIDTH", "base head dim of mup; default: the model's")
+    ] = None,
     decay_rule: Annotated[
         str, option("RULE", "weight decay over width: coupled (default), layerwise")
     ] = "coupled",
     corpus: Annotated[
-        str, option("NAME", "python (default), a file or folder, hf:NAME, zipf:", panel="Data")
+        str,
+        option(
+            "NAME",
+            "python (default), a .txt, .jsonl or .parquet file, a folder of them, hf:NAME, zipf:",
+            panel="Data",
+        ),
     ] = "python",
     tokenizer: Annotated[
         str, option("NAME", "bytes (default) or bpe:SIZE", panel="Data")
@@ -133,7 +145,8 @@ def train(
 ) -> None:
     """Train one small model and add it to a runs table.
 
-    Prints its held-out loss; the same command again goes on where it was killed.
+    Prints its held-out loss and where its files are. The same command again goes on from the last
+    checkpoint of a killed run, a minute old at most.
     """
     require_torch()
     from proxies.corpus import open_corpus
@@ -144,7 +157,7 @@ def train(
 
     chosen = choose_probes(probes.split(",") if probes else [])
     optimizer = known_optimizer(optimizer)
-    found = open_corpus(corpus, tokenizer=tokenizer)
+    found = open_corpus(corpus, tokenizer=tokenizer, progress=say)
     shape = make_shape(
         d_model=d_model,
         layers=layers,
@@ -171,7 +184,7 @@ def train(
         ramp_tokens=ramp_tokens,
         theta=theta,
     )
-    growth = read_batching(typed, seq_len=seq_len)
+    growth = read_batching(typed, seq_len=seq_len, tokens=count)
     steps = schedule_steps(growth, tokens=count, seq_len=seq_len)
     spec = RunSpec(
         shape=shape,
@@ -204,7 +217,7 @@ def train(
         clean = [{k: None if v != v else v for k, v in row.items()} for _, row in rows]
         print(json.dumps(clean if budgets else clean[0], indent=1))
     else:
-        print("\n\n".join(say_result(result, row) for result, row in rows))
+        print("\n\n".join(say_result(result, row, out=out) for result, row in rows))
 
 
 def run(
@@ -226,9 +239,15 @@ def run(
     decays = [each.schedule.decay_steps for each in branch_specs(spec, budgets)] if budgets else []
     branched = sum(decays[:-1]) * spec.batching.sequences * spec.seq_len
     with counting("tokens", spec.total_tokens + branched) as advance:
+        seen = 0
 
         def on_step(point: CurvePoint) -> bool:
-            advance(point.batch_tokens, f"loss {point.loss:.3f}")
+            nonlocal seen
+            if not seen and point.step > 1:
+                say(f"goes on after step {point.step - 1:,} of {spec.schedule.steps:,}")
+            # What was done before a kill counts at once.
+            advance(point.batch_tokens if seen else point.tokens, f"loss {point.loss:.3f}")
+            seen = point.tokens
             return True
 
         if budgets:
@@ -247,6 +266,8 @@ def run(
                     spec, corpus, directory=folder, device=device, probes=probes, on_step=on_step
                 )
             ]
+    if not seen:
+        say("was trained before: measured again, not trained again")
     rows: list[tuple[RunResult, dict[str, Any]]] = []
     for result in results:
         name = name_run(result.spec, corpus_fingerprint=corpus.fingerprint)
@@ -292,7 +313,12 @@ def make_shape(
     return shape
 
 
-def say_result(result: RunResult, row: dict[str, Any]) -> str:
+def say(message: str) -> None:
+    """Tell what is being done, on stderr."""
+    print(f"plan: {message}", file=sys.stderr)
+
+
+def say_result(result: RunResult, row: dict[str, Any], *, out: Path) -> str:
     """The result as lines of name and value."""
     lines = [("run", row["run_id"]), ("status", result.status)]
     if result.status == "finished":
@@ -305,5 +331,6 @@ def say_result(result: RunResult, row: dict[str, Any]) -> str:
         ("seconds", f"{result.seconds:.1f}"),
         ("corpus", f"{result.corpus} ({result.corpus_fingerprint[:12]})"),
         *((name, f"{value:.4g}") for name, value in result.probes.items()),
+        ("written", f"a row of {out / 'runs.csv'}, and {out / row['run_id'] / 'curve.csv'}"),
     ]
     return "\n".join(f"{name:20} {value}" for name, value in lines)

@@ -45,6 +45,10 @@ FROM_FILES = {
 """Kinds that are read from a file, and the options they have."""
 
 
+MOST_STEPS = 10_000_000
+"""Several times the longest published run, and as many lines as a file should have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Made:
     """A schedule with its peak lr, and what there is to say of it."""
@@ -169,6 +173,7 @@ def from_csv(path: Path, *, lr: float | None, warmup_steps: int | None) -> Made:
     from proxies.schedule.tables import read_schedule
 
     read = read_schedule(path, warmup_steps=warmup_steps)
+    check_range(f"{path}: peak lr", read.peak_lr, LR_BOUNDS)
     return Made(read.schedule, read.peak_lr if lr is None else lr)
 
 
@@ -189,6 +194,7 @@ def extended(made: Made, steps: int) -> Made:
     from proxies.schedule.compose import extend_schedule
 
     longer = extend_schedule(made.schedule, steps)
+    check_countable(longer.schedule, "--extend")
     moved = transferred_lr(made.peak_lr, made.schedule, longer.schedule)
     return Made(
         longer.schedule,
@@ -201,10 +207,21 @@ def extended(made: Made, steps: int) -> Made:
     )
 
 
+def check_countable(schedule: Schedule, where: str) -> None:
+    """Refuse a run whose steps are too many to take one by one.
+
+    Raises:
+        InputError: with the steps.
+    """
+    if schedule.steps > MOST_STEPS:
+        raise InputError(f"{where}: {schedule.steps:,} steps; at most {MOST_STEPS:,}")
+
+
 def print_csv(made: Made) -> None:
     """`step,lr`, one line an update, with every digit of the lr."""
     from proxies.schedule.sampling import update_fractions
 
+    check_countable(made.schedule, "--csv")
     lrs = (made.peak_lr * update_fractions(made.schedule)).tolist()
     lines = [f"{step},{lr!r}" for step, lr in enumerate(lrs, start=1)]
     print("\n".join(["step,lr", *lines]))

@@ -34,6 +34,8 @@ def read_files(where: str) -> TextSource:
     Raises:
         InputError: nothing is there, or nothing that can be read.
     """
+    if not where.strip():
+        raise InputError("corpus '': no name; give a file or folder")
     root = Path(where).expanduser()
     if root.is_dir():
         files = sorted(path for path in root.rglob("*") if path.suffix in READERS)

@@ -38,6 +38,9 @@ highest point."""
 WORTH_SAYING = 0.02
 """A departure from the straight line of less than this share of the peak is called none."""
 
+SMALLEST_NORM = 1e-50
+"""Below it, and above its inverse, squared norms leave what a float holds."""
+
 WEIGHT_POWERS: Mapping[str, float] = {"l2": -2.0, "l1": -1.0}
 """Power of the gradient norm in a step's weight, by the norm that was logged."""
 
@@ -61,13 +64,16 @@ def read_norms(path: Path) -> list[Point]:
     """Gradient norms of a run, from columns `step` and `grad_norm` (or `norm`).
 
     Raises:
-        InputError: naming the row, for a norm that is not a number above 0, steps that do not
+        InputError: naming the row, for a norm that is out of bounds or no number, steps that do not
             rise or leave a gap; or fewer than `FEWEST_POINTS` rows.
     """
     points = read_points(path, "grad_norm", "norm")
     for point in points:
-        if point.value <= 0:
-            raise InputError(f"{path} row {point.row}: norm {point.value:g}; must be above 0")
+        if not SMALLEST_NORM <= point.value <= 1 / SMALLEST_NORM:
+            raise InputError(
+                f"{path} row {point.row}: norm {point.value:g}; must be above 0, and from "
+                f"{SMALLEST_NORM:g} to {1 / SMALLEST_NORM:g}"
+            )
     if len(points) < FEWEST_POINTS:
         raise InputError(
             f"{path}: {len(points)} gradient norm{'s' if len(points) > 1 else ''}; "

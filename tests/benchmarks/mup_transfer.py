@@ -1,7 +1,7 @@
 """Does the best learning rate stay where it is when a proxy grows? Trained, recorded, fitted.
 
-    python -m tests.benchmarks.mup_transfer train notebooks/mup_transfer.csv
-    python -m tests.benchmarks.mup_transfer report notebooks/mup_transfer.csv [PNG]
+    python -m tests.benchmarks.mup_transfer train
+    python -m tests.benchmarks.mup_transfer report [PNG]
 
 `train` sweeps lr by factors of 2 at each width (SP, muP) and each depth (SP, CompleteP), 3 seeds,
 on Python's own sources as bytes, of which no run repeats any; rows are kept as they come and a
@@ -31,6 +31,9 @@ from proxies.run import RunSpec, runs_row
 from proxies.schedule import make_schedule
 from proxies.shape import Shape
 from proxies.train import train_run
+
+RECORDED = Path(__file__).parents[2] / "notebooks" / "mup_transfer.csv"
+"""The runs, kept beside the figure that is drawn of them."""
 
 BASE_D_MODEL, BASE_LAYERS, HEAD_DIM = 64, 2, 32
 WIDTHS = (64, 128, 256, 512, 1024) if torch.cuda.is_available() else (64, 128, 256)
@@ -68,13 +71,13 @@ class Optimum:
 
 def main() -> None:
     """Train or report."""
-    task, table = sys.argv[1], Path(sys.argv[2])
-    if task == "train":
-        train(table)
-    else:
-        print(report(pd.read_csv(table)))
-        if len(sys.argv) > 3:
-            draw(pd.read_csv(table), Path(sys.argv[3]))
+    if sys.argv[1] == "train":
+        train(RECORDED)
+        return
+    runs = pd.read_csv(RECORDED)
+    print(report(runs))
+    if len(sys.argv) > 2:
+        draw(runs, Path(sys.argv[2]))
 
 
 def list_trials() -> list[Trial]:

@@ -1,7 +1,7 @@
 """Is the schedule that a curve law designs better when it is trained?
 
-    python -m tests.benchmarks.schedule_trial train notebooks/schedule_trial.csv
-    python -m tests.benchmarks.schedule_trial report notebooks/schedule_trial.csv
+    python -m tests.benchmarks.schedule_trial train
+    python -m tests.benchmarks.schedule_trial report
 
 A proxy is trained on Python's own sources as bytes, nothing repeated: first three runs of 1,500
 steps (constant, cosine, a drop at half way) whose curves a law is fitted to; then 2,000 steps of
@@ -31,6 +31,9 @@ from proxies.schedule.tables import through_knots
 from proxies.shape import Shape
 from proxies.train import train_run
 
+RECORDED = Path(__file__).parents[2] / "notebooks" / "schedule_trial.csv"
+"""The runs, kept beside the figure that is drawn of them."""
+
 LR, WARMUP = 2.0**-7, 100
 FIT_STEPS, STEPS = 1500, 2000
 SEQUENCES, SEQ_LEN, BLOCK = 8, 128, 10
@@ -40,11 +43,10 @@ BASELINE = "linear"
 
 def main() -> None:
     """Train or report."""
-    table = Path(sys.argv[2])
     if sys.argv[1] == "train":
-        train(table)
+        train(RECORDED)
     else:
-        print(report(pd.read_csv(table)))
+        print(report(pd.read_csv(RECORDED)))
 
 
 def train(table: Path) -> None:

@@ -78,7 +78,7 @@ def make_bare(spec: RunSpec, corpus: Corpus) -> Callable[[], None]:
             loss = model.loss(batch[:, :-1], batch[:, 1:])
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
+            torch.autograd.backward(loss)
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 optimizer.step()

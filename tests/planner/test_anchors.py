@@ -25,6 +25,7 @@ from planner.choices import Choices
 from planner.cli import main
 from planner.cli.plan_table import roughly
 from planner.document import Bounds, Plan, load_plan, plan_to_json
+from planner.exporter import export_plan, write_files
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
 from planner.target import Target
@@ -313,7 +314,7 @@ def test_the_explanation_redoes_an_anchor(capsys: pytest.CaptureFixture[str]) ->
         ("params=134M tokens=2.7B lr=8e-3 parametrization=moop", "nearest is 'mup'"),
         ("params=134M tokens=2.7B lr=8e-3 width=7.5", "width 7.5: must be a whole number"),
         ("134M", "is not taken; give 'params=134M"),
-        ("transformers:training_args.json", "is not taken; give 'params=134M"),
+        ("transformers:training_args.json", "training_args.json: cannot be read"),
     ],
 )
 def test_bad_anchors_are_refused_in_one_line(text: str, said: str) -> None:
@@ -353,6 +354,32 @@ def test_a_plan_that_was_carried_out_is_an_anchor(tmp_path: Path) -> None:
     assert again.lr.value == 2e-3
     assert again.batch_sequences == 100
     assert again.loss == plan_of(2e8, 4e9).loss
+
+
+@pytest.mark.parametrize("trainer", ["transformers", "pytorch", "megatron"])
+def test_the_config_of_a_trainer_is_an_anchor(trainer: str, tmp_path: Path) -> None:
+    first = plan_of(2e8, 4e9, anchor("params=200M tokens=4B lr=2e-3 batch-sequences=100"))
+    path = tmp_path / "config"
+    write_files(export_plan(first, trainer)[0], path)
+    (found,) = read_anchors([f"{trainer}:{path}"], seq_len=512)
+    assert found.lr == 2e-3
+    assert found.batch_tokens == first.batch_tokens.value
+    assert found.params == first.shape.params
+    again = plan_of(found.params, found.tokens, found)
+    assert again.lr.value == pytest.approx(2e-3)
+    assert again.batch_sequences == 100
+
+
+def test_a_config_that_says_half_of_a_run_is_no_anchor(tmp_path: Path) -> None:
+    path = tmp_path / "training_args.json"
+    path.write_text('{"learning_rate": 1e-3, "max_steps": 100}')
+    with pytest.raises(InputError, match="beside it, or give plan check"):
+        read_anchors([f"transformers:{path}"], seq_len=2048)
+    sizes = '"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, '
+    rest = '"num_attention_heads": 1, "vocab_size": 512, "max_position_embeddings": 64}'
+    (tmp_path / "config.json").write_text('{"model_type": "llama", ' + sizes + rest)
+    with pytest.raises(InputError, match="does not say on how many devices"):
+        read_anchors([f"transformers:{path}"], seq_len=2048)
 
 
 def write_runs(path: Path, rows: Sequence[tuple[float, ...]]) -> str:

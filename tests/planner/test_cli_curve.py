@@ -177,3 +177,35 @@ def test_law_without_a_curve_is_refused(capsys: pytest.CaptureFixture[str]) -> N
     book = Path(__file__).parents[2] / "data" / "laws" / "step-law.toml"
     assert main(["curve", "best", str(book), "--steps", "100"]) == 2
     assert "has no table [curve]" in capsys.readouterr().err
+
+
+def test_no_command_writes_over_what_it_reads(
+    law: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curve = law.parent / "cosine.csv"
+    for arguments, path in (
+        (["fit", str(curve), "--out", str(curve), "--force"], curve),
+        (["best", str(law), "--steps", "900", "-o", str(law), "--force"], law),
+        (["extend", str(law), str(curve), "--steps", "9000", "-o", str(curve), "--force"], curve),
+    ):
+        before = path.read_bytes()
+        assert main(["curve", *arguments]) == 2
+        assert "is read or written by this command already" in capsys.readouterr().err
+        assert path.read_bytes() == before
+
+
+def test_a_figure_that_cannot_be_written_leaves_no_law(
+    law: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, curve = tmp_path / "new.toml", law.parent / "cosine.csv"
+    figure = str(tmp_path / "none" / "p.png")
+    assert main(["curve", "fit", str(curve), "--out", str(out), "--plot", figure]) == 2
+    assert "make it first" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_extension_without_end_is_refused(law: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    curve = str(law.parent / "cosine.csv")
+    warmup = ("--warmup-steps", str(WARMUP))
+    assert main(["curve", "extend", str(law), curve, "--steps", "100000000", *warmup]) == 2
+    assert "--steps 100000000: at most 10,000,000" in capsys.readouterr().err

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 
 from fitting import read_runs
 from planner.cli import main
+from planner.cli.proxy_batch import TypedBatch, read_batching, whole_tokens
+from planner.cli.proxy_train import EXAMPLES
 
 QUICK = [
     *("proxy", "train", "--lr", "0.01", "--batch", "128", "--tokens", "1024"),
@@ -75,6 +78,7 @@ def test_a_run_that_diverges_is_recorded_as_such(capsys: pytest.CaptureFixture[s
         (["--lr", "x"], "Invalid value for '--lr'"),
         (["--batch", "100"], "--batch 100: is no multiple of --seq-len 32; give 96 or 128"),
         (["--batch", "8"], "--batch 8: is no multiple of --seq-len 32; give 32"),
+        (["--batch", "2048"], "--batch 2048: more than --tokens 1024; give at most that"),
         (["--batch", "1Q"], "--batch '1Q': 'Q' is not a unit"),
         (["--tokens", "0"], "--tokens '0': must be above 0"),
         (["--tokens", "1.5"], "1.5 is not a whole number of tokens"),
@@ -99,6 +103,11 @@ def test_a_run_that_diverges_is_recorded_as_such(capsys: pytest.CaptureFixture[s
         (["--z-loss", "-1"], "z_loss -1.0"),
         (["--dtype", "float16"], "dtype 'float16'"),
         (["--device", "tpu"], "device 'tpu': not known"),
+        (["--device", "cpu:x"], "device 'cpu:x': not known"),
+        (["--device", "cpu:3"], "device 'cpu:3': there is none of that number"),
+        (["--seed", "-1"], "seed -1; from 0"),
+        (["--seed", "9" * 30], "from 0 to 2^63 - 1"),
+        (["--corpus", ""], "corpus '': no name"),
         (["--epochs", "0"], "epochs 0; at least 1"),
         (["--probes", "grad_rm"], "nearest is 'grad_rms'"),
         (["--probes", ","], "probe '': not known"),
@@ -115,6 +124,31 @@ def test_bad_input_is_one_line_and_leaves_no_row(
     assert message in err
     assert len(err.splitlines()) == 1
     assert not Path("runs/runs.csv").exists()
+
+
+@pytest.mark.parametrize("example", EXAMPLES.split("\n\n")[1:])
+def test_the_batch_of_an_example_is_whole_sequences(example: str) -> None:
+    words = example.split()
+    given = dict(pairwise(words))
+    tokens = whole_tokens(given["--tokens"], "--tokens")
+    typed = TypedBatch(batch=given["--batch"], batching="fixed")
+    batching = read_batching(typed, seq_len=256, tokens=tokens)
+    assert batching.sequences * 256 == int(given["--batch"])
+
+
+def test_a_run_says_where_it_goes_on_and_where_its_files_are(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run() == 0
+    out, err = capsys.readouterr()
+    name = out.split()[1]
+    assert f"a row of runs/runs.csv, and runs/{name}/curve.csv" in out
+    assert Path("runs", name, "curve.csv").exists()
+    assert not err
+    assert run() == 0
+    again, err = capsys.readouterr()
+    assert again == out
+    assert err == "plan: was trained before: measured again, not trained again\n"
 
 
 def test_a_table_without_run_ids_is_not_touched(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,6 +113,14 @@ def test_a_published_curve_is_printed_at_its_own_peak(
         (("wsd", "--steps", "10"), "schedule wsd: needs --lr"),
         (("csv",), "schedule csv: needs --file"),
         (("refined", "--lr", "1"), "schedule refined: needs --norms"),
+        (
+            ("wsd", "--steps", "100000000000", "--lr", "1", "--csv"),
+            "--csv: 100,000,000,000 steps; at most 10,000,000",
+        ),
+        (
+            ("wsd", "--steps", "10", "--lr", "1", "--extend", "100000000000"),
+            "--extend: 100,000,000,000 steps; at most 10,000,000",
+        ),
         (("csv", "--file", "x.csv", "--steps", "5"), "--steps 5: schedule csv has no use for it"),
         (("wsd", "--norm", "l1"), "--norm l1: schedule wsd has no use for it"),
         (
@@ -159,3 +169,39 @@ def test_a_plan_may_fall_by_the_inverse_square_root(capsys: pytest.CaptureFixtur
     code = main(["--params", "1B", "--tokens", "20B", "--schedule", "inverse-sqrt"])
     assert code == 0
     assert "inverse-sqrt" in capsys.readouterr().out
+
+
+def test_an_lr_out_of_bounds_in_a_file_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "lr.csv"
+    path.write_text("step,lr\n1,1e300\n10,1e-4\n")
+    code, out, err = run(capsys, "csv", "--file", str(path))
+    assert (code, out) == (2, "")
+    assert err == f"plan: {path}: peak lr 1e+300: must be 1e-12 to 1\n"
+
+
+@pytest.mark.parametrize("norm", ["1e-200", "1e200"])
+def test_norms_whose_squares_overflow_are_refused(
+    norm: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "norms.csv"
+    path.write_text("step,grad_norm\n" + "".join(f"{step},{norm}\n" for step in range(1, 21)))
+    code, _, err = run(capsys, "refined", "--norms", str(path))
+    assert code == 2
+    assert "row 2: norm" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_reader_that_leaves_early_is_no_error() -> None:
+    command = "import sys; from planner.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["schedule", "wsd", "--steps", "100000", "--lr", "1e-3", "--csv"]
+    with subprocess.Popen(
+        [sys.executable, "-c", command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"step,lr\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
