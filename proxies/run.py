@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16")
 """Types that matrix products may be computed in; weights and optimizer are float32."""
 
-Status = Literal["finished", "diverged", "pruned"]
+Status = Literal["finished", "diverged", "pruned", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
