@@ -23,6 +23,8 @@ COMMANDS = {
     "predict": "predict",
     "import": "runs_import",
     "schedule": "schedule",
+    "sweep": "sweep",
+    "schema": "schema",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

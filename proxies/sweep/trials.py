@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from proxies.batching import Batching, count_steps
 from proxies.corpus import available_tokens
 from proxies.groups import DEFAULT_INIT_STD
-from proxies.parametrization import OPTIMIZERS, Optimizer, make_parametrization
+from proxies.parametrization import OPTIMIZERS, Optimizer, Parametrization, make_parametrization
 from proxies.run import RunResult, RunSpec, runs_row
 from proxies.sweep.cells import make_run_schedule
 
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from proxies.corpus import Corpus
+    from proxies.shape import Shape
     from proxies.sweep.cells import Cell
     from proxies.sweep.samplers import Setting
-    from proxies.sweep.spec import CorpusSpec, SweepSpec
+    from proxies.sweep.spec import CorpusSpec, ModelSpec, SweepSpec
 
 Row = dict[str, float | str]
 """Cells of a runs table by column."""
@@ -91,7 +92,7 @@ def make_run_spec(spec: SweepSpec, cell: Cell, setting: Setting, *, corpus: Corp
         setting: lr, batch, weight decay and seed.
         corpus: open; a sweep that may repeat it reads it as often as the run needs.
     """
-    model, run = spec.model, spec.run
+    run = spec.run
     batching = Batching(sequences=setting.batch_sequences)
     steps = count_steps(batching, tokens=cell.tokens, seq_len=run.seq_len)
     epochs = 1
@@ -101,14 +102,7 @@ def make_run_spec(spec: SweepSpec, cell: Cell, setting: Setting, *, corpus: Corp
     return RunSpec(
         shape=cell.shape,
         seq_len=run.seq_len,
-        parametrization=make_parametrization(
-            model.parametrization,
-            d_model=cell.shape.d_model,
-            n_layers=cell.shape.n_layers,
-            head_dim=model.head_dim,
-            base_d_model=model.base_d_model,
-            base_n_layers=model.base_n_layers,
-        ),
+        parametrization=parametrize(spec.model, cell.shape),
         optimizer=make_optimizer(spec),
         lr=setting.lr,
         weight_decay=setting.weight_decay,
@@ -123,6 +117,18 @@ def make_run_spec(spec: SweepSpec, cell: Cell, setting: Setting, *, corpus: Corp
         micro_batch_sequences=run.micro_batch_sequences,
         eval_sequences=run.eval_sequences,
         dtype=run.dtype,
+    )
+
+
+def parametrize(model: ModelSpec, shape: Shape) -> Parametrization:
+    """The family's parametrization at one member."""
+    return make_parametrization(
+        model.parametrization,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        head_dim=shape.head_dim,
+        base_d_model=model.base_d_model,
+        base_n_layers=model.base_n_layers,
     )
 
 
