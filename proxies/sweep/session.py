@@ -18,16 +18,15 @@ from optuna import get_all_study_names
 from proxies.sweep.folder import drop_states, run_folder
 from proxies.sweep.progress import trained_flops
 from proxies.sweep.records import Record, Records
-from proxies.sweep.samplers import read_setting, save_start, saved_start, why_done
+from proxies.sweep.samplers import read_setting, saved_start, why_done
 from proxies.sweep.starts import predict_start
-from proxies.sweep.studies import ask, catch_up, open_study, report, tell
+from proxies.sweep.studies import CellStudy, ask, catch_up, open_study, report
 from proxies.sweep.trials import Ended, Job, make_run_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from optuna.storages import BaseStorage
-    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
     from fitting.laws import Law
@@ -69,7 +68,7 @@ class Session:
         self.stopped = False
         self.closed: dict[str, str] = {}
         """Cells that need no more runs, and why."""
-        self._studies: dict[str, Study] = {}
+        self._studies: dict[str, CellStudy] = {}
         self._running: dict[str, tuple[Cell, FrozenTrial]] = {}
         self._failures: dict[str, int] = {}
         self._clock = max((record.clock for record in self.records.done), default=0.0)
@@ -107,9 +106,9 @@ class Session:
             if cell.name in self.closed:
                 continue
             study = self._study(cell)
-            reason = why_done(about.spec, study, most_runs=cell.runs)
+            reason = why_done(about.spec, study.memory, most_runs=cell.runs)
             if reason is None:
-                return self._start(cell, ask(study, about))
+                return self._start(cell, ask(study, about.spec))
             self.closed[cell.name] = reason
         return None
 
@@ -126,7 +125,7 @@ class Session:
     def report(self, run_id: str, step: int, loss: float) -> bool:
         """Note a loss on the way, and say whether the run goes on."""
         cell, trial = self._running[run_id]
-        return report(self.given.storage, self._study(cell), trial, step=step, loss=loss)
+        return report(self._study(cell), trial, step=step, loss=loss)
 
     def record(self, ended: Ended) -> Record:
         """Keep what came of a run: on disk first, then in its study.
@@ -143,7 +142,7 @@ class Session:
             error=ended.error,
         )
         self.records.add(record)
-        tell(self._study(cell), record)
+        self._study(cell).tell(record)
         drop_states(self.given.folder, ended.run_id)
         self._flops += trained_flops(record)
         if record.status == "failed":
@@ -169,18 +168,18 @@ class Session:
             reports=about.spec.search.pruner != "none",
         )
 
-    def _study(self, cell: Cell) -> Study:
+    def _study(self, cell: Cell) -> CellStudy:
         """The study of a cell, with a start from the runs so far when it is new."""
         if cell.name in self._studies:
             return self._studies[cell.name]
         given = self.given
         study = open_study(given.storage, given.about, cell.name)
-        if saved_start(study) is None and not study.get_trials(deepcopy=False):
+        if saved_start(study.memory) is None and not study.memory.get_trials(deepcopy=False):
             start = predict_start(
                 given.about.spec, cell, law=given.law, runs=finished_runs(self.records.done)
             )
             if start is not None:
-                save_start(study, start)
+                study.start_from(start)
         self._studies[cell.name] = study
         return study
 

@@ -265,7 +265,7 @@ def test_a_damaged_record_is_named_by_its_line(tmp_path: Path) -> None:
         run_sweep(parsed(), tmp_path, execute=pretend, means=SEQUENTIAL)
 
 
-@pytest.mark.parametrize("sampler", ["random", "cells", "tpe"])
+@pytest.mark.parametrize("sampler", ["random", "cells", "tpe", "cma"])
 def test_a_searching_sweep_goes_on_to_the_same_runs(tmp_path: Path, sampler: str) -> None:
     text = SPEC.replace('"grid"', f'"{sampler}"\nruns_per_cell = 5').replace(
         "lr = [1e-3, 4e-3]\nbatch_tokens = [128, 256]",
