@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 FEWEST = 6
 """Finished runs of a cell before the interval of its optimum is worth a look."""
 
+LOWEST = 40
+"""Runs of lowest loss that the interval is taken from: the fit takes the cube of their number, and
+the others weigh next to nothing in it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Best:
@@ -150,16 +154,15 @@ def optimum_width(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> flo
     from proxies.sweep.axes import lattice_points
 
     known = [r for r in records if r.status in ("finished", "diverged")]
-    rows = [(float(r.row["lr"]), float(r.row["batch_tokens"]), r.loss) for r in known]
-    lr, batch_tokens, loss = np.array(rows).T
-    loss = np.where(np.isfinite(loss), loss, np.inf)
-    best = int(loss.argmin())
+    rows = np.array([(float(r.row["lr"]), float(r.row["batch_tokens"]), r.loss) for r in known])
+    rows[~np.isfinite(rows[:, 2]), 2] = np.inf
+    lr, batch_tokens, loss = rows[rows[:, 2].argsort(kind="stable")[:LOWEST]].T
     start = start_at(
         neutral_surface(),
         cell.params,
         cell.tokens,
-        lr=float(lr[best]),
-        batch_tokens=float(batch_tokens[best]),
+        lr=float(lr[0]),
+        batch_tokens=float(batch_tokens[0]),
     )
     tried = Tried(lr=lr, batch_tokens=batch_tokens, loss=loss, stopped=np.zeros(len(lr), bool))
     points = np.array([p[:2] for p in lattice_points(spec)]) * [1.0, spec.run.seq_len]
