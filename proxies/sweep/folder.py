@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from fitting.errors import InputError
-from fitting.table_files import replace_file
 from proxies.sweep.spec_file import spec_adapter
 
 if TYPE_CHECKING:
@@ -80,6 +79,9 @@ def write_about(folder: Path, about: About) -> None:
     Raises:
         InputError: it cannot be written.
     """
+    # Imported here because it brings pandas, which `plan sweep status` does not wait for.
+    from fitting.table_files import replace_file
+
     replace_file(folder / ABOUT, (json.dumps(asdict(about), indent=1) + "\n").encode())
 
 

@@ -249,7 +249,11 @@ def draw(runs: pd.DataFrame, path: Path) -> None:
             (line,) = panel.plot(means.index, means, marker=mark, label=f"{axis} {each.size}")
             panel.plot(np.exp(each.ln_lr), each.loss, marker="*", ms=13, color=line.get_color())
         slope, error = fit_slope(list_optima(runs, axis=axis, rule=rule))
-        panel.set(xscale="log", xlabel="peak lr (base lr)", title=f"{rule}, {axis}: best lr slope {slope:+.2f} ± {error:.2f}")
+        panel.set(
+            xscale="log",
+            xlabel="peak lr (base lr)",
+            title=f"{rule}, {axis}: best lr slope {slope:+.2f} ± {error:.2f}",
+        )
         panel.title.set_fontsize(10)
         panel.legend(frameon=False, fontsize=8)
     lowest = runs[runs.status == "finished"].loss.min()
