@@ -138,7 +138,7 @@ class Session:
             cell=cell.name,
             number=trial.number,
             clock=self.clock,
-            row={"run_id": ended.run_id} | ended.row,
+            row={"run_id": ended.run_id, **ended.row},
             error=ended.error,
         )
         self.records.add(record)
