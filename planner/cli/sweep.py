@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,17 +92,14 @@ def run_command(
         print_dry_run(parsed, means)
         return
     law = find_start_law(parsed)
-    with open_loggers(log or [], out) as track, watch_sweep(track) as watch:
-        ending = run_sweep(
-            parsed, out, law=law, means=means, on_start=watch.start, on_record=watch.record
-        )
+    with open_loggers(log or [], out) as track, watch_sweep() as watch:
+        ending = run_sweep(parsed, out, law=law, means=means, on_start=watch.start, on_record=track)
     progress = watch.measure()
     if progress is not None:
         print_progress(progress, notes=ending.reasons)
-    spent = f", {ending.spent}" if ending.spent else ""
-    print(f"{out / 'runs.parquet'}: {ending.runs} runs{spent}")
+    notes = [ending.spent or "", "stopped; the same command goes on" if ending.stopped else ""]
+    print(", ".join([f"{out / 'runs.parquet'}: {ending.runs} runs", *filter(None, notes)]))
     if ending.stopped:
-        print("plan: stopped; the same command goes on", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
 
 

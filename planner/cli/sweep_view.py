@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,45 +17,44 @@ from fitting.units import format_count, format_small
 from proxies.sweep.progress import Best, CellProgress, Progress, measure_cell, sum_up
 
 if TYPE_CHECKING:
+    from proxies.sweep.cells import Cell
     from proxies.sweep.choosing import Estimate
     from proxies.sweep.records import Record
     from proxies.sweep.session import Session
+    from proxies.sweep.spec import SweepSpec
 
 REFRESHES = 2.0
 """Of the live view in a second."""
 
 
 class Watch:
-    """The progress of a running sweep, kept up run by run."""
+    """The progress of a running sweep; a cell is measured again where it is looked at."""
 
-    def __init__(self, on_record: Callable[[Record], None]) -> None:
-        """Tell `on_record` of each run, too."""
-        self._on_record = on_record
+    def __init__(self) -> None:
+        """Nothing is watched yet."""
         self._session: Session | None = None
-        self._cells: dict[str, CellProgress] = {}
+        self._measured: dict[str, CellProgress] = {}
 
     def start(self, session: Session) -> None:
-        """Measure the cells of a session that begins."""
+        """Watch a session that begins."""
         self._session = session
-        for cell in session.given.cells:
-            self._measure(cell.name)
-
-    def record(self, record: Record) -> None:
-        """Measure the cell of a run again."""
-        self._measure(record.cell)
-        self._on_record(record)
 
     def measure(self) -> Progress | None:
         """The progress now; None before the session has begun."""
         session = self._session
         if session is None:
             return None
-        return sum_up(
-            session.given.about.spec,
-            tuple(self._cells.values()),
-            list(session.records.done),
-            clock=session.clock,
-        )
+        spec, done = session.given.about.spec, list(session.records.done)
+        cells = tuple(self._measure(spec, cell, done) for cell in session.given.cells)
+        return sum_up(spec, cells, done, clock=session.clock)
+
+    def _measure(self, spec: SweepSpec, cell: Cell, done: list[Record]) -> CellProgress:
+        """A cell's progress, kept until its next run; the live view asks from its own thread."""
+        records = [record for record in done if record.cell == cell.name]
+        kept = self._measured.get(cell.name)
+        if kept is None or sum(kept.statuses.values()) != len(records):
+            kept = self._measured[cell.name] = measure_cell(spec, cell, records)
+        return kept
 
     def render(self) -> Group | Text:
         """The live view."""
@@ -64,18 +63,11 @@ class Watch:
             return Text("opening corpus and studies, timing executors")
         return Group(make_table(progress), Text(sum_line(progress)))
 
-    def _measure(self, name: str) -> None:
-        session = self._session
-        if session is not None:
-            cell = next(cell for cell in session.given.cells if cell.name == name)
-            records = [record for record in session.records.done if record.cell == name]
-            self._cells[name] = measure_cell(session.given.about.spec, cell, records)
-
 
 @contextmanager
-def watch_sweep(on_record: Callable[[Record], None]) -> Iterator[Watch]:
+def watch_sweep() -> Iterator[Watch]:
     """Watch a sweep, live on stderr where that is a terminal."""
-    watch = Watch(on_record)
+    watch = Watch()
     console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal:
         yield watch
@@ -103,7 +95,7 @@ def make_table(progress: Progress) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("params", "tokens", "runs", "best loss", "lr", "batch", "known within"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("unfinished")
+    table.add_column("otherwise")
     for one in progress.cells:
         table.add_row(
             format_count(one.cell.params),

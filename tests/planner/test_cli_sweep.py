@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from _pytest.capture import CaptureFixture
 
+from fitting.runs import read_runs
 from planner.cli import main
 
 SPEC = """
@@ -94,3 +98,24 @@ def test_schema_of_a_spec_is_json_with_meanings(capsys: CaptureFixture[str]) -> 
     assert set(json.loads(said)["properties"]) == {"model", "budget", "search", "corpus", "run"}
     code, _, err = plan(capsys, "schema", "specs")
     assert (code, "nearest is 'spec'" in err) == (2, True)
+
+
+def test_ctrl_c_leaves_a_table_and_the_same_command_goes_on(spec: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = "import sys; from planner.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "sweep", "run", str(spec), "--out", str(out)]
+    command += ["--executor", "sequential"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (out / "results.jsonl").exists():
+        try:
+            process.wait(0.01)
+        except subprocess.TimeoutExpired:
+            continue
+    process.send_signal(signal.SIGINT)
+    said, err = process.communicate()
+    assert (process.returncode, err) == (130, "plan: stopped\n")
+    assert "stopped; the same command goes on" in said
+    done = len(read_runs(out / "runs.parquet").table)
+    assert 0 < done < 12
+    subprocess.run(command, check=True, capture_output=True)
+    assert len(read_runs(out / "runs.parquet").table) == 12
