@@ -157,3 +157,40 @@ def test_a_full_disk_stops_with_one_line_and_a_consistent_table(tmp_path: Path) 
     assert "cannot be written (File too large)" in line
     assert done[1].returncode == 0, done[1].stderr
     assert len(pd.read_parquet(folder / TABLE)) == 6
+
+
+LITTLE_MEMORY = """
+import resource
+from proxies.sweep.training import train_job
+from proxies.sweep.trials import Job
+from tests.tiny_run import tiny_corpus, tiny_spec
+
+corpus = tiny_corpus(tokens=2_000_000)
+
+
+def train(sequences):
+    job = Job(run_id="run", spec=tiny_spec(steps=2, sequences=sequences), directory=None)
+    answers = {"report": lambda *said: True, "stopping": lambda: False}
+    return train_job(job, corpus, device="cpu", **answers)
+
+
+train(64)
+with open("/proc/self/status") as file:
+    used = next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmSize"))
+resource.setrlimit(resource.RLIMIT_AS, (used + 400 * 2**20,) * 2)
+row = train(32768).row
+print(row["status"], row["out_of_memory"] > 0, row["micro_batch_sequences"] < 32768)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does")
+def test_a_run_that_is_too_big_for_the_memory_is_made_in_smaller_micro_batches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["finished", "True", "True"], done.stderr
