@@ -26,7 +26,7 @@ DTYPES = ("float32", "bfloat16")
 LARGEST_SEED = 2**63
 """Seeds are below it: more than that torch does not take."""
 
-Status = Literal["finished", "diverged", "pruned"]
+Status = Literal["finished", "diverged", "pruned", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,8 @@ COMMANDS = {
     "import-config": "import_config",
     "check": "check",
     "diff": "diff",
+    "sweep": "sweep",
+    "schema": "schema",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

@@ -1,0 +1,129 @@
+"""How fast a sweep's runs would be: a few timed steps of each shape by each executor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from proxies.batching import Batching
+from proxies.groups import DEFAULT_INIT_STD
+from proxies.run import RunSpec
+from proxies.schedule import make_schedule
+from proxies.sweep.axes import batch_lattice, lattice
+from proxies.sweep.executors import EXECUTORS
+from proxies.sweep.runs import member_parametrization, sweep_optimizer
+from proxies.sweep.trials import Desk, Execute, Job
+
+if TYPE_CHECKING:
+    from proxies.shape import Shape
+    from proxies.sweep.cells import Cell
+    from proxies.sweep.spec import SweepSpec
+
+STEPS = 8
+"""Updates that are timed, the first of which does not count."""
+
+FORWARD = 1 / 3
+"""Time of a held-out token over that of a training token: no backward pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What the runs of a cell would take."""
+
+    cell: Cell
+    tokens_per_second: float
+    """Of all runs at once."""
+    seconds: float
+    """Of all its runs, evaluation included, starts not."""
+
+
+def choose_executor(spec: SweepSpec, cells: Sequence[Cell], desk: Desk) -> str:
+    """The automatic executor that trains the most tokens a second, by the cell of most FLOPs.
+
+    Where the sweep has a single run, or the machine a single place, it is sequential.
+    """
+    if sum(cell.runs for cell in cells) == 1 or desk.workers == 1:
+        return "sequential"
+    largest = max(cells, key=lambda cell: cell.runs * cell.flops)
+    rates = {
+        name: measure_rates(spec, [largest.shape], desk, name=name)[largest.shape]
+        for name, executor in EXECUTORS.items()
+        if executor.automatic
+    }
+    return max(rates, key=lambda name: rates[name])
+
+
+def estimate_cells(
+    spec: SweepSpec, cells: Sequence[Cell], desk: Desk, *, name: str
+) -> list[Estimate]:
+    """What each cell would take by an executor.
+
+    Raises:
+        InputError: a run that cannot be made.
+    """
+    shapes = list(dict.fromkeys(cell.shape for cell in cells))
+    rates = measure_rates(spec, shapes, desk, name=name)
+    held_out = FORWARD * spec.run.eval_sequences * spec.run.seq_len
+    return [
+        Estimate(
+            cell=cell,
+            tokens_per_second=rates[cell.shape],
+            seconds=cell.runs * (cell.tokens + held_out) / rates[cell.shape],
+        )
+        for cell in cells
+    ]
+
+
+def measure_rates(
+    spec: SweepSpec, shapes: Sequence[Shape], desk: Desk, *, name: str
+) -> dict[Shape, float]:
+    """Tokens a second of each shape, summed over the runs that an executor trains at once.
+
+    Raises:
+        InputError: a run that cannot be made.
+    """
+    executor = EXECUTORS[name]
+    at_once = executor.at_once(desk)
+    jobs = [
+        Job(run_id=f"{index}/{copy}", spec=timed_spec(spec, shape), directory=None)
+        for index, shape in enumerate(shapes)
+        for copy in range(at_once)
+    ]
+    rates = dict.fromkeys(shapes, 0.0)
+    for run_id, rate in time_jobs(jobs, desk, execute=executor.execute).items():
+        rates[shapes[int(run_id.partition("/")[0])]] += rate
+    return rates
+
+
+def time_jobs(jobs: Sequence[Job], desk: Desk, *, execute: Execute) -> dict[str, float]:
+    """Tokens a second of each job."""
+    left = list(jobs)
+    timing = replace(desk, next_job=lambda: left.pop(0) if left else None)
+    found = {ended.run_id: ended.tokens_per_second for ended in execute(timing)}
+    return {run_id: 0.0 if math.isnan(rate) else rate for run_id, rate in found.items()}
+
+
+def timed_spec(spec: SweepSpec, shape: Shape) -> RunSpec:
+    """A few updates of a shape at the middle of the sweep's batches."""
+    run = spec.run
+    batches = batch_lattice(spec.search.batch_tokens, seq_len=run.seq_len)
+    sequences = batches[len(batches) // 2]
+    return RunSpec(
+        shape=shape,
+        seq_len=run.seq_len,
+        parametrization=member_parametrization(spec.model, shape),
+        optimizer=sweep_optimizer(spec.run),
+        lr=lattice(spec.search.lr)[0],
+        weight_decay=lattice(spec.search.weight_decay)[0],
+        schedule=make_schedule("constant", steps=STEPS, warmup_steps=1),
+        batching=Batching(sequences=sequences),
+        tokens=STEPS * sequences * run.seq_len,
+        init_std=DEFAULT_INIT_STD if run.init_std is None else run.init_std,
+        grad_clip=run.grad_clip,
+        epochs=STEPS,
+        micro_batch_sequences=run.micro_batch_sequences,
+        eval_sequences=2,
+        dtype=run.dtype,
+    )

@@ -1,0 +1,51 @@
+"""The ways to train a sweep's runs, by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from proxies.sweep.processes import run_processes
+from proxies.sweep.trials import Desk, Ended, Execute
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Executor:
+    """A way to train runs."""
+
+    execute: Execute
+    at_once: Callable[[Desk], int]
+    """Runs that it trains at a time."""
+    automatic: bool
+    """Whether `auto` times it against the others."""
+
+
+def run_sequential(desk: Desk) -> Iterator[Ended]:
+    """Train one run after the other in this process, with all the threads that torch has.
+
+    Raises:
+        InputError: a run that cannot be made, or a folder that cannot be written.
+    """
+    from proxies.corpus import open_corpus
+    from proxies.sweep.training import train_job
+
+    corpus = open_corpus(desk.corpus.source, tokenizer=desk.corpus.tokenizer)
+    while not desk.stopping() and (job := desk.next_job()) is not None:
+        ended = train_job(
+            job, corpus, device=desk.device, report=desk.report, stopping=desk.stopping
+        )
+        if ended is not None:
+            yield ended
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+EXECUTORS: Mapping[str, Executor] = {
+    "sequential": Executor(execute=run_sequential, at_once=lambda _desk: 1, automatic=True),
+    "processes": Executor(execute=run_processes, at_once=lambda desk: desk.workers, automatic=True),
+}
+"""An executor by name."""
