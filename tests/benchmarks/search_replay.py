@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("shared", type=Path)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--gp-seeds", type=int, default=2)
+    parser.add_argument("--times", action="store_true", help="also print the slowest proposals")
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     oracles = read_oracles(args.shared)
@@ -188,8 +189,9 @@ def main() -> None:
             name = sampler if sampler == "cells" else f"{sampler}, fitted"
             fitted = np.array([one.fitted for one in made if len(one.fitted)])
             print_row(name, kind, min(count, FITTED_SEEDS), fitted)
-    said = ", ".join(f"{name} {1000 * value:.0f}" for name, value in slowest.items())
-    print(f"slowest proposal, ms: {said}")
+    if args.times:
+        said = ", ".join(f"{name} {1000 * value:.0f}" for name, value in slowest.items())
+        print(f"slowest proposal, ms: {said}")
 
 
 if __name__ == "__main__":
