@@ -1,4 +1,4 @@
-"""Anchors from files: the cells of a runs table, and a plan that was carried out."""
+"""Anchors from files: the cells of a runs table, and what a plan was pinned to."""
 
 from __future__ import annotations
 
@@ -20,33 +20,41 @@ from planner.document import load_plan
 if TYPE_CHECKING:
     import pandas as pd
 
+PINNED = "pinned"
+"""The law of a plan's value that the user fixed."""
+
 EFFORT = Effort(starts=1, bootstraps=40)
 """Work of one cell's surface: 40 refits know its standard deviation to a tenth."""
 
 
 def anchor_of_plan(path: Path) -> Anchor:
-    """The model of a plan that was carried out and went well; its loss is a forecast, not used.
+    """What a plan was pinned to: the user's own values. What was planned is no measurement.
 
     Raises:
-        InputError: not a plan.
+        InputError: not a plan, or one whose lr is not pinned.
     """
     plan = load_plan(path)
+    if plan.lr.law != PINNED:
+        raise InputError(
+            f"--anchor {path}: its lr was planned, not tuned, so it says nothing of your setup; "
+            "plan with --lr (and --batch, --weight-decay) what you tuned, or give key=value text"
+        )
     rule = plan.parametrization
+    batch = plan.batch_tokens.value if plan.batch_tokens.law == PINNED else None
     decay = plan.weight_decay.value or None
+    decay = decay if plan.weight_decay.law == PINNED else None
     return make_anchor(
         f"--anchor {path}",
         params=plan.target.params,
         tokens=plan.target.tokens,
         lr=plan.lr.value,
-        batch_tokens=plan.batch_tokens.value,
+        batch_tokens=batch,
         weight_decay=decay,
         optimizer=plan.optimizer.name,
         parametrization=rule.name,
         d_model=plan.shape.d_model,
         base_d_model=None if rule.name == "sp" else rule.base_d_model,
-        log_sd=own_errors(
-            DEFAULT_GRID, batch_tokens=plan.batch_tokens.value, weight_decay=decay, loss=None
-        ),
+        log_sd=own_errors(DEFAULT_GRID, batch_tokens=batch, weight_decay=decay, loss=None),
     )
 
 

@@ -64,10 +64,15 @@ def export_plan(plan: Plan, name: str, *, lossy: bool = False) -> tuple[Files, S
     if said.losses and not lossy:
         lost = "; ".join(str(loss) for loss in said.losses)
         raise ExportError(
-            f"export {name}: {trainer.title} cannot express the plan ({lost}); use "
-            f"{', '.join([*ways_out(said, trainer), '--lossy'])} or another trainer (plan trainers)"
+            f"export {name}: {trainer.title} cannot express the plan ({lost}); "
+            f"{way_out(ways_out(said, trainer))}use --lossy or another trainer (plan trainers)"
         )
     return trainer.write(said.settings, head_lines(plan, name, trainer, said)), said
+
+
+def way_out(options: list[str]) -> str:
+    """What to plan with instead, where any option of `plan` helps."""
+    return f"plan again with {' '.join(options)}, or " if options else ""
 
 
 def ways_out(said: Said, trainer: Trainer) -> list[str]:

@@ -22,6 +22,9 @@ plan diff before.json after.json --json"""
 LARGE = 1e5
 """From here on numbers are printed as counts: 442K, 1B."""
 
+FLOPS = 1e15
+"""From here on a number is FLOPs, written with an exponent."""
+
 app = typer.Typer(
     add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
 )
@@ -82,4 +85,4 @@ def said(value: Any) -> str:
         return str(value)
     if isinstance(value, int) and value < LARGE:
         return f"{value:,}"
-    return format_count(value) if abs(value) >= LARGE else format_small(value)
+    return format_count(value) if LARGE <= abs(value) < FLOPS else format_small(value)

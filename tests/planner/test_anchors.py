@@ -21,10 +21,10 @@ from fitting.laws import Law
 from fitting.units import format_small
 from planner.anchor_text import parse_anchor, read_anchors
 from planner.anchors import Anchor
-from planner.choices import Choices
+from planner.choices import Choices, Pins
 from planner.cli import main
 from planner.cli.plan_table import roughly
-from planner.document import Bounds, Plan, load_plan, plan_to_json
+from planner.document import Bounds, Plan, plan_to_json
 from planner.exporter import export_plan, write_files
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
@@ -344,16 +344,23 @@ def test_an_anchor_of_a_size_without_a_shape_is_refused_by_its_name() -> None:
         plan_of(1e9, 2e10, anchor("params=2000 tokens=1M lr=1e-3"))
 
 
-def test_a_plan_that_was_carried_out_is_an_anchor(tmp_path: Path) -> None:
-    first = plan_of(2e8, 4e9, anchor("params=200M tokens=4B lr=2e-3 batch-sequences=100"))
+def test_what_a_plan_was_pinned_to_is_an_anchor(tmp_path: Path) -> None:
+    first = plan_of(2e8, 4e9, pins=Pins(lr=2e-3, batch_tokens=100 * 2048))
     path = tmp_path / "plan.json"
     path.write_text(plan_to_json(first))
-    assert load_plan(path).anchors == first.anchors
-    anchors = read_anchors([str(path)], seq_len=2048)
-    again = plan_of(2e8, 4e9, *anchors)
+    (found,) = read_anchors([str(path)], seq_len=2048)
+    assert (found.lr, found.batch_tokens, found.weight_decay) == (2e-3, 204_800, None)
+    again = plan_of(2e8, 4e9, found)
     assert again.lr.value == 2e-3
     assert again.batch_sequences == 100
     assert again.loss == plan_of(2e8, 4e9).loss
+
+
+def test_a_plan_that_nobody_tuned_is_no_evidence(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(plan_to_json(plan_of(2e8, 4e9)))
+    with pytest.raises(InputError, match="its lr was planned, not tuned"):
+        read_anchors([str(path)], seq_len=2048)
 
 
 @pytest.mark.parametrize("trainer", ["transformers", "pytorch", "megatron"])

@@ -213,7 +213,7 @@ def test_a_head_is_one_line_each_whatever_the_command_held(name: str) -> None:
 
 def test_a_refusal_of_wsd_s_offers_the_plain_wsd_where_the_trainer_has_it() -> None:
     plan = make_plan(schedule="wsd-s", checkpoint_tokens=(1.5e7, 3e7), gpus="4")
-    with pytest.raises(ExportError, match="use --schedule wsd, --lossy"):
+    with pytest.raises(ExportError, match="plan again with --schedule wsd, or use --lossy"):
         export_plan(plan, "torchtitan")
 
 
