@@ -41,7 +41,7 @@ def test_law_file_gives_the_same_forecast_as_the_fit(tmp_path: Path) -> None:
     curves = [simulated(name, noise=3e-4) for name in ("constant", "cosine")]
     fit, law = round_trip(curves, tmp_path / "curve.toml")
     found = forecast(law, curves[1], warmup_steps=WARMUP)
-    fitted = np.log(curves[1].loss) - fit.log_residual[fit.data.run == 1]  # type: ignore[arg-type]
+    fitted = np.log(curves[1].loss) - fit.log_residual[fit.data.run == 1]  # type: ignore[arg-type]  # it was run
     np.testing.assert_allclose(np.log(found.loss), fitted, atol=1e-9)
     assert law.steps == (24_000, 24_000)
     assert law.peaks == pytest.approx((3e-4, 3e-4))

@@ -14,6 +14,7 @@ from proxies.schedule import SHAPES as KNOWN_SHAPES
 from proxies.schedule import lr_fraction, make_schedule
 from tests.plans import SCHEDULES, SMALL, make_plan, make_settings
 
+# What importorskip gives has no types: hence what the classes below ignore.
 torch = pytest.importorskip("torch", reason="the extra `proxies` is not installed")
 
 
