@@ -34,6 +34,7 @@ COMMANDS = {
     "import-config": "import_config",
     "check": "check",
     "diff": "diff",
+    "verify": "verify",
     "sweep": "sweep",
     "schema": "schema",
 }
