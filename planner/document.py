@@ -199,6 +199,17 @@ class ComputePart:
     hours_high: float | None = None
     tokens_per_second: float | None = None
     """Of all GPUs together."""
+    mfu_low: float | None = None
+    """80% of published whole runs would have between low and high."""
+    mfu_high: float | None = None
+    uptime: float | None = None
+    """Whole-run throughput over steady throughput."""
+    gpu_hours: float | None = None
+    """Of all GPUs, idle ones included."""
+    energy_kwh: float | None = None
+    """At the rated power: an upper bound."""
+    cost: float | None = None
+    """In the unit of the price; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
