@@ -172,7 +172,7 @@ def repeat_worth(repeats: Repeats, epochs: float) -> float | None:
 
 def asymptotes(repeats: Repeats, target: Target) -> list[Forecast | None]:
     """The loss with infinite epochs, infinite params, and both; None where there is no limit."""
-    params, tokens = target.params, max(target.tokens, repeats.unique_tokens)
+    params, tokens = target.params, target.tokens
     ends = (
         (params, tokens * ENDLESS),
         (params * ENDLESS, tokens),

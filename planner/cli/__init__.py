@@ -30,6 +30,7 @@ COMMANDS = {
     "import-config": "import_config",
     "check": "check",
     "diff": "diff",
+    "batch": "batch",
     "sweep": "sweep",
     "schema": "schema",
 }
