@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from planner.data_part import DataPart
 from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -236,15 +237,6 @@ class AnchorPart:
     loss: float | None
     parametrization: str | None
     """None for the plan's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPart:
-    """How far the data reach."""
-
-    unique_tokens: float
-    epochs: float
-    effective_tokens: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

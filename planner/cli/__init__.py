@@ -35,6 +35,7 @@ COMMANDS = {
     "check": "check",
     "diff": "diff",
     "verify": "verify",
+    "batch": "batch",
     "sweep": "sweep",
     "schema": "schema",
 }

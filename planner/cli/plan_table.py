@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fitting.units import format_count, format_small
 from planner.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
+from planner.limited_data_words import data_rows
 
 if TYPE_CHECKING:
     from planner.recommendation import Prepared
@@ -204,11 +205,8 @@ def run_table(prepared: Prepared) -> Table:
         for name, words in describe_compute(prepared):
             table.add_row(name, words)
     if plan.data is not None:
-        table.add_row(
-            "data",
-            f"{plan.data.epochs:.3g} epochs of {format_count(plan.data.unique_tokens)} unique "
-            f"tokens, as {format_count(plan.data.effective_tokens)} fresh ones",
-        )
+        for name, words in data_rows(plan.data):
+            table.add_row(name, words)
     return table
 
 
