@@ -143,6 +143,16 @@ def ema_fraction(quantity: Quantity, point: Point) -> float:
     return float(c["scale"] * (point["tokens"] / point["params"]) ** c["tokens_per_param"])
 
 
+def evaluate_stacking(quantity: Quantity, point: Point) -> float:
+    """Tokens of a small model before it is stacked: 10^(params log10 N + flops / log10 C + c).
+
+    N and C = 6 N D are those of the model that it grows into.
+    """
+    c = quantity.coefficients
+    exponent = c["params"] * math.log10(point["params"]) + c["flops"] / math.log10(point["flops"])
+    return float(10 ** (exponent + c["intercept"]))
+
+
 def evaluate_table(quantity: Quantity, point: Point) -> float | None:
     """Rows by params, interpolated in log-log; None outside the rows."""
     rows = sorted((row["params"], row["value"]) for row in quantity.rows)
@@ -273,6 +283,12 @@ FORMS: dict[str, Form] = {
         required="scale tokens_per_param",
         positive="scale",
         inputs="params tokens batch_tokens lr",
+    ),
+    "stacking": form(
+        "10^(params log10 N + flops / log10 C + intercept), N and C of the grown model",
+        evaluate_stacking,
+        required="params flops intercept",
+        inputs="params flops",
     ),
     "table": form("rows by params, interpolated in log-log", evaluate_table, inputs="params"),
     "ensemble": form(

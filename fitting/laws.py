@@ -32,6 +32,7 @@ QUANTITIES = (
     "loss",
     "surface",
     "curve",
+    "growth_tokens",
     "advice",
 )
 """What a law may speak of; one table each in its file."""

@@ -38,6 +38,7 @@ COMMANDS = {
     "batch": "batch",
     "sweep": "sweep",
     "schema": "schema",
+    "change": "change",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

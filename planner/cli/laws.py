@@ -26,6 +26,7 @@ UNITS = {
     "loss": "nats per token",
     "surface": "nats per token",
     "curve": "nats per token against step",
+    "growth_tokens": "tokens",
     "advice": "in words",
 }
 """Unit of each quantity of a law."""

@@ -92,6 +92,12 @@ BY_HAND: dict[str, tuple[Quantity, Point, float | None]] = {
         {"params": 1e4, "tokens": 1e6},
         1.0 + 1.0 + 1.0,
     ),
+    # 10^(0.5 x 4 + 20 / 10 - 1)
+    "stacking": (
+        Quantity(form="stacking", coefficients={"params": 0.5, "flops": 20.0, "intercept": -1.0}),
+        {"params": 1e4, "flops": 1e10},
+        1e3,
+    ),
     "skaling": (
         Quantity(form="skaling", coefficients=CHINCHILLA | {"k": 2.0}),
         {"params": 1e4, "tokens": 1e6},
