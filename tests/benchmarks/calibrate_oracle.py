@@ -123,14 +123,21 @@ def main() -> None:
         found.append(one)
         held = " ".join(n for n, h in (("lr", one.lr_held), ("batch", one.batch_held)) if h)
         print(f"{seed:4}{one.runs:6}{one.lr:11.3f}{one.batch:14.3f}  {held}", flush=True)
-    typical = [
-        math.sqrt(np.mean([math.log(getattr(o, n)) ** 2 for o in found])) for n in ("lr", "batch")
-    ]
-    print(
-        f"within 15% in lr: {sum(abs(o.lr - 1) <= 0.15 for o in found)} of {len(found)}; within 25% "
-        f"in batch: {sum(abs(o.batch - 1) <= 0.25 for o in found)}; held: lr "
-        f"{sum(o.lr_held for o in found)}, batch {sum(o.batch_held for o in found)}; typical error "
-        f"{typical[0]:.0%}, {typical[1]:.0%}"
+    print(say_sum(found))
+
+
+def say_sum(found: list[Landed]) -> str:
+    """How many landed near, and how many intervals held."""
+    near = sum(abs(one.lr - 1) <= 0.15 for one in found)
+    near_batch = sum(abs(one.batch - 1) <= 0.25 for one in found)
+    lr, batch = (
+        math.sqrt(np.mean([math.log(value) ** 2 for value in values]))
+        for values in ([one.lr for one in found], [one.batch for one in found])
+    )
+    return (
+        f"of {len(found)}: lr within 15% in {near}, batch within 25% in {near_batch}; held lr "
+        f"{sum(one.lr_held for one in found)}, batch {sum(one.batch_held for one in found)}; "
+        f"root mean square of ln: lr {lr:.2f}, batch {batch:.2f}"
     )
 
 
