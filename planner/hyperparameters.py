@@ -248,8 +248,9 @@ def pick_law(
     for name in reversed(user):
         if speaks_of(book[name], quantity):
             return book[name]
-    own = OPTIMIZER_LAWS.get(choices.optimizer, {}).get(quantity)
-    return book[own if own in book else DEFAULT_LAWS[quantity]]
+    usual = DEFAULT_LAWS[quantity]
+    own = OPTIMIZER_LAWS.get(choices.optimizer, {}).get(quantity, usual)
+    return book.get(own, book[usual])
 
 
 def speaks_of(law: Law, quantity: str) -> bool:
