@@ -31,6 +31,7 @@ INPUTS = {
     "batch_tokens": "B, batch in tokens",
     "lr": "peak learning rate",
     "steps": "optimizer steps",
+    "models": "K, models of an ensemble",
     "loss": "L, nats per token",
     "d_model": "width",
     "n_layers": "depth",
@@ -163,6 +164,12 @@ def evaluate_table(quantity: Quantity, point: Point) -> float | None:
     return None
 
 
+def evaluate_ensemble(quantity: Quantity, point: Point) -> float:
+    """Loss of K models' mean prediction: E + c / K^a (arXiv 2509.14786)."""
+    c = quantity.coefficients
+    return float(c["E"] + c["c"] * point["models"] ** -c["a"])
+
+
 def stay_silent(quantity: Quantity, point: Point) -> None:
     """No absolute value."""
 
@@ -285,6 +292,9 @@ FORMS: dict[str, Form] = {
         inputs="params flops",
     ),
     "table": form("rows by params, interpolated in log-log", evaluate_table, inputs="params"),
+    "ensemble": form(
+        "E + c / K^a", evaluate_ensemble, required="E c a", positive="c a", inputs="models"
+    ),
     "text": form("in words", stay_silent),
     "three-term": form(
         "level (1 + sum of three exp(w . (1, ln N, ln D, ln lr, ln B))), see fitting.surface",

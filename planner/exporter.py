@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SIMPLE_SCHEDULES = ("linear", "cosine")
 """Schedules of a plan; every trainer has one of them."""
 
+SUFFIXES = {"a Python module": ".py", "a YAML file": ".yaml", "a shell file": ".sh"}
+"""Ending of a file by what a trainer's `output` says; a folder has none."""
+
 
 def trainer_names() -> list[str]:
     """Every trainer that there is a module for, in alphabetical order."""

@@ -34,6 +34,7 @@ UNITS = {
 LIMITS = {
     "params": "N",
     "tokens": "D",
+    "unique_tokens": "U",
     "tokens_per_param": "D/N",
     "flops": "C",
     "batch_tokens": "B",

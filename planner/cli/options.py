@@ -73,6 +73,8 @@ ROUND_BATCH = option(
 UNIQUE_TOKENS = option(_TRAINING, "--unique-tokens", "TOKENS", "distinct tokens of your data")
 GPUS = option(_TRAINING, "--gpus", "[Nx]NAME", "accelerators, as 8xH100: time and memory")
 
+FROM = option("From a plan", "--from", "PLAN.json", "a plan to change: what you type wins over it")
+
 _OUTPUT = "Output"
 JSON = option(_OUTPUT, "--json", None, "print the plan as JSON", default=False)
 EXPLAIN = option(

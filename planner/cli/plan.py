@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +72,7 @@ def plan(
     round_batch: str = given.ROUND_BATCH,
     unique_tokens: str | None = given.UNIQUE_TOKENS,
     gpus: str | None = given.GPUS,
+    from_plan: Path | None = given.FROM,
     as_json: bool = given.JSON,
     explain: bool = given.EXPLAIN,
     export: str | None = given.EXPORT,
@@ -91,6 +91,11 @@ def plan(
     if version:
         print(f"windtunnel {VERSION}")
         return
+    if from_plan is not None:
+        from planner.cli.again import context_again
+
+        context = context_again(context, from_plan)
+        return plan(context, **context.params)
     typed = Typed(
         params=params,
         tokens=tokens,
@@ -139,7 +144,7 @@ def plan(
         choices,
         book=request.book,
         user_laws=request.user_laws,
-        command=shlex.join(["plan", *sys.argv[1:]]),
+        command=shlex.join(["plan", *context.obj.arguments]),
     )
     if export is not None:
         from planner.cli.export import write_export
@@ -150,6 +155,10 @@ def plan(
             "-o, --lossy and --force: belong to --export TRAINER; add it or leave them out"
         )
     show_plan(prepared, as_json=as_json, explain=explain)
+    if context.obj.before is not None and not as_json:
+        from planner.cli.again import show_moves
+
+        show_moves(context.obj.before, prepared.plan)
 
 
 def anchors_of(texts: list[str] | None, seq_len: int) -> tuple[Anchor, ...]:

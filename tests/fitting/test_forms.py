@@ -56,6 +56,11 @@ BY_HAND: dict[str, tuple[Quantity, Point, float | None]] = {
         {"params": 10.0},
         2.0,
     ),
+    "ensemble": (
+        Quantity(form="ensemble", coefficients={"E": 3.0, "c": 0.5, "a": 1.0}),
+        {"models": 5.0},
+        3.1,
+    ),
     "text": (Quantity(form="text", text="words"), {}, None),
     "three-term": (
         Quantity(form="three-term", coefficients=dict.fromkeys(SURFACE_COEFFICIENTS.split(), 1.0)),
