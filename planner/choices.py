@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.anchors import Anchor
+    from planner.experts import Experts
     from planner.target import Target
 
 ROUNDINGS = ("none", "pow2")
@@ -67,6 +68,8 @@ class Choices:
     """As typed: `8xH100`, `H100` or `8`."""
     unique_tokens: float | None = None
     """Distinct tokens of the data; None for at least as many as are trained on."""
+    experts: Experts | None = None
+    """Experts of a sparse model; None for a dense one."""
     anchors: tuple[Anchor, ...] = ()
     """Models tuned in the user's own setup, which fix the level of the laws."""
 

@@ -16,6 +16,7 @@ from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
 from planner.estimate import Z80, Estimate, Witness
+from planner.experts_words import explain_experts
 from planner.limited_data_words import explain_data
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
     """Every number of the plan, in the order in which one needs the other."""
     topics = [
         Topic("shape", (prepared.chosen.reason,)),
+        Topic("experts", tuple(explain_experts(prepared))),
         Topic("loss", tuple(explain_loss(prepared))),
         Topic("batch", tuple(explain_batch(prepared))),
         Topic("peak lr", tuple(explain_lr(prepared))),

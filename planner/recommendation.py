@@ -17,7 +17,8 @@ from planner import assembly
 from planner import document as doc
 from planner.cautions import collect_cautions
 from planner.choices import Choices, check_choices
-from planner.hyperparameters import Hyperparameters, work_out
+from planner.experts import SPARSE_LAW, count_experts, sparse_choices, sparse_loss
+from planner.hyperparameters import Hyperparameters, law_inputs, work_out
 from planner.lawbook import read_lawbook
 from planner.limited_data import data_part
 from planner.target import Target
@@ -98,6 +99,13 @@ def prepare(
     """The plan and what it was made from; see `recommend`."""
     check_choices(choices, target)
     shape = chosen.shape
+    if choices.experts is not None:
+        choices = sparse_choices(
+            choices,
+            law_inputs(target.params, target.tokens, shape, target.seq_len),
+            book[SPARSE_LAW].range.flops,
+            own=bool(user_laws),
+        )
     parametrization = make_parametrization(
         choices.parametrization,
         d_model=shape.d_model,
@@ -141,6 +149,9 @@ def prepare(
         warnings=(),
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
     )
+    if choices.experts is not None:
+        part = count_experts(shape, choices.experts)
+        plan = replace(plan, experts=part, loss=sparse_loss(plan.loss, numbers, part))
     prepared = Prepared(
         plan=plan,
         target=target,

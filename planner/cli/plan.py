@@ -14,6 +14,7 @@ from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Typed, optional_count, read_request
+from planner.experts import read_experts
 from planner.recommendation import VERSION, prepare
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def plan(
     heads: int | None = given.HEADS,
     kv_heads: int | None = given.KV_HEADS,
     d_ff: int | None = given.D_FF,
+    experts: int | None = given.EXPERTS,
+    active: int | None = given.ACTIVE,
     seq_len: int | None = given.SEQ_LEN,
     vocab: int | None = given.VOCAB,
     tied: bool = given.TIED,
@@ -107,6 +110,7 @@ def plan(
         n_heads=heads,
         n_kv_heads=kv_heads,
         d_ff=d_ff,
+        experts=read_experts(experts, active),
         seq_len=seq_len,
         vocab_size=vocab,
         tied=tied,
@@ -135,6 +139,7 @@ def plan(
         curve=curve,
         checkpoint_tokens=request.checkpoint_tokens,
         gpus=gpus,
+        experts=typed.experts,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
         anchors=anchors_of(anchor, request.target.seq_len),
     )
