@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 from fitting.laws import Law, evaluate_law, read_law
-from fitting.loss import saturating_count
 from planner import document as doc
 from planner.elsewhere import SETUPS
 from planner.estimate import Estimate
@@ -177,24 +176,6 @@ def digests(book: Mapping[str, Law], numbers: Hyperparameters, choices: Choices)
     if choices.curve is not None:
         laws.append(read_law(choices.curve))
     return {law.name: law.sha256 for law in laws}
-
-
-def data_part(book: Mapping[str, Law], choices: Choices, target: Target) -> doc.DataPart | None:
-    """Epochs and effective tokens of limited data; None where the data were not limited.
-
-    Source:
-        Muennighoff et al. 2023 (arXiv 2305.16264): D' = U + U r (1 - exp(-(D/U - 1) / r)).
-    """
-    unique = choices.unique_tokens
-    if unique is None:
-        return None
-    unique = min(unique, target.tokens)
-    r_tokens = book["data-constrained"].quantities["loss"].coefficients["r_tokens"]
-    return doc.DataPart(
-        unique_tokens=unique,
-        epochs=target.tokens / unique,
-        effective_tokens=saturating_count(unique, target.tokens, r_tokens),
-    )
 
 
 def lie_of(numbers: Hyperparameters, choices: Choices, target: Target) -> Lie | None:

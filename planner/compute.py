@@ -1,11 +1,9 @@
 """Time, tokens a second and memory of a run on given accelerators.
 
-    hours = flops_per_token tokens / (data_parallel peak mfu) / 3600
-
 The layout is data parallel only: replicated (DDP) while weights, gradients and optimizer leave half
 of the memory to activations, else sharded over all devices (FSDP, ZeRO-3). Activations are kept, or
 recomputed block by block where one sequence does not fit otherwise. Tensor and pipeline parallelism
-are not planned. The utilisation is that of published whole runs, of whatever layout.
+are not planned. Hours are those of `planner.timing`.
 """
 
 from __future__ import annotations
@@ -14,8 +12,8 @@ import math
 from dataclasses import dataclass
 
 from fitting.errors import InputError, nearest_name
-from fitting.units import format_count, format_small
-from planner.accelerators import Gpus, utilisation_of
+from fitting.units import format_count
+from planner.accelerators import Gpus
 from planner.memory import (
     GRADIENT_BYTES,
     MOMENTS,
@@ -29,6 +27,8 @@ from planner.memory import (
     optimizer_bytes,
     sequence_bytes,
 )
+from planner.timing import Timing, explain_timing, run_timing
+from planner.utilisation import read_law
 
 USABLE_MEMORY = 0.9
 """Share of the device's memory that tensors may fill; the rest is for the driver's context,
@@ -42,28 +42,6 @@ memory. Assumed: it leaves the other half to activations."""
 
 GIGA = 1e9
 """Bytes in a GB as printed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timing:
-    """How fast a run goes; low and high hold 80% of published whole runs."""
-
-    mfu: float
-    """Share of the dense bf16 peak, restarts included."""
-    mfu_low: float
-    mfu_high: float
-    mfu_basis: str
-    """Where the utilisation comes from, in words."""
-    peak_flops: float
-    """Dense bf16 peak of one device, FLOP/s."""
-    tokens_per_second: float
-    """Of all devices together, a mean over the run."""
-    hours: float
-    """Wall time of the run at `mfu`."""
-    hours_low: float
-    """Wall time at `mfu_high`."""
-    hours_high: float
-    """Wall time at `mfu_low`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,38 +112,13 @@ def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
         memory_bytes=memory,
         usable_bytes=usable,
         fits=None if usable is None else room >= 1,
-        timing=run_timing(workload, gpus, data_parallel),
+        timing=run_timing(workload, gpus, devices=data_parallel, recompute=recompute),
         warnings=(
             *gpus.warnings,
             *utilisation_warnings(gpus),
             *batch_warnings(workload, gpus.count, data_parallel),
             *memory_warnings(workload, data_parallel, usable, room),
         ),
-    )
-
-
-def run_timing(workload: Workload, gpus: Gpus, data_parallel: int) -> Timing | None:
-    """Speed and wall time of `data_parallel` devices; None for a bare count.
-
-    tokens_per_second = data_parallel peak mfu / flops_per_token. Recomputation costs no extra: the
-    published runs include many that recomputed, and their utilisation counts model FLOPs.
-    """
-    if gpus.accelerator is None:
-        return None
-    rate = utilisation_of(gpus.accelerator)
-    peak = gpus.accelerator.bf16_tflops * 1e12
-    speed = data_parallel * peak * rate.value / workload.flops_per_token
-    hours = workload.tokens / speed / 3600
-    return Timing(
-        mfu=rate.value,
-        mfu_low=rate.low,
-        mfu_high=rate.high,
-        mfu_basis=rate.basis,
-        peak_flops=peak,
-        tokens_per_second=speed,
-        hours=hours,
-        hours_low=hours * rate.value / rate.high,
-        hours_high=hours * rate.value / rate.low,
     )
 
 
@@ -183,13 +136,7 @@ def explain_compute(workload: Workload, compute: Compute) -> list[str]:
     ]
     timing = compute.timing
     if timing is not None:
-        lines += [
-            f"hours {timing.hours:,.2f} = {format_small(workload.flops_per_token)} FLOP/token x "
-            f"{format_count(workload.tokens)} tokens / ({compute.data_parallel} x "
-            f"{format_small(timing.peak_flops)} FLOP/s x {timing.mfu:.2f}) / 3600",
-            f"mfu {timing.mfu:.2f} ({timing.mfu_low:.2f} to {timing.mfu_high:.2f}): "
-            f"{timing.mfu_basis}",
-        ]
+        lines += explain_timing(workload, timing, compute.data_parallel)
     return lines
 
 
@@ -222,13 +169,11 @@ def utilisation_warnings(gpus: Gpus) -> list[str]:
             f"--gpus {gpus.count}: no accelerator named, so no time, and micro-batch 1 because its "
             f"memory is not known; write for example {gpus.count}xh100"
         ]
-    rate = utilisation_of(gpus.accelerator)
-    if rate.measured:
+    if gpus.accelerator.name in read_law()["measured_on"]:
         return []
     return [
-        f"utilisation {rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f}) of {gpus.text}: no "
-        f"published whole run on it is known ({rate.basis}); time a few steps before relying on "
-        "the hours"
+        f"utilisation on {gpus.text}: no published whole run on it is known, and the law is taken "
+        "from those on other devices; time a few steps before relying on the hours"
     ]
 
 

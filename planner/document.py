@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from planner.data_part import DataPart
 from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -199,6 +200,17 @@ class ComputePart:
     hours_high: float | None = None
     tokens_per_second: float | None = None
     """Of all GPUs together."""
+    mfu_low: float | None = None
+    """80% of published whole runs would have between low and high."""
+    mfu_high: float | None = None
+    uptime: float | None = None
+    """Whole-run throughput over steady throughput."""
+    gpu_hours: float | None = None
+    """Of all GPUs, idle ones included."""
+    energy_kwh: float | None = None
+    """At the rated power: an upper bound."""
+    cost: float | None = None
+    """In the unit of the price; None without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,15 +237,6 @@ class AnchorPart:
     loss: float | None
     parametrization: str | None
     """None for the plan's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPart:
-    """How far the data reach."""
-
-    unique_tokens: float
-    epochs: float
-    effective_tokens: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
 from planner.estimate import Z80, Estimate, Witness
+from planner.limited_data_words import explain_data
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,6 +46,7 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
         Topic("peak lr", tuple(explain_lr(prepared))),
         Topic("weight decay", tuple(explain_weight_decay(prepared))),
         Topic("parameter groups", tuple(explain_groups(prepared))),
+        Topic("data", tuple(explain_data(prepared))),
         Topic("schedule", tuple(explain_schedule(prepared))),
         Topic("defaults", tuple(explain_defaults(prepared))),
         Topic("time and memory", tuple(explain_time(prepared))),

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"
 
+REPEATS_LAW = "data-constrained"
+"""Loss law of limited data, which the default one takes for fresh."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hyperparameters:
@@ -107,7 +110,10 @@ def work_out(
     """
     sources = pick_sources(book, choices, user)
     laws, pins = sources.laws, choices.pins
-    ground = survey(sources, law_inputs(target.params, target.tokens, shape, target.seq_len))
+    point = law_inputs(target.params, target.tokens, shape, target.seq_len)
+    if choices.unique_tokens is not None:
+        point["unique_tokens"] = min(choices.unique_tokens, target.tokens)
+    ground = survey(sources, point)
     standings = stand(
         choices.anchors, sources, choices, lambda anchor: inputs_of(anchor, target, shape)
     )
@@ -243,6 +249,8 @@ def pick_law(
     for name in reversed(user):
         if speaks_of(book[name], quantity):
             return book[name]
+    if quantity == "loss" and choices.unique_tokens is not None:
+        return book[REPEATS_LAW]
     return book[DEFAULT_LAWS[quantity]]
 
 

@@ -19,6 +19,7 @@ from planner.cautions import collect_cautions
 from planner.choices import Choices, check_choices
 from planner.hyperparameters import Hyperparameters, work_out
 from planner.lawbook import read_lawbook
+from planner.limited_data import data_part
 from planner.target import Target
 from proxies.parametrization import Parametrization, make_parametrization
 from proxies.schedule import Checkpoint, Schedule, make_schedule
@@ -133,7 +134,7 @@ def prepare(
         param_groups=assembly.group_parts(shape, numbers, choices, parametrization),
         compute=assembly.compute_part(compute),
         nearest=assembly.nearby(target),
-        data=assembly.data_part(book, choices, target),
+        data=data_part(book, choices, target, numbers),
         provenance=doc.Provenance(
             version=VERSION, command=command, laws=assembly.digests(book, numbers, choices)
         ),

@@ -35,8 +35,10 @@ COMMANDS = {
     "check": "check",
     "diff": "diff",
     "verify": "verify",
+    "batch": "batch",
     "sweep": "sweep",
     "schema": "schema",
+    "change": "change",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

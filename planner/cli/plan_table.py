@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from fitting.units import format_count, format_small
-from planner.document import Bounds, HalfDouble, Plan, Value, plan_to_dict
+from planner.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
+from planner.limited_data_words import data_rows
 
 if TYPE_CHECKING:
     from planner.recommendation import Prepared
@@ -204,11 +205,8 @@ def run_table(prepared: Prepared) -> Table:
         for name, words in describe_compute(prepared):
             table.add_row(name, words)
     if plan.data is not None:
-        table.add_row(
-            "data",
-            f"{plan.data.epochs:.3g} epochs of {format_count(plan.data.unique_tokens)} unique "
-            f"tokens, as {format_count(plan.data.effective_tokens)} fresh ones",
-        )
+        for name, words in data_rows(plan.data):
+            table.add_row(name, words)
     return table
 
 
@@ -279,6 +277,7 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
                 f"{100 * compute.mfu:.0f}% utilisation, that of published runs",
             )
         )
+        rows += describe_bill(compute)
     memory = compute.memory_bytes
     total = memory.weights + memory.gradients + memory.optimizer + memory.activations
     rows.append(("memory a GPU", f"{total / 1e9:.3g} GB"))
@@ -290,6 +289,18 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
         )
     )
     return rows
+
+
+def describe_bill(compute: ComputePart) -> list[tuple[str, str]]:
+    """GPU-hours, energy and cost."""
+    parts = []
+    if compute.gpu_hours is not None:
+        parts.append(f"{format_small(compute.gpu_hours)} GPU-hours")
+    if compute.energy_kwh is not None:
+        parts.append(f"at most {format_small(compute.energy_kwh)} kWh")
+    if compute.cost is not None:
+        parts.append(f"cost {compute.cost:,.0f}")
+    return [("", ", ".join(parts))] if parts else []
 
 
 def witnesses_table(plan: Plan) -> Table:

@@ -44,10 +44,10 @@ EXECUTOR = option(
     _MEANS,
     "--executor",
     "NAME",
-    "auto (default: the fastest in a short timing), sequential, processes",
+    "auto (default: the fastest in a short timing), sequential, processes, ensemble",
     default="auto",
 )
-WORKERS = option(_MEANS, "--workers", "RUNS", "at once; default: one a core")
+WORKERS = option(_MEANS, "--workers", "RUNS", "at once; default: one a core, 4 a GPU, 8 a stack")
 DEVICE = option(_MEANS, "--device", "NAME", "cpu (default), cuda, cuda:N", default="cpu")
 STORAGE = option(_MEANS, "--storage", "URL", "database of the Optuna studies")
 
@@ -156,4 +156,4 @@ def print_dry_run(spec: SweepSpec, means: Means) -> None:
     from proxies.sweep.runner import estimate_sweep
 
     name, desk, estimates = estimate_sweep(spec, means)
-    print_estimates(estimates, executor=name, at_once=EXECUTORS[name].at_once(desk))
+    print_estimates(estimates, executor=name, at_once=EXECUTORS[name].at_once(desk, spec))

@@ -14,7 +14,7 @@ from fitting.errors import InputError, nearest_name
 from proxies.corpus import open_corpus, require_tokens
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.choosing import Estimate, choose_executor, estimate_cells
-from proxies.sweep.executors import EXECUTORS, count_cores
+from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.extending import check_same
 from proxies.sweep.folder import About, hold_lock, make_folder, read_about, write_about
 from proxies.sweep.session import Given, Session
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from proxies.sweep.records import Record
     from proxies.sweep.spec import SweepSpec
 
-GPU_WORKERS = 4
-"""Workers of one GPU where no number is given: small models leave most of it idle. *Assumed*; the
-timing of `auto` decides whether they are used."""
+
+DEVICES = ("cpu", "cuda")
+"""Kinds of device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class Means:
     executor: str = "auto"
     """A key of `EXECUTORS`; auto goes on with the last one, or times them."""
     workers: int | None = None
-    """Runs at once; None for one a core, or `GPU_WORKERS` on a GPU."""
+    """Runs at once; None for as many as the executor thinks right."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     address: str | None = None
@@ -109,7 +109,12 @@ def run_sweep(
             Given(about=about, folder=folder, cells=cells, corpus=corpus, law=law, storage=storage)
         )
         desk = replace(
-            desk, next_job=session.next_job, report=session.report, stopping=session.stopping
+            desk,
+            next_job=session.next_job,
+            report=session.report,
+            stopping=session.stopping,
+            independent=session.independent,
+            spent=session.out_of_time,
         )
         on_start(session)
         with stopping_on_signals(session.stop), keeping_table(session, folder):
@@ -142,7 +147,7 @@ def check_means(means: Means) -> None:
     """Refuse means that there are not.
 
     Raises:
-        InputError: an unknown executor, or fewer than one worker.
+        InputError: an unknown executor or kind of device, or fewer than one worker.
     """
     known = ("auto", *EXECUTORS)
     if means.executor not in known:
@@ -150,6 +155,8 @@ def check_means(means: Means) -> None:
             f"--executor '{means.executor}': no such executor"
             f"{nearest_name(means.executor, known)}; known: {', '.join(known)}"
         )
+    if means.device.partition(":")[0] not in DEVICES:
+        raise InputError(f"--device '{means.device}': not known; one of cpu, cuda or cuda:N")
     if means.workers is not None and means.workers < 1:
         raise InputError(f"--workers {means.workers}: at least 1")
 
@@ -169,13 +176,12 @@ def open_cells(spec: SweepSpec) -> tuple[Corpus, tuple[Cell, ...]]:
 
 def make_desk(spec: SweepSpec, means: Means) -> Desk:
     """A desk without jobs."""
-    automatic = count_cores() if means.device == "cpu" else GPU_WORKERS
     return Desk(
         next_job=lambda: None,
         report=lambda run_id, step, loss: True,
         stopping=lambda: False,
         corpus=spec.corpus,
-        workers=means.workers or automatic,
+        workers=means.workers,
         device=means.device,
         address=means.address,
     )

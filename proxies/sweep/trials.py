@@ -62,8 +62,12 @@ class Desk:
     stopping: Callable[[], bool]
     """Whether to put everything down: runs keep a checkpoint and are not yielded."""
     corpus: CorpusSpec
-    workers: int
-    """Runs at once, at least 1; an executor that always has one does not look."""
+    workers: int | None = None
+    """Runs at once, at least 1; None for as many as the executor thinks right."""
+    independent: Callable[[], bool] = lambda: False
+    """Whether the next run would be no other once those under way have ended."""
+    spent: Callable[[], bool] = lambda: False
+    """Whether time is up: runs that were taken and not begun are left to another session."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     address: str | None = None
