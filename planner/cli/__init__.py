@@ -37,6 +37,7 @@ COMMANDS = {
     "verify": "verify",
     "batch": "batch",
     "sweep": "sweep",
+    "next": "next",
     "schema": "schema",
     "change": "change",
 }
