@@ -72,6 +72,8 @@ class Desk:
     """cpu, cuda or cuda:N."""
     address: str | None = None
     """Of a cluster, for executors that have one."""
+    gpus: float | None = None
+    """Of a run on a cluster with them; None for as many as the executor thinks right."""
 
 
 Execute = Callable[[Desk], Iterator[Ended]]
