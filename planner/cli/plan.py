@@ -15,6 +15,7 @@ from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Typed, optional_count, read_request
+from planner.growth_stages import read_growth
 from planner.recommendation import VERSION, prepare
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def plan(
     checkpoints: str | None = given.CHECKPOINTS,
     round_batch: str = given.ROUND_BATCH,
     unique_tokens: str | None = given.UNIQUE_TOKENS,
+    batch_growth: str | None = given.BATCH_GROWTH,
     gpus: str | None = given.GPUS,
     as_json: bool = given.JSON,
     explain: bool = given.EXPLAIN,
@@ -132,6 +134,7 @@ def plan(
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
         anchors=anchors_of(anchor, request.target.seq_len),
+        batch_growth=None if batch_growth is None else read_growth(batch_growth),
     )
     prepared = prepare(
         request.target,
