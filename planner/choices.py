@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.anchors import Anchor
+    from planner.growth_stages import GrowthChoice
     from planner.target import Target
 
 ROUNDINGS = ("none", "pow2")
@@ -69,6 +70,8 @@ class Choices:
     """Distinct tokens of the data; None for at least as many as are trained on."""
     anchors: tuple[Anchor, ...] = ()
     """Models tuned in the user's own setup, which fix the level of the laws."""
+    batch_growth: GrowthChoice | None = None
+    """How the batch grows during the run; None for a fixed one."""
 
 
 def check_choices(choices: Choices, target: Target) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from planner.data_part import DataPart
+from planner.growth_stages import BatchGrowthPart
 from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -281,6 +282,8 @@ class Plan:
     warnings: tuple[str, ...]
     anchors: tuple[AnchorPart, ...] = ()
     """Empty where the laws stand as published."""
+    batch_growth: BatchGrowthPart | None = None
+    """None where the batch is fixed."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:

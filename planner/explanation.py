@@ -16,6 +16,7 @@ from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
 from planner.estimate import Z80, Estimate, Witness
+from planner.growth_words import explain_growth
 from planner.limited_data_words import explain_data
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
         Topic("parameter groups", tuple(explain_groups(prepared))),
         Topic("data", tuple(explain_data(prepared))),
         Topic("schedule", tuple(explain_schedule(prepared))),
+        Topic("batch growth", tuple(explain_growth(prepared))),
         Topic("defaults", tuple(explain_defaults(prepared))),
         Topic("time and memory", tuple(explain_time(prepared))),
     ]

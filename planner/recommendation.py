@@ -141,6 +141,11 @@ def prepare(
         warnings=(),
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
     )
+    if choices.batch_growth is not None:
+        # Imported here because only a growing batch needs it.
+        from planner.batch_growth import growth_part
+
+        plan = replace(plan, batch_growth=growth_part(book, plan, choices.batch_growth))
     prepared = Prepared(
         plan=plan,
         target=target,

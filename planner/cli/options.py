@@ -71,6 +71,12 @@ ROUND_BATCH = option(
     _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"
 )
 UNIQUE_TOKENS = option(_TRAINING, "--unique-tokens", "TOKENS", "distinct tokens of your data")
+BATCH_GROWTH = option(
+    _TRAINING,
+    "--batch-growth",
+    "HOW",
+    "noise-scale or ramp, with from= to= over= fraction= lr= beta2= noise=RUNS",
+)
 GPUS = option(_TRAINING, "--gpus", "[Nx]NAME", "accelerators, as 8xH100: time and memory")
 
 FROM = option("From a plan", "--from", "PLAN.json", "a plan to change: what you type wins over it")

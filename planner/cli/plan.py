@@ -14,6 +14,7 @@ from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Typed, optional_count, read_request
+from planner.growth_stages import read_growth
 from planner.recommendation import VERSION, prepare
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def plan(
     checkpoints: str | None = given.CHECKPOINTS,
     round_batch: str = given.ROUND_BATCH,
     unique_tokens: str | None = given.UNIQUE_TOKENS,
+    batch_growth: str | None = given.BATCH_GROWTH,
     gpus: str | None = given.GPUS,
     from_plan: Path | None = given.FROM,
     as_json: bool = given.JSON,
@@ -137,6 +139,7 @@ def plan(
         gpus=gpus,
         unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
         anchors=anchors_of(anchor, request.target.seq_len),
+        batch_growth=None if batch_growth is None else read_growth(batch_growth),
     )
     prepared = prepare(
         request.target,

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fitting.units import format_count, format_small
 from planner.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
+from planner.growth_words import growth_rows
 from planner.limited_data_words import data_rows
 
 if TYPE_CHECKING:
@@ -207,6 +208,8 @@ def run_table(prepared: Prepared) -> Table:
     if plan.data is not None:
         for name, words in data_rows(plan.data):
             table.add_row(name, words)
+    for name, words in growth_rows(plan):
+        table.add_row(name, words)
     return table
 
 
