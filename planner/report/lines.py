@@ -87,8 +87,7 @@ def panel_figure(panel: LawPanel, plan: Plan | None) -> Figure:
         panel.quantity,
         panel.against,
         held=panel.held,
-        verb=f"{'falls' if panel.exponent < 0 else 'rises'} as {panel.against}^"
-        f"{panel.exponent:.2f}",
+        verb=moves(panel.exponent, panel.against, f"as {panel.against}^{panel.exponent:.2f}"),
         data={
             "x": panel.x.tolist(),
             "value": panel.value.tolist(),
@@ -101,6 +100,13 @@ def panel_figure(panel: LawPanel, plan: Plan | None) -> Figure:
         plan=plan,
         origin="measured in your cells",
     )
+
+
+def moves(slope: float, against: str, how: str) -> str:
+    """How a line goes, in words."""
+    if abs(slope) < 0.01:
+        return f"hardly moves with {against}"
+    return f"{'rises' if slope > 0 else 'falls'} {how}"
 
 
 def points(x: Any, y: Any) -> list[list[float]]:
@@ -164,8 +170,7 @@ def plan_figures(found: Evidence) -> tuple[Figure, ...]:
             first, last = values[0].value, values[-1].value
             x = [answer.size for answer in answers]
             slope = math.log(last / first) / math.log(x[-1] / x[0])
-            moves = "hardly moves with" if abs(slope) < 0.01 else "falls with"
-            verb = f"rises with {against}" if slope >= 0.01 else f"{moves} {against}"
+            verb = moves(slope, against, f"with {against}")
             figures.append(
                 line_figure(
                     quantity,

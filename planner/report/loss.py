@@ -25,6 +25,9 @@ LR_REACH = 8.0
 BATCH_REACH = 16.0
 """The same for the batch: the surface was measured over a factor of 20."""
 
+LEAST_PAID = 0.005
+"""Percent of the loss that two decimals show as nothing."""
+
 CURVE_ROWS = 800
 """Rows of a schedule that are drawn, besides its corners."""
 
@@ -89,6 +92,8 @@ def contour_figure(place: Place, plan: Plan | None) -> Figure:
         alt += "the laws recommend that point."
     else:
         title = f"The plan pays {paid:.2f}% over the surface's lowest loss"
+        if paid < LEAST_PAID:
+            title = "The plan lies at the surface's lowest loss"
         (low, high), (few, many) = plateau
         alt += (
             f"the plan has {said}. At its batch, lr {format_small(low)} to {format_small(high)}, "
@@ -213,7 +218,7 @@ def curve_figure(found: Evidence) -> tuple[Figure, tuple[str, ...]] | None:
     figure = Figure(
         name="curve",
         kind="curve",
-        title=f"{found.curve.name} foretells a final loss of {end:.3f}{interval}",
+        title=f"The curve law {found.curve.name} foretells a final loss of {end:.3f}{interval}",
         alt=f"Predicted loss against step: {known.loss[rows[0]]:.3f} at step "
         f"{known.step[rows[0]]:,.0f} falls to {end:.3f}{interval} at step {plan.steps:,}.",
         data={
@@ -223,7 +228,8 @@ def curve_figure(found: Evidence) -> tuple[Figure, tuple[str, ...]] | None:
             "high": column(known.high),
         },
     )
-    cautions = (lr_caution(law, plan.lr.value), steps_caution(law, plan.steps))
+    of_lr = lr_caution(law, plan.lr.value)
+    cautions = (of_lr and f"{of_lr}: the loss there is a guess", steps_caution(law, plan.steps))
     return figure, tuple(caution for caution in cautions if caution)
 
 

@@ -38,6 +38,15 @@ function penalty(surface, lr, batch) {
 }
 const costOf = (surface, lr, batch) => Math.expm1(penalty(surface, lr, batch) - surface.least);
 
+// How many of LEVELS a cost is above, straight in its log between them.
+function step(cost) {
+  const log = Math.log(Math.max(cost, 1e-6));
+  const next = LEVELS.findIndex((level) => cost < level);
+  const above = next === -1 ? LEVELS.length - 1 : Math.max(next, 1);
+  const [low, high] = [Math.log(LEVELS[above - 1]), Math.log(LEVELS[above])];
+  return above - 1 + (log - low) / (high - low);
+}
+
 function spread(low, high, number) {
   const step = Math.log(high / low) / (number - 1);
   return Array.from({ length: number }, (_, place) => low * Math.exp(step * place));
@@ -65,6 +74,12 @@ function logTicks(low, high, words, most) {
   for (let power = Math.ceil(Math.log10(low)); power <= Math.log10(high); power += 2) powers.push(10 ** power);
   return { tickvals: powers, ticktext: powers.map(words) };
 }
+function evenTicks(top) {
+  const power = 10 ** Math.floor(Math.log10(top));
+  const size = [0.2, 0.5, 1, 2].find((share) => top / (share * power) <= 6) * power;
+  const values = Array.from({ length: Math.floor(top / size + 1e-9) + 1 }, (_, place) => Number((place * size).toPrecision(6)));
+  return { tickvals: values, ticktext: values.map(small) };
+}
 function axis(colours, title, more) {
   return {
     title: { text: title, font: { size: 13 }, standoff: 8 }, gridcolor: colours.faint,
@@ -87,6 +102,13 @@ function layout(colours, x, y, more) {
     hovermode: "closest", ...more,
   };
 }
+function label(text, [lr, batch], colour, colours, below, span) {
+  const right = Math.log(span[1] / batch) < 0.2 * Math.log(span[1] / span[0]);
+  return {
+    x: Math.log10(batch), y: Math.log10(lr), text, showarrow: false, xshift: right ? -26 : 26, yshift: below ? -17 : 17,
+    font: { color: colour, size: 13 }, bgcolor: colours.paper, opacity: 0.88, borderpad: 1,
+  };
+}
 const narrow = (place) => place.clientWidth < 480;
 const dot = (x, y, marker, more) => ({
   type: "scatter", mode: "markers", x, y, marker, hoverinfo: "text", cliponaxis: false, ...more,
@@ -98,11 +120,11 @@ const DRAW = {
     const batch = spread(...data.batch, size);
     const lr = spread(...data.lr, size);
     const cost = lr.map((a) => batch.map((b) => costOf(data, a, b)));
-    const log = cost.map((row) => row.map((value) => Math.log10(Math.max(value, 1e-6))));
     const traces = [{
-      type: "contour", x: batch, y: lr, z: log, zmin: -3.2, zmax: -0.8, showscale: false,
-      colorscale: [[0, colours.low], [1, colours.high]], hoverinfo: "skip", line: { width: 0 },
-      contours: { start: -3, end: -1, size: 0.5 }, autocontour: false,
+      type: "contour", x: batch, y: lr, z: cost.map((row) => row.map(step)), showscale: false,
+      zmin: -0.5, zmax: LEVELS.length - 0.5, colorscale: [[0, colours.low], [1, colours.high]],
+      hoverinfo: "skip", line: { width: 0 }, autocontour: false,
+      contours: { start: 0, end: LEVELS.length - 1, size: 1 },
     }];
     for (const level of LEVELS) {
       traces.push({
@@ -145,30 +167,25 @@ const DRAW = {
       traces.push(dot([mBatch], [mLr], {
         symbol: edge ? "circle-open" : "circle", size: 12, color: colours.target,
         line: { width: 2, color: edge ? colours.target : colours.paper },
-      }, {
-        mode: "markers+text", text: [word], textfont: { color: colours.target },
-        textposition: mLr > atLr ? "top center" : "bottom center", name: "measured",
-        hovertext: [`${word}: lr ${small(mLr)}, batch ${count(mBatch)}`],
-      }));
+      }, { name: "measured", hovertext: [`${word}: lr ${small(mLr)}, batch ${count(mBatch)}`] }));
     }
     const isPlan = data.label === "plan";
     traces.push(dot([atBatch], [atLr], {
       symbol: isPlan ? "circle" : "x-thin", size: 12, color: colours.target,
       line: { width: isPlan ? 2 : 2.5, color: isPlan ? colours.paper : colours.law },
-    }, {
-      name: data.label,
-      ...(data.measured || isPlan ? { mode: "markers+text" } : {}),
-      text: [data.label], textposition: data.measured && data.measured[0] > atLr ? "bottom center" : "top right",
-      textfont: { color: isPlan ? colours.target : colours.law, size: 14 },
-      hovertext: [`${data.label}: lr ${small(atLr)}, batch ${count(atBatch)}`],
-    }));
+    }, { name: data.label, hovertext: [`${data.label}: lr ${small(atLr)}, batch ${count(atBatch)}`] }));
+    const low = data.measured && data.measured[0] >= atLr;
+    const labels = [label(data.label, data.at, isPlan ? colours.target : colours.law, colours, isPlan || low, data.batch)];
+    if (data.measured) {
+      labels.push(label(data.measured[2] ? "bound" : "measured", data.measured, colours.target, colours, !low, data.batch));
+    }
     traces.push(dot([atBatch], [atLr], {
       symbol: "diamond-open", size: 16, color: colours.ink, line: { width: 2 },
     }, { name: "sliders", visible: false, hovertext: ["the sliders"] }));
     const most = narrow(place) ? 5 : 9;
     return [traces, layout(
       colours, logAxis(colours, "batch, tokens", data.batch, count, most),
-      logAxis(colours, "peak learning rate", data.lr, small, 9),
+      logAxis(colours, "peak learning rate", data.lr, small, 9), { annotations: labels },
     )];
   },
 
@@ -270,7 +287,7 @@ const DRAW = {
     }];
     return [traces, layout(
       colours, axis(colours, "step", { tickformat: "~s", rangemode: "tozero", nticks: 7 }),
-      axis(colours, "learning rate", { tickformat: "~e", rangemode: "tozero", nticks: 6 }),
+      axis(colours, "learning rate", { rangemode: "tozero", ...evenTicks(Math.max(...data.lr)) }),
     )];
   },
 

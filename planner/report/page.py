@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from markupsafe import Markup
+
     from planner.report.evidence import Evidence
     from planner.report.parts import Section
+
+EXPONENT = re.compile(r"[\d.]+e-\d+")
+"""A number as 2.5e-4."""
 
 MISSING = "plan report: needs {}; pip install 'windtunnel[report]'"
 
@@ -54,6 +60,7 @@ def render_page(
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["steady"] = steady
     template = environment.from_string((folder / "page.html.j2").read_text(encoding="utf-8"))
     data = {
         "figures": {
@@ -81,6 +88,13 @@ def json_text(value: Any) -> str:
     """JSON that no HTML parser takes for anything else; NaN and infinity are refused."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def steady(text: str) -> Markup:
+    """The text escaped, numbers with an exponent kept on one line."""
+    from markupsafe import Markup, escape
+
+    return Markup(EXPONENT.sub(r'<span class="n">\g<0></span>', escape(text)))
 
 
 def packed_plotly() -> str:

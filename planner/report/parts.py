@@ -18,6 +18,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
     """Columns of numbers, counted from 0."""
+    folded: str = ""
+    """What opens a table that is folded away; empty where it is shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

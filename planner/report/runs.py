@@ -29,6 +29,10 @@ SHOWN = {
 """Columns that are shown where the table has them, and how their values are written."""
 
 
+ALWAYS = ("params", "tokens", "loss")
+"""Columns that are shown even where every run has the same."""
+
+
 def runs_data(runs: Runs) -> dict[str, Any]:
     """Columns of the runs with how each is written, and how each run was judged.
 
@@ -42,21 +46,16 @@ def runs_data(runs: Runs) -> dict[str, Any]:
     finished = runs.outcome == "finished"
     best = runs.table["loss"].where(finished).groupby(runs.cell).transform("min")
     extra = (100 * (runs.table["loss"] / best - 1)).where(finished).loc[table.index]
+    shown = {name: (kind, table[name].tolist()) for name, kind in SHOWN.items() if name in table}
+    shown["over best"] = ("percent", extra.tolist())
+    shown["outcome"] = ("word", [str(value) for value in runs.outcome.loc[table.index]])
     columns, same = [], {}
-    for name, kind in SHOWN.items():
-        if name not in table:
-            continue
-        values = [plain(value) for value in table[name].tolist()]
-        if len(set(values)) == 1 and name not in ("params", "tokens", "loss"):
-            if values[0] is not None:
-                same[name] = values[0]
-            continue
-        columns.append({"name": name, "kind": kind, "values": values})
-    columns.append(
-        {"name": "over best", "kind": "percent", "values": [plain(v) for v in extra.tolist()]}
-    )
-    outcome = [str(value) for value in runs.outcome.loc[table.index].tolist()]
-    columns.append({"name": "outcome", "kind": "word", "values": outcome})
+    for name, (kind, found) in shown.items():
+        values = [plain(value) for value in found]
+        if len(set(values)) > 1 or name in ALWAYS:
+            columns.append({"name": name, "kind": kind, "values": values})
+        elif values[0] is not None:
+            same[name] = values[0]
     return {"columns": columns, "same": same, "total": len(runs.table)}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def plan_section(found: Evidence) -> Section:
     """The plan's numbers, its run and its warnings."""
     plan = found.plan
     if plan is None:
-        laws = found.given if found.law is not None else "LAWS.toml"
+        laws = found.files.laws or "LAWS.toml"
         return Section(
             name="plan",
             title="The plan",
@@ -86,8 +87,9 @@ def plan_section(found: Evidence) -> Section:
 def loss_section(found: Evidence, place: Place | None, plan: Plan | None) -> Section:
     """Contours at the target, or at the largest size of the runs; then the measured cells."""
     cells = cell_figures(found)
-    title = "Loss over learning rate and batch"
-    absent = () if place is not None and plan is not None else (no_surface(found),)
+    title = "Loss over lr and batch"
+    shown = place is not None and (plan is not None or found.plan is None)
+    absent = () if shown else (no_surface(found),)
     if place is None:
         return Section(name="loss", title=title, figures=cells, absent=absent)
     own = place.law == "runs" or (found.law is not None and place.law == found.law.name)
@@ -116,8 +118,8 @@ def no_surface(found: Evidence) -> str:
     plan = found.plan
     if plan is None:
         return (
-            "No contours at a target: plan --json plans one; those of laws need a [surface], which "
-            "plan fit makes from runs whose lr and batch were both varied."
+            "No contours: the laws have no [surface]; plan fit makes one from runs whose lr and "
+            "batch were both varied."
         )
     if plan.plateau is None:
         return (
@@ -162,10 +164,13 @@ def laws_section(found: Evidence) -> Section:
     if laws is None and found.fit is not None:
         laws = found.fit.quantities()
     notes = []
+    code: tuple[tuple[str, str], ...] = ()
     if found.law is not None:
-        notes += [text for text in (found.law.source.note, found.law.source.caution) if text]
+        notes += [found.law.source.note, found.law.source.caution]
     if found.fit is not None:
         notes += [found.fit.prior_line(), *(bend.sentence() for bend in found.fit.bends)]
+        text = "\n\n".join("\n".join(lines) for lines in found.fit.law_blocks())
+        code = (("The laws that the runs give; brackets hold 80%", text),) if text else ()
     absent = []
     if not figures:
         absent.append("No lines: nothing at hand says lr and batch as a power of the size.")
@@ -185,10 +190,16 @@ def laws_section(found: Evidence) -> Section:
         else "",
         figures=figures,
         tables=() if laws is None else (tables.laws_table(laws),),
-        notes=tuple(note for note in notes if note),
+        notes=tuple(capital(note) for note in notes if note),
+        code=code,
         warnings=found.notes,
         absent=tuple(absent),
     )
+
+
+def capital(text: str) -> str:
+    """The text with a capital at its start."""
+    return text[:1].upper() + text[1:]
 
 
 def no_runs(found: Evidence, what: str) -> str:
@@ -196,7 +207,7 @@ def no_runs(found: Evidence, what: str) -> str:
     if found.runs is not None:
         return f"No {what}: the runs could not be fitted again, see the notes of the laws."
     if found.law is None:
-        return f"No {what}: they need runs of your own (plan sweep, plan fit)."
+        return f"No {what}: that takes runs of your own (plan sweep, plan fit)."
     command = found.law.source.command or "plan fit RUNS --out laws.toml"
     return (
         f"No {what}: the runs behind the laws are not at hand. They were made by “{command}”; "
@@ -215,7 +226,7 @@ def audit_section(found: Evidence) -> Section:
         return Section(
             name="audit",
             title=title,
-            lead=fit.verdict.value,
+            lead=capital(f"{fit.verdict.value}."),
             absent=("No audit: too few cells to leave a corner out; add sizes (plan sweep).",),
         )
     return Section(
@@ -223,7 +234,7 @@ def audit_section(found: Evidence) -> Section:
         title=title,
         lead=f"Would the laws have held at sizes they had not seen? The verdict: "
         f"{fit.verdict.value}.",
-        notes=tuple(f"{audit.corner}: {audit.sentence()}." for audit in fit.audits),
+        notes=tuple(capital(f"{audit.corner}: {audit.sentence()}.") for audit in fit.audits),
         warnings=fit.doubts,
         tables=(tables.audit_table(fit.audits),),
     )
@@ -266,7 +277,8 @@ def others_section(found: Evidence) -> Section:
         name="others",
         title=title,
         lead="Other laws were measured on other data and schedules; how far they spread is a hint "
-        "of what the interval in one setup leaves out.",
+        "of what the interval in one setup leaves out. The rule is the plan, the darker band its "
+        "80% interval, the paler one that elsewhere.",
         figures=tuple(figures),
         tables=tuple(
             table
@@ -332,9 +344,10 @@ def provenance_section(found: Evidence, command: str) -> Section:
     for title, law in (("The laws", found.law), ("The curve law", found.curve)):
         if law is not None and law.source.command:
             commands.append((title, law.source.command))
-    rows = [("windtunnel", VERSION), ("Python", platform.python_version())]
+    today = datetime.now(UTC).date().isoformat()
+    rows = [("Made on", today), ("windtunnel", VERSION), ("Python", platform.python_version())]
     if found.plan is not None:
-        rows.insert(1, ("windtunnel of the plan", found.plan.provenance.version))
+        rows.insert(2, ("windtunnel of the plan", found.plan.provenance.version))
     for name in PACKAGES:
         try:
             rows.append((name, version(name)))
@@ -352,7 +365,7 @@ def provenance_section(found: Evidence, command: str) -> Section:
         title="Provenance",
         code=tuple(commands),
         tables=(
-            Table(caption="Versions.", head=("", "Version"), rows=tuple(rows)),
+            Table(caption="Date and versions.", head=("", "Here"), rows=tuple(rows)),
             *tables.provenance_tables(found, digests),
         ),
     )

@@ -267,7 +267,8 @@ def laws_table(laws: Mapping[str, Quantity]) -> Table:
                 error = f"{math.sqrt(max(matrix.matrix[place][place], 0.0)):.2g}"
             rows.append((name.replace("_", " "), law.form, key, f"{value:.6g}", error))
     return Table(
-        caption="Coefficients; ± is one standard error.",
+        caption="± is one standard error.",
+        folded="Every coefficient",
         head=("Law", "Form", "Coefficient", "Value", "±"),
         rows=tuple(rows),
         numeric=frozenset({3, 4}),
