@@ -40,6 +40,7 @@ COMMANDS = {
     "next": "next",
     "schema": "schema",
     "change": "change",
+    "report": "report",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
