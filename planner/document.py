@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from planner.budget_part import BudgetPart
 from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -289,6 +290,8 @@ class Plan:
     warnings: tuple[str, ...]
     anchors: tuple[AnchorPart, ...] = ()
     """Empty where the laws stand as published."""
+    budget: BudgetPart | None = None
+    """The budget that the target was chosen by; None where the target was given."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
