@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from planner.budget_part import BudgetPart
 from planner.data_part import DataPart
 from planner.growth_stages import BatchGrowthPart
 from proxies.groups import ParamGroup
@@ -284,6 +285,8 @@ class Plan:
     """Empty where the laws stand as published."""
     batch_growth: BatchGrowthPart | None = None
     """None where the batch is fixed."""
+    budget: BudgetPart | None = None
+    """The budget that the target was chosen by; None where the target was given."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from fitting.laws import log_distances
 from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
+from planner.budget_part import explain_budget
 from planner.estimate import Z80, Estimate, Witness
 from planner.growth_words import explain_growth
 from planner.limited_data_words import explain_data
@@ -40,7 +41,9 @@ class Topic:
 
 def explain_plan(prepared: Prepared) -> list[Topic]:
     """Every number of the plan, in the order in which one needs the other."""
+    budget = prepared.plan.budget
     topics = [
+        Topic("budget", () if budget is None else tuple(explain_budget(budget))),
         Topic("shape", (prepared.chosen.reason,)),
         Topic("loss", tuple(explain_loss(prepared))),
         Topic("batch", tuple(explain_batch(prepared))),

@@ -98,15 +98,7 @@ def prepare(
     """The plan and what it was made from; see `recommend`."""
     check_choices(choices, target)
     shape = chosen.shape
-    parametrization = make_parametrization(
-        choices.parametrization,
-        d_model=shape.d_model,
-        n_layers=shape.n_layers,
-        head_dim=shape.head_dim,
-        base_d_model=choices.base_d_model,
-        base_n_layers=choices.base_n_layers,
-        base_head_dim=choices.base_head_dim,
-    )
+    parametrization = parametrization_of(choices, shape)
     numbers = work_out(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
     )
@@ -140,6 +132,7 @@ def prepare(
         ),
         warnings=(),
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
+        budget=choices.budget,
     )
     if choices.batch_growth is not None:
         # Imported here because only a growing batch needs it.
@@ -159,6 +152,19 @@ def prepare(
     )
     warnings = (*collect_cautions(prepared), *(() if compute is None else compute.warnings))
     return replace(prepared, plan=replace(plan, warnings=warnings))
+
+
+def parametrization_of(choices: Choices, shape: Shape) -> Parametrization:
+    """The rule of width and depth at a shape, from the base that was chosen."""
+    return make_parametrization(
+        choices.parametrization,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        head_dim=shape.head_dim,
+        base_d_model=choices.base_d_model,
+        base_n_layers=choices.base_n_layers,
+        base_head_dim=choices.base_head_dim,
+    )
 
 
 def plan_schedule(choices: Choices, numbers: Hyperparameters, target: Target) -> Schedule:
@@ -200,6 +206,5 @@ def plan_compute(
     from planner.accelerators import parse_gpus
     from planner.compute import estimate_compute
 
-    return estimate_compute(
-        assembly.workload_of(choices, target, shape, numbers), parse_gpus(choices.gpus)
-    )
+    workload = assembly.workload_of(choices, target, shape, numbers)
+    return estimate_compute(workload, parse_gpus(choices.gpus), price=choices.price)

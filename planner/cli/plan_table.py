@@ -79,6 +79,11 @@ def print_tables(prepared: Prepared) -> None:
     console.print()
     console.print(run_table(prepared))
     console.print()
+    if plan.budget is not None:
+        from planner.cli.budget import budget_table
+
+        console.print(budget_table(plan.budget, plain_table))
+        console.print()
     console.print(witnesses_table(plan))
 
 
