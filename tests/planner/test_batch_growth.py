@@ -252,7 +252,7 @@ def test_pytorch_trains_the_planned_updates() -> None:
         """An optimizer that remembers the lr and beta2 of each update."""
 
         def __init__(self) -> None:
-            self.param_groups = [{"lr": settings.lr, "betas": (0.9, 0.95)}]
+            self.param_groups: list[dict[str, Any]] = [{"lr": settings.lr, "betas": (0.9, 0.95)}]
 
         def step(self) -> None:
             group = self.param_groups[0]
