@@ -31,6 +31,7 @@ COMMANDS = {
     "check": "check",
     "diff": "diff",
     "sweep": "sweep",
+    "stability": "stability",
     "schema": "schema",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
