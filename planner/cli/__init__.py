@@ -38,6 +38,7 @@ COMMANDS = {
     "batch": "batch",
     "sweep": "sweep",
     "next": "next",
+    "stability": "stability",
     "schema": "schema",
     "change": "change",
     "report": "report",
