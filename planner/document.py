@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from fitting.errors import InputError
 from planner.budget_part import BudgetPart
 from planner.data_part import DataPart
+from planner.experts import ExpertsPart
 from planner.growth_stages import BatchGrowthPart
 from proxies.groups import ParamGroup
 
@@ -287,6 +288,8 @@ class Plan:
     """None where the batch is fixed."""
     budget: BudgetPart | None = None
     """The budget that the target was chosen by; None where the target was given."""
+    experts: ExpertsPart | None = None
+    """None for a dense model; then `shape` is all of it."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def run_setting(
     assert device is not None
     attention = 6 * workload.n_layers * workload.n_heads * workload.head_dim * workload.seq_len
     return Setting(
-        total_params=workload.total_params,
+        total_params=workload.active_params or workload.total_params,
         peak_tflops=device.bf16_tflops,
         bandwidth_tbs=device.bandwidth_tbs,
         tpu=device.name.startswith("tpu"),

@@ -17,6 +17,7 @@ from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Request, Typed, optional_count, read_request
+from planner.experts import read_experts
 from planner.growth_stages import read_growth
 from planner.recommendation import VERSION, prepare
 
@@ -55,6 +56,8 @@ def plan(
     heads: int | None = given.HEADS,
     kv_heads: int | None = given.KV_HEADS,
     d_ff: int | None = given.D_FF,
+    experts: int | None = given.EXPERTS,
+    active: int | None = given.ACTIVE,
     seq_len: int | None = given.SEQ_LEN,
     vocab: int | None = given.VOCAB,
     tied: bool = given.TIED,
@@ -119,6 +122,7 @@ def plan(
         n_heads=heads,
         n_kv_heads=kv_heads,
         d_ff=d_ff,
+        experts=read_experts(experts, active),
         seq_len=seq_len,
         vocab_size=vocab,
         tied=tied,
@@ -156,6 +160,7 @@ def plan(
             curve=curve,
             checkpoint_tokens=request.checkpoint_tokens,
             gpus=gpus,
+            experts=typed.experts,
             price=price,
             unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
             anchors=anchors_of(anchor, request.target.seq_len),
