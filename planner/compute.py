@@ -27,7 +27,7 @@ from planner.memory import (
     optimizer_bytes,
     sequence_bytes,
 )
-from planner.timing import Timing, explain_timing, run_timing
+from planner.timing import Timing, explain_timing, priced, run_timing
 from planner.utilisation import read_law
 
 USABLE_MEMORY = 0.9
@@ -72,7 +72,7 @@ class Compute:
     """What, how much, what to do."""
 
 
-def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
+def estimate_compute(workload: Workload, gpus: Gpus, *, price: float | None = None) -> Compute:
     """Layout, memory and time of a run.
 
     data_parallel is the largest divisor of batch_sequences that the devices allow; the micro-batch
@@ -83,6 +83,7 @@ def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
         workload: the run.
         gpus: what `parse_gpus` read. A bare count gives the layout with micro-batch 1, sharded,
             since its memory is not known, and no time.
+        price: of one GPU-hour, for the cost.
 
     Raises:
         InputError: the optimizer's state is not known.
@@ -101,6 +102,7 @@ def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
     memory = memory_bytes(
         workload, data_parallel, micro_batch, sharded=sharded, recompute=recompute
     )
+    timing = run_timing(workload, gpus, devices=data_parallel, recompute=recompute)
     return Compute(
         gpus=gpus.text,
         gpu_count=gpus.count,
@@ -112,7 +114,7 @@ def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
         memory_bytes=memory,
         usable_bytes=usable,
         fits=None if usable is None else room >= 1,
-        timing=run_timing(workload, gpus, devices=data_parallel, recompute=recompute),
+        timing=None if timing is None else priced(timing, price),
         warnings=(
             *gpus.warnings,
             *utilisation_warnings(gpus),

@@ -13,8 +13,10 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from planner.budget_part import BudgetPart
 from planner.data_part import DataPart
 from planner.experts import ExpertsPart
+from planner.growth_stages import BatchGrowthPart
 from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -282,6 +284,10 @@ class Plan:
     warnings: tuple[str, ...]
     anchors: tuple[AnchorPart, ...] = ()
     """Empty where the laws stand as published."""
+    batch_growth: BatchGrowthPart | None = None
+    """None where the batch is fixed."""
+    budget: BudgetPart | None = None
+    """The budget that the target was chosen by; None where the target was given."""
     experts: ExpertsPart | None = None
     """None for a dense model; then `shape` is all of it."""
 

@@ -15,8 +15,10 @@ from fitting.laws import log_distances
 from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
+from planner.budget_part import explain_budget
 from planner.estimate import Z80, Estimate, Witness
 from planner.experts_words import explain_experts
+from planner.growth_words import explain_growth
 from planner.limited_data_words import explain_data
 
 if TYPE_CHECKING:
@@ -40,7 +42,9 @@ class Topic:
 
 def explain_plan(prepared: Prepared) -> list[Topic]:
     """Every number of the plan, in the order in which one needs the other."""
+    budget = prepared.plan.budget
     topics = [
+        Topic("budget", () if budget is None else tuple(explain_budget(budget))),
         Topic("shape", (prepared.chosen.reason,)),
         Topic("experts", tuple(explain_experts(prepared))),
         Topic("loss", tuple(explain_loss(prepared))),
@@ -50,6 +54,7 @@ def explain_plan(prepared: Prepared) -> list[Topic]:
         Topic("parameter groups", tuple(explain_groups(prepared))),
         Topic("data", tuple(explain_data(prepared))),
         Topic("schedule", tuple(explain_schedule(prepared))),
+        Topic("batch growth", tuple(explain_growth(prepared))),
         Topic("defaults", tuple(explain_defaults(prepared))),
         Topic("time and memory", tuple(explain_time(prepared))),
     ]

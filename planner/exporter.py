@@ -94,6 +94,8 @@ def ways_out(said: Said, trainer: Trainer) -> list[str]:
         kind = next(kind for kind in SIMPLE_SCHEDULES if kind in trainer.schedules)
         kind = "wsd" if whole else kind
         found.append(f"--schedule {kind}")
+    if "batch growth" in lost and trainer.growth_advice:
+        found.append(trainer.growth_advice)
     if "optimizer" in lost:
         found.append("--optimizer adamw")
     if any(what.startswith(("mup ", "completep ")) for what in lost):

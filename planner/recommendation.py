@@ -106,15 +106,7 @@ def prepare(
             book[SPARSE_LAW].range.flops,
             own=bool(user_laws),
         )
-    parametrization = make_parametrization(
-        choices.parametrization,
-        d_model=shape.d_model,
-        n_layers=shape.n_layers,
-        head_dim=shape.head_dim,
-        base_d_model=choices.base_d_model,
-        base_n_layers=choices.base_n_layers,
-        base_head_dim=choices.base_head_dim,
-    )
+    parametrization = parametrization_of(choices, shape)
     numbers = work_out(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
     )
@@ -148,7 +140,13 @@ def prepare(
         ),
         warnings=(),
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
+        budget=choices.budget,
     )
+    if choices.batch_growth is not None:
+        # Imported here because only a growing batch needs it.
+        from planner.batch_growth import growth_part
+
+        plan = replace(plan, batch_growth=growth_part(book, plan, choices.batch_growth))
     if choices.experts is not None:
         part = count_experts(shape, choices.experts)
         plan = replace(plan, experts=part, loss=sparse_loss(plan.loss, numbers, part))
@@ -165,6 +163,19 @@ def prepare(
     )
     warnings = (*collect_cautions(prepared), *(() if compute is None else compute.warnings))
     return replace(prepared, plan=replace(plan, warnings=warnings))
+
+
+def parametrization_of(choices: Choices, shape: Shape) -> Parametrization:
+    """The rule of width and depth at a shape, from the base that was chosen."""
+    return make_parametrization(
+        choices.parametrization,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        head_dim=shape.head_dim,
+        base_d_model=choices.base_d_model,
+        base_n_layers=choices.base_n_layers,
+        base_head_dim=choices.base_head_dim,
+    )
 
 
 def plan_schedule(choices: Choices, numbers: Hyperparameters, target: Target) -> Schedule:
@@ -206,6 +217,5 @@ def plan_compute(
     from planner.accelerators import parse_gpus
     from planner.compute import estimate_compute
 
-    return estimate_compute(
-        assembly.workload_of(choices, target, shape, numbers), parse_gpus(choices.gpus)
-    )
+    workload = assembly.workload_of(choices, target, shape, numbers)
+    return estimate_compute(workload, parse_gpus(choices.gpus), price=choices.price)

@@ -37,8 +37,11 @@ COMMANDS = {
     "verify": "verify",
     "batch": "batch",
     "sweep": "sweep",
+    "next": "next",
+    "stability": "stability",
     "schema": "schema",
     "change": "change",
+    "report": "report",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

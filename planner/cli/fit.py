@@ -18,10 +18,6 @@ from fitting.units import parse_count
 
 if TYPE_CHECKING:
     from fitting.laws import Law
-    from fitting.runs import Runs
-
-DEFAULT_PRIOR = "step-law"
-"""Law that stands in where runs say too little; see `fitting.fitted.wants_prior`."""
 
 EXAMPLES = """Examples:
 
@@ -94,6 +90,7 @@ def fit(
     from fitting.fitted import fit_laws
     from fitting.runs import read_runs
     from fitting.table_files import replace_file
+    from planner.priors import choose_prior
 
     size = None if target is None else read_target(target)
     if metric is not None or better is not None:
@@ -163,20 +160,6 @@ def refuse_clobbering(path: Path | None, others: list[Path]) -> None:
         raise InputError(f"{path}: not a regular file; name another to write to")
     if any(path.resolve() == other.resolve() for other in others):
         raise InputError(f"{path}: is read or written by this command already; name another")
-
-
-def choose_prior(runs: Runs, name: str | None, files: list[Path]) -> Law | None:
-    """The prior asked for, or the default where the runs say too little.
-
-    Raises:
-        InputError: no law of that name, a law file that cannot be read, or a mixed table.
-    """
-    from fitting.fitted import wants_prior
-    from planner.lawbook import find_law, read_lawbook
-
-    if name == "none" or (name is None and not wants_prior(runs)):
-        return None
-    return find_law(read_lawbook(files), name or DEFAULT_PRIOR, where="--prior")
 
 
 def say_command(

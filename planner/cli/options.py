@@ -73,9 +73,24 @@ ROUND_BATCH = option(
     _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"
 )
 UNIQUE_TOKENS = option(_TRAINING, "--unique-tokens", "TOKENS", "distinct tokens of your data")
+BATCH_GROWTH = option(
+    _TRAINING,
+    "--batch-growth",
+    "HOW",
+    "noise-scale or ramp, with from= to= over= fraction= lr= beta2= noise=RUNS",
+)
 GPUS = option(_TRAINING, "--gpus", "[Nx]NAME", "accelerators, as 8xH100: time and memory")
 
 FROM = option("From a plan", "--from", "PLAN.json", "a plan to change: what you type wins over it")
+_BUDGET = "Budget: chooses params and tokens"
+DAYS = option(_BUDGET, "--days", "DAYS", "wall time on --gpus")
+COST = option(_BUDGET, "--cost", "MONEY", "money for GPU-hours at --price")
+PRICE = option(_BUDGET, "--price", "MONEY", "price of one GPU-hour, in any currency")
+INFERENCE_TOKENS = option(
+    _BUDGET, "--inference-tokens", "TOKENS", "tokens to serve, out of the same budget"
+)
+MAX_PARAMS = option(_BUDGET, "--max-params", "PARAMS", "no larger model")
+MAX_TOKENS = option(_BUDGET, "--max-tokens", "TOKENS", "no more training tokens")
 
 _OUTPUT = "Output"
 JSON = option(_OUTPUT, "--json", None, "print the plan as JSON", default=False)

@@ -13,6 +13,7 @@ from rich.table import Table
 from fitting.units import format_count, format_small
 from planner.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
 from planner.experts_words import expert_rows, sizes_in_words
+from planner.growth_words import growth_rows
 from planner.limited_data_words import data_rows
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def print_tables(prepared: Prepared) -> None:
     console.print()
     console.print(run_table(prepared))
     console.print()
+    if plan.budget is not None:
+        from planner.cli.budget import budget_table
+
+        console.print(budget_table(plan.budget, plain_table))
+        console.print()
     console.print(witnesses_table(plan))
 
 
@@ -210,6 +216,8 @@ def run_table(prepared: Prepared) -> Table:
     if plan.data is not None:
         for name, words in data_rows(plan.data):
             table.add_row(name, words)
+    for name, words in growth_rows(plan):
+        table.add_row(name, words)
     return table
 
 
