@@ -32,6 +32,7 @@ COMMANDS = {
     "diff": "diff",
     "sweep": "sweep",
     "stability": "stability",
+    "watch": "watch",
     "schema": "schema",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
