@@ -39,6 +39,7 @@ COMMANDS = {
     "sweep": "sweep",
     "next": "next",
     "stability": "stability",
+    "watch": "watch",
     "schema": "schema",
     "change": "change",
     "report": "report",
