@@ -38,14 +38,15 @@ MATERIAL = 0.002
 Law's runs), so that less could not be seen in the full run either."""
 
 PRIOR_LOG_SD = math.log(2)
-"""sd of ln(best lr / planned lr) where the plan gives no interval. *Assumed*, as
+"""Least sd of ln(best lr / planned lr) before any pilot. *Assumed*, as
 `fitting.surface_prior.TRANSFER`: tuned lrs of different setups lie within a factor of two."""
 
-DEPTHS = np.exp(0.33 * np.linspace(-2.5, 2.5, 21))
-"""Factors k on the surface's depth in another setup: ln k has an sd of a third. *Assumed*; pilots
-of one's own at more lrs would test it."""
+DEPTH_LOG_SD = 0.33
+"""sd of ln of the factor k on the surface's depth in another setup. *Assumed*; pilots of one's
+own at more lrs would test it."""
 
-DEPTH_WEIGHTS = np.exp(-(np.linspace(-2.5, 2.5, 21) ** 2) / 2)
+DEPTHS = np.linspace(-2.5, 2.5, 21)
+"""Values of ln k that are summed over, in standard deviations."""
 
 FORM_SHARE = 0.1
 """sd of what the surface's form leaves unsaid, as a share of what a pilot's lr costs over the best
@@ -132,7 +133,8 @@ def judge(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> Verdict:
                 "plan verify prints"
             )
         return diverged_verdict(yardstick, pilots, burst, None)
-    pilot, shift = posteriors(yardstick, ended)
+    logs, residuals = fits(yardstick, ended)
+    pilot, shift = posteriors(yardstick, logs)
     costs = yardstick.costs(GRID)
     chance = float(shift @ (costs > MATERIAL))
     factor = quantiles(shift, yardstick.law)
@@ -148,7 +150,7 @@ def judge(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> Verdict:
         length_factor=yardstick.length_factor(),
         surface=yardstick.law,
         pilots=pilots,
-        cautions=misfits(yardstick, ended, pilot),
+        cautions=misfits(yardstick, ended, residuals, pilot),
     )
     return diverged_verdict(yardstick, pilots, burst, found) if burst else found
 
@@ -181,10 +183,14 @@ def diverged_verdict(
     )
 
 
-def posteriors(yardstick: Yardstick, ended: Sequence[Outcome]) -> tuple[Floats, Floats]:
-    """Probabilities over `GRID` of ln(best / planned lr): by the pilots alone, and of the run."""
-    logs, _ = fits(yardstick, ended)
-    pilot = normalized(DEPTH_WEIGHTS @ np.exp(logs - logs.max()))
+def posteriors(yardstick: Yardstick, logs: Floats) -> tuple[Floats, Floats]:
+    """Probabilities over `GRID` of ln(best / planned lr): by the pilots alone, and of the run.
+
+    Args:
+        yardstick: the plan on its surface.
+        logs: ln of the pilots' likelihood, by depth and place on `GRID`, shape (21, 241).
+    """
+    pilot = normalized(np.exp(-(DEPTHS**2) / 2) @ np.exp(logs - logs.max()))
     # A step of the grid is the least that it can tell.
     spread = max(yardstick.length_log_sd, float(GRID[1] - GRID[0]))
     kernel = np.exp(-(((GRID[:, None] - GRID) / spread) ** 2) / 2)
@@ -199,10 +205,11 @@ def fits(yardstick: Yardstick, ended: Sequence[Outcome]) -> tuple[Floats, Floats
         By depth and place on `GRID`, shape (21, 241); and by pilot too, shape (21, 241, n).
     """
     x = np.log([one.lr / yardstick.plan.lr.value for one in ended])
-    shape = DEPTHS[:, None, None] * yardstick.penalties(x - GRID[:, None], yardstick.tokens)
+    depth = np.exp(DEPTH_LOG_SD * DEPTHS)[:, None, None]
+    shape = depth * yardstick.penalties(x - GRID[:, None], yardstick.tokens)
     # The best lr of the pilots' length lies at the same place on the surface for every u.
     least = yardstick.penalties(np.array(-yardstick.log_length_factor), yardstick.tokens)
-    form = FORM_SHARE * (shape - DEPTHS[:, None, None] * least)
+    form = FORM_SHARE * (shape - depth * least)
     variance = np.array([one.log_sd for one in ended]) ** 2 + form**2
     gaps = np.log([one.loss for one in ended if one.loss is not None]) - shape
     level = (gaps / variance).sum(-1) / (1 / variance).sum(-1)
@@ -212,12 +219,12 @@ def fits(yardstick: Yardstick, ended: Sequence[Outcome]) -> tuple[Floats, Floats
 
 
 def prior_log_sd(plan: Plan) -> float:
-    """sd of ln(best / planned lr) before any pilot: the plan's interval in a new setup."""
+    """sd of ln(best / planned lr) before any pilot: the plan's interval in a new setup, or more."""
     around = plan.lr.elsewhere
     low, high = (plan.lr.low, plan.lr.high) if around is None else (around.low, around.high)
     if low is None or high is None or not low < high:
         return PRIOR_LOG_SD
-    return math.log(high / low) / (2 * Z80)
+    return max(math.log(high / low) / (2 * Z80), PRIOR_LOG_SD)
 
 
 def normalized(weight: Floats) -> Floats:
@@ -260,9 +267,10 @@ def compared(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> tuple[Compare
     )
 
 
-def misfits(yardstick: Yardstick, ended: Sequence[Outcome], pilot: Floats) -> tuple[str, ...]:
+def misfits(
+    yardstick: Yardstick, ended: Sequence[Outcome], residuals: Floats, pilot: Floats
+) -> tuple[str, ...]:
     """Pilots that no place and depth of the surface explains, and an answer at the grid's end."""
-    _, residuals = fits(yardstick, ended)
     squares = (residuals**2).sum(-1)
     best = residuals[np.unravel_index(np.argmin(squares), squares.shape)]
     place = int(np.argmax(np.abs(best)))
