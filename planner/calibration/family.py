@@ -1,4 +1,4 @@
-"""Which small models a budget can pay: a family of four members at two lengths each.
+"""Which small models a budget can pay: a family of three or four members at two lengths each.
 
 The members are rungs of a ladder of shapes whose parameters about double; each is trained for half
 and for twice the target's tokens per parameter, so that the laws of lr and batch see params and
@@ -24,20 +24,29 @@ from proxies.sweep.spec import (
     RunSettings,
     SearchSpec,
     SweepSpec,
+    TargetSpec,
 )
 
 if TYPE_CHECKING:
     from fitting.laws import Law
 
 LADDER = (
-    (32, 1), (32, 2), (48, 2), (64, 2), (64, 4), (96, 4), (128, 4), (128, 6), (192, 6), (256, 6),
-    (256, 10), (384, 8), (512, 8), (512, 14), (640, 14), (768, 16), (1024, 16), (1280, 18),
-    (1536, 20), (2048, 20),
+    (32, 1), (48, 1), (64, 1), (96, 1), (96, 2), (128, 3), (128, 6), (192, 6), (256, 6), (256, 10),
+    (384, 8), (512, 8), (512, 14), (640, 14), (768, 16), (1024, 16), (1280, 18), (1536, 20),
+    (2048, 20),
 )  # fmt: skip
-"""Width and depth of each rung, 16,000 to 1 billion non-embedding parameters."""
+"""Width and depth of each rung, 16,000 to 1 billion non-embedding parameters. The narrowest have
+one layer: two of that width jump in loss when they learn to copy, and no law holds across that."""
+
+INIT_STD, INIT_WIDTH = 0.02, 512
+"""Base std of the initial weights, and the width to which it is usual; narrower ones get more, as
+1 / sqrt(width), or they spend their few tokens on leaving zero."""
 
 MEMBERS = 4
 """Of a family: three sizes leave a bend of the law unseen."""
+
+FEWEST_MEMBERS = 3
+"""Of the smallest family: two sizes have an exponent and nothing to check it by."""
 
 LENGTHS = (0.5, 2.0)
 """Tokens per parameter of a member's runs over the target's."""
@@ -80,6 +89,8 @@ class Asked:
     optimizer: str
     corpus: str
     tokenizer: str
+    prior: str | None
+    """Name of the law that the search starts from; None for none."""
     seed: int
 
 
@@ -142,8 +153,8 @@ def design_family(asked: Asked, limits: Limits, law: Law, *, cost: Cost) -> Swee
 
 def rising(asked: Asked, limits: Limits, law: Law) -> Iterator[SweepSpec]:
     """The families that can be had, from the cheapest; the next one has a larger last member."""
-    for last in range(MEMBERS, len(LADDER) + 1):
-        rungs = LADDER[last - MEMBERS : last]
+    for last in range(FEWEST_MEMBERS, len(LADDER) + 1):
+        rungs = LADDER[max(last - MEMBERS, 0) : last]
         if count_rung(rungs[-1]) >= asked.params:
             return
         yield make_spec(rungs, asked, limits, law)
@@ -190,14 +201,16 @@ def make_spec(
                 low=max(cheap[1] * BATCH_REACH[0], float(seq_len)),
                 high=dear[1] * BATCH_REACH[1],
             ),
-            sampler="cells",
-            law="step-law",
+            sampler="target",
+            target=TargetSpec(params=asked.params, tokens=asked.tokens),
+            law=asked.prior,
             runs_per_cell=RUNS_PER_CELL,
             seed=asked.seed,
         ),
         corpus=CorpusSpec(source=asked.corpus, tokenizer=asked.tokenizer),
         run=RunSettings(
             seq_len=seq_len,
+            init_std=init_std_of(rungs, asked.parametrization),
             optimizer=asked.optimizer,  # type: ignore[arg-type]  # checked by pydantic
         ),
     )
@@ -240,3 +253,10 @@ def head_dim_of(rungs: tuple[tuple[int, int], ...]) -> int:
     """The largest head of 16, 32 or 64 features that divides every width at least twice."""
     sizes = (64, 32, 16)
     return next(size for size in sizes if all(w % size == 0 and w >= 2 * size for w, _ in rungs))
+
+
+def init_std_of(rungs: tuple[tuple[int, int], ...], parametrization: str) -> float:
+    """Base std of the weights: at the base width of muP, under SP at the middle of the widths."""
+    widths = [width for width, _ in rungs]
+    width = widths[0] if parametrization != "sp" else math.sqrt(widths[0] * widths[-1])
+    return INIT_STD * max(1.0, math.sqrt(INIT_WIDTH / width))

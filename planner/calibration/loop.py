@@ -7,14 +7,14 @@ had come to: the sweep run by run, the rest anew from the runs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import parse_count
 from planner.calibration.family import Asked, Cost, Limits, design_family
 from planner.calibration.folder import LAWS, PLAN, RUNS, Request, check_folder, write_request
-from planner.choices import Choices
+from planner.choices import Choices, check_choices
 from planner.document import plan_to_json
 from planner.lawbook import find_law, read_lawbook
 from planner.recommendation import Prepared, prepare
@@ -91,8 +91,8 @@ def calibrate(
     from proxies.sweep.runner import run_sweep
 
     watch = watchers or Watchers()
-    prior = None if request.prior == "none" else find_law(read_lawbook(), request.prior)
     check_request(request)
+    prior = find_prior(request)
     check_folder(folder, request)
     watch.on_stage("choosing the proxies that the budget pays")
     spec = find_spec(request, folder, means, prior)
@@ -117,7 +117,7 @@ def calibrate(
     fitted = fit_laws(runs, prior=prior, target=(request.params, request.tokens))
     replace_file(folder / LAWS, fitted.to_law("laws", command).content)
     watch.on_stage("planning")
-    prepared = plan_by(folder / LAWS, request, command)
+    prepared = plan_by(folder / LAWS, request, spec, command)
     replace_file(folder / PLAN, (plan_to_json(prepared.plan) + "\n").encode())
     return Calibrated(ending=ending, fitted=fitted, prepared=prepared)
 
@@ -131,6 +131,41 @@ def check_request(request: Request) -> None:
     if not request.interval > 1:
         raise InputError(f"--interval {request.interval:g}: must be above 1, as 1.5")
     read_budget(request.budget)
+    check_choices(choices_of(request), target_of(request))
+
+
+def find_prior(request: Request) -> Law | None:
+    """The law that is combined with the runs.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if request.prior == "none":
+        return None
+    return find_law(read_lawbook(), request.prior, where="--prior")
+
+
+def target_of(request: Request) -> Target:
+    """The run that is planned."""
+    return Target(
+        params=request.params,
+        tokens=request.tokens,
+        seq_len=request.seq_len,
+        vocab_size=request.vocab_size,
+    )
+
+
+def choices_of(request: Request, spec: SweepSpec | None = None) -> Choices:
+    """The plan's choices; under muP and CompleteP with the base shape of the proxies."""
+    plain = Choices(optimizer=request.optimizer, parametrization=request.parametrization)
+    if spec is None or request.parametrization == "sp":
+        return plain
+    return replace(
+        plain,
+        base_d_model=spec.model.base_d_model,
+        base_n_layers=spec.model.base_n_layers,
+        base_head_dim=spec.model.head_dim,
+    )
 
 
 def find_spec(request: Request, folder: Path, means: Means, prior: Law | None) -> SweepSpec:
@@ -162,6 +197,7 @@ def find_spec(request: Request, folder: Path, means: Means, prior: Law | None) -
         optimizer=request.optimizer,
         corpus=request.corpus,
         tokenizer=request.tokenizer,
+        prior=None if prior is None else prior.name,
         seed=request.seed,
     )
     law = prior or find_law(read_lawbook(), FALLBACK_LAW)
@@ -213,24 +249,16 @@ def seconds_by(means: Means) -> Cost:
     return cost
 
 
-def plan_by(laws: Path, request: Request, command: str) -> Prepared:
+def plan_by(laws: Path, request: Request, spec: SweepSpec, command: str) -> Prepared:
     """The plan of the target by the fitted laws.
 
     Raises:
         InputError: laws and target contradict each other.
     """
-    target = Target(
-        params=request.params,
-        tokens=request.tokens,
-        seq_len=request.seq_len,
-        vocab_size=request.vocab_size,
-    )
-    choices = Choices(optimizer=request.optimizer, parametrization=request.parametrization)
-    chosen = choose_shape(request.params, vocab_size=request.vocab_size, tied_embeddings=False)
     return prepare(
-        target,
-        chosen,
-        choices,
+        target_of(request),
+        choose_shape(request.params, vocab_size=request.vocab_size, tied_embeddings=False),
+        choices_of(request, spec),
         book=read_lawbook((laws,)),
         user_laws=(laws.stem,),
         command=command,
