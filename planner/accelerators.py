@@ -1,7 +1,6 @@
-"""Accelerators: what they can do at most, and what published training runs got out of them.
+"""Accelerators: what they can do at most.
 
-`--gpus` is read here. The facts, each with its source, are `data/hardware.toml`, and the runs that
-the utilisations come from are `data/whole_runs.toml`.
+`--gpus` is read here. The facts, each with its source, are `data/hardware.toml`.
 """
 
 from __future__ import annotations
@@ -49,8 +48,6 @@ class Accelerator:
     power_watts: float | None = None
     best_matmul_tflops: float | None = None
     """Best measured bf16 matmul, 1e12 FLOP/s."""
-    utilisation: str = "other"
-    """Class of published runs whose utilisation is taken."""
     aliases: tuple[str, ...] = ()
     loosely: Mapping[str, str] = field(default_factory=dict)
     """Names that mean several devices, and the sentence that says which was taken."""
@@ -59,20 +56,6 @@ class Accelerator:
     recalled: tuple[str, ...] = ()
     """Fields not read in a source."""
     sources: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Utilisation:
-    """Model FLOP utilisation of whole runs, restarts included: a share of the dense bf16 peak."""
-
-    value: float
-    low: float
-    """80% of the published runs lie between low and high."""
-    high: float
-    measured: bool
-    """Whether published whole runs used this very device."""
-    basis: str
-    """Where the value comes from, in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,39 +143,6 @@ def plain(name: str) -> str:
         ('a100sxm480gb', 'tpuv5p')
     """
     return MAKER.sub("", re.sub(r"[\s_().-]", "", name.lower()))
-
-
-def utilisation_of(accelerator: Accelerator) -> Utilisation:
-    """The utilisation to expect of a whole run on this device.
-
-    The median of published whole runs on this device or its kind. Where none is known: the median
-    over all devices, times the device's best matmul share over the H100's (at most 1), assumed.
-
-    Source:
-        `data/whole_runs.toml`, each row with its own source.
-    """
-    raw = hardware()["utilisation"][accelerator.utilisation]
-    measured = accelerator.name in raw["measured_on"]
-    scale, basis = 1.0, f"published whole runs on {accelerator.utilisation.upper()}s"
-    if not measured:
-        basis += f", assumed to hold for {accelerator.name}"
-    if accelerator.utilisation == "other":
-        scale = matmul_scale(accelerator)
-        basis = "assumed: published whole runs on other accelerators"
-        if scale < 1:
-            basis += f", times {scale:.2f} for its lower best matmul share"
-    low, value, high = (scale * raw[key] for key in ("low", "value", "high"))
-    return Utilisation(value=value, low=low, high=high, measured=measured, basis=basis)
-
-
-def matmul_scale(accelerator: Accelerator) -> float:
-    """Best matmul share of the peak over the H100's, at most 1; 1 where it is not measured."""
-    reference = accelerators()["h100"]
-    assert reference.best_matmul_tflops is not None
-    if accelerator.best_matmul_tflops is None:
-        return 1.0
-    share = accelerator.best_matmul_tflops / accelerator.bf16_tflops
-    return min(1.0, share * reference.bf16_tflops / reference.best_matmul_tflops)
 
 
 @cache

@@ -1,54 +1,14 @@
-import statistics
-import tomllib
 from collections import defaultdict
 from collections.abc import Callable
-from importlib import resources
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from planner.accelerators import accelerators, hardware, parse_gpus, plain, utilisation_of
+from planner.accelerators import accelerators, parse_gpus, plain
 
 NAMES = sorted(accelerators())
-CLASSES = {
-    name: class_name
-    for class_name, raw in hardware()["utilisation"].items()
-    for name in raw["measured_on"]
-}
-
-
-def published_runs() -> list[tuple[str, dict[str, Any]]]:
-    """(project, row) of every run in whole_runs.toml."""
-    path = resources.files("planner.data") / "whole_runs.toml"
-    tables = tomllib.loads(path.read_text(encoding="utf-8"))["run"]
-    return [(table["project"], row) for table in tables for row in table["rows"]]
-
-
-def run_flops(row: dict[str, Any]) -> float:
-    """Model FLOPs of a run, as `shape.flops_per_token` counts them."""
-    if "flops" in row:
-        return float(row["flops"])
-    # Hidden weights and head; a tied head is already in the total once.
-    matmul = row["total"] - (0 if row["tied"] else row["vocab"] * row["d"])
-    attention = row["layers"] * row.get("heads_width", row["d"]) * row["seq"]
-    return float(row["tokens"] * 6 * (matmul + attention))
-
-
-def run_utilisation(row: dict[str, Any]) -> float:
-    """Model FLOPs over what the device could have done in the hours."""
-    peak = accelerators()[row["accelerator"]].bf16_tflops * 1e12
-    return run_flops(row) / float(row["hours"] * 3600 * peak)
-
-
-def by_project(runs: list[tuple[str, dict[str, Any]]]) -> float:
-    """Median over projects of the median over each project's runs."""
-    shares = defaultdict(list)
-    for project, row in runs:
-        shares[project, CLASSES[row["accelerator"]]].append(run_utilisation(row))
-    return statistics.median(statistics.median(values) for values in shares.values())
 
 
 @pytest.mark.parametrize(
@@ -82,8 +42,6 @@ def test_every_accelerator_is_whole(name: str) -> None:
     assert found.best_matmul_tflops is None or found.best_matmul_tflops < found.bf16_tflops
     assert found.evidence == ("verified" if found.sources else "recalled")
     assert all(getattr(found, field) is not None for field in found.recalled)
-    rate = utilisation_of(found)
-    assert 0 < rate.low < rate.value < rate.high < 0.7
 
 
 def test_no_name_means_two_accelerators() -> None:
@@ -166,45 +124,3 @@ def test_malformed_gpus_are_refused_by_name(text: str, said: str) -> None:
     with pytest.raises(InputError, match=r"^--gpus") as refused:
         parse_gpus(text)
     assert said in str(refused.value)
-
-
-@pytest.mark.parametrize("class_name", ["a100", "h100", "tpu", "other"])
-def test_utilisation_is_that_of_the_published_whole_runs(class_name: str) -> None:
-    runs = [
-        (project, row)
-        for project, row in published_runs()
-        if class_name in ("other", CLASSES[row["accelerator"]])
-    ]
-    shares = [run_utilisation(row) for _, row in runs]
-    deciles = statistics.quantiles(shares, n=10)
-    raw = hardware()["utilisation"][class_name]
-    # Two digits are stored.
-    assert raw["value"] == pytest.approx(by_project(runs), abs=0.0051)
-    assert raw["low"] == pytest.approx(max(deciles[0], min(shares)), abs=0.0051)
-    assert raw["high"] == pytest.approx(min(deciles[-1], max(shares)), abs=0.0051)
-
-
-def test_hours_of_a_left_out_project_are_mostly_within_half_again() -> None:
-    runs = published_runs()
-    ratios = []
-    for project, row in runs:
-        others = [
-            (other, other_row)
-            for other, other_row in runs
-            if other != project and CLASSES[other_row["accelerator"]] == CLASSES[row["accelerator"]]
-        ]
-        ratios.append(run_utilisation(row) / by_project(others))
-    close = [ratio for ratio in ratios if 1 / 1.5 <= ratio <= 1.5]
-    # 33 of 47 when written; one number per accelerator cannot do much better.
-    assert len(close) >= 2 / 3 * len(ratios)
-
-
-def test_a_device_without_published_runs_is_marked_assumed() -> None:
-    assert utilisation_of(accelerators()["h100"]).measured
-    borrowed = utilisation_of(accelerators()["h200"])
-    assert not borrowed.measured
-    assert "assumed" in borrowed.basis
-    # 668.4 of 1307 against 794.5 of 989: 0.64 of the share, so 0.64 of the utilisation.
-    slower = utilisation_of(accelerators()["mi300x"])
-    assert slower.value == pytest.approx(0.32 * (668.4 / 1307) / (794.5 / 989))
-    assert "assumed" in slower.basis
