@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from planner.anchor_text import read_anchors
     from planner.anchors import Anchor
+    from planner.batch_tradeoff import trade_off
     from planner.check import check_run
     from planner.choices import Choices, Pins
     from planner.comparison import compare_laws
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from planner.recommendation import recommend
     from planner.target import Target
     from planner.verification import plan_pilots, verify_plan
+    from planner.watch import watch_log
 
 __all__ = [
     "Anchor",
@@ -49,7 +51,9 @@ __all__ = [
     "read_anchors",
     "read_lawbook",
     "recommend",
+    "trade_off",
     "verify_plan",
+    "watch_log",
     "write_files",
 ]
 
@@ -70,7 +74,9 @@ _ROOMS = {
     "read_anchors": "anchor_text",
     "read_lawbook": "lawbook",
     "recommend": "recommendation",
+    "trade_off": "batch_tradeoff",
     "verify_plan": "verification",
+    "watch_log": "watch",
     "write_files": "exporter",
 }
 

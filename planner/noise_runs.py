@@ -54,11 +54,11 @@ class NoiseFit:
         """80% interval of one more run's noise scale; None where its width is not known."""
         if self.log_sd is None:
             return None, None
-        from scipy.stats import t as student
+        from scipy.special import stdtrit
 
         far = (math.log(tokens) - self.centre) ** 2 / self.spread
         sd = self.log_sd * math.sqrt(1 + 1 / self.n + far)
-        half = math.exp(float(student.ppf((1 + COVERED) / 2, self.n - 2)) * sd)
+        half = math.exp(float(stdtrit(self.n - 2, (1 + COVERED) / 2)) * sd)
         return self.at(tokens) / half, self.at(tokens) * half
 
 

@@ -28,6 +28,8 @@ BEHIND = {
     "plan export": ("planner", "export_plan"),
     "plan import-config": ("planner", "import_config"),
     "plan check": ("planner", "check_run"),
+    "plan batch": ("planner", "trade_off"),
+    "plan watch": ("planner", "watch_log"),
     "plan diff": ("planner", "compare_plans"),
     "plan verify": ("planner", "verify_plan"),
     "plan laws": ("planner", "read_lawbook"),
@@ -35,7 +37,7 @@ BEHIND = {
 }
 """The public function that each command is a thin layer over."""
 
-NEVER_RAISE = {"compare_laws", "compare_plans", "plan_to_json"}
+NEVER_RAISE = {"compare_laws", "compare_plans", "plan_to_json", "trade_off"}
 """Functions that have nothing to refuse in what a type checker lets through."""
 
 

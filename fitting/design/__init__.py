@@ -13,13 +13,15 @@ from fitting.design.belief import Done, done_from
 from fitting.design.choosing import next_runs
 from fitting.design.knowledge import Knowledge, known_at
 from fitting.design.proposal import Proposal
-from fitting.design.space import Candidates, Space, target_space
+from fitting.design.space import RANGES, Candidates, Ranges, Space, target_space
 
 __all__ = [
+    "RANGES",
     "Candidates",
     "Done",
     "Knowledge",
     "Proposal",
+    "Ranges",
     "Space",
     "done_from",
     "known_at",

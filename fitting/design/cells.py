@@ -118,7 +118,7 @@ def take_nearest(cell: Cell, options: Candidates | Space, place: Floats) -> Pick
     if isinstance(options, Space):
         lr = math.exp(min(place[0], cell.highest_lr))
         return Pick(
-            min(max(lr, options.lr[0]), options.lr[1]),
+            min(max(lr, options.ranges.lr[0]), options.ranges.lr[1]),
             allowed_batch(options, math.exp(place[1]), tokens=cell.tokens),
             cell.flops,
             row=None,
@@ -134,8 +134,8 @@ def take_nearest(cell: Cell, options: Candidates | Space, place: Floats) -> Pick
 
 def allowed_batch(space: Space, batch_tokens: float, *, tokens: float) -> float:
     """The batch nearest to a wanted one that a run of so many tokens may have."""
-    low, high = space.batch_tokens
-    step = space.batch_step
+    low, high = space.ranges.batch_tokens
+    step = space.ranges.batch_step
     most = max(math.floor(min(high, tokens / space.fewest_steps) / step), 1)
     least = min(max(math.ceil(low / step), 1), most)
     return step * min(max(round(batch_tokens / step), least), most)

@@ -1,8 +1,8 @@
 """The next runs: which cells, in which order, and what each run is for.
 
 Cells are visited from cheap to dear, a local design of five runs at a time, and over again when
-all have been; a visit takes at most half of what is left. Small runs tell most of what large ones
-do, as far as the form holds, so that the dear ones are worth their price only at the end.
+all have been; a visit takes at most an eighth of what is left. Small runs tell most of what large
+ones do, as far as the form holds, so that the dear ones are worth their price only at the end.
 Everything is a function of the runs so far, those under way included.
 """
 
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from fitting.design.space import Candidates, Space
     from fitting.surface import Surface
     from fitting.surface_line import Line
+
+SHARE = 1 / 8
+"""Of what is left that a visit may take. At a half, one dear cell takes what many cheap runs would
+have cost, and the design of a small budget costs the target half as much again in the replay."""
 
 FEWEST = 3
 """Runs that a new cell gets at least: its own level of loss takes one of them."""
@@ -88,14 +92,14 @@ def next_runs(
 
 
 def choose_visit(cells: list[Cell], left: float) -> Visit | None:
-    """The cheapest of the cells visited least, with the runs that half of what is left buys.
+    """The cheapest of the cells visited least, with the runs that its share of the budget buys.
 
-    When no cell fits in half, single runs of cells already begun use up the rest.
+    When no cell fits in the share, single runs of cells already begun use up the rest.
     """
     open_cells = sorted((cell for cell in cells if not cell.empty), key=visits)
     for cell in open_cells:
         wanted = POINTS - cell.taken % POINTS
-        runs = min(wanted, math.floor(left / 2 / cell.flops))
+        runs = min(wanted, math.floor(SHARE * left / cell.flops))
         if runs >= (FEWEST if cell.taken == 0 else 1):
             return Visit(cell, runs)
     for cell in open_cells:
@@ -177,6 +181,7 @@ def say_nothing_left(cells: list[Cell], budget_flops: float) -> str:
         return "candidates: all have been run; give others"
     least = min(costs)
     return (
-        f"--budget: {budget_flops:.3g} FLOPs buy no new cell; the cheapest run takes {least:.3g}, "
-        f"and a new cell {FEWEST} runs in half of what is left"
+        f"budget: {budget_flops:.3g} FLOPs are too few; a new cell takes {FEWEST} runs in "
+        f"{SHARE:.3g} of what is left, and the cheapest run costs {least:.3g}: "
+        f"give {FEWEST * least / SHARE:.3g} or cheaper runs"
     )

@@ -38,17 +38,29 @@ class Candidates:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranges:
+    """What a run may have: lowest and highest of each."""
+
+    params: tuple[float, float] = (1e6, math.inf)
+    tokens: tuple[float, float] = (1e6, math.inf)
+    lr: tuple[float, float] = (1e-5, 0.1)
+    batch_tokens: tuple[float, float] = (1024.0, math.inf)
+    batch_step: float = 1.0
+    """A batch is a multiple of this many tokens: the sequence length."""
+
+
+RANGES = Ranges()
+"""Hardly any limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Space:
     """Cells to choose from, with any lr and batch within ranges."""
 
     cells: Floats
     """(params, tokens) of each, shape (m, 2)."""
-    lr: tuple[float, float]
-    """Lowest and highest."""
-    batch_tokens: tuple[float, float]
-    """Lowest and highest."""
-    batch_step: float = 1.0
-    """A batch is a multiple of this many tokens: the sequence length."""
+    ranges: Ranges = RANGES
+    """Those of lr and batch count; cells may lie outside the others."""
     fewest_steps: int = 100
     """Batches that a run has at least. *Assumed*: with fewer a run is mostly warmup."""
 
@@ -57,11 +69,8 @@ def target_space(
     target: tuple[float, float],
     *,
     total_flops: float,
-    params: tuple[float, float] = (1e6, math.inf),
-    tokens: tuple[float, float] = (1e6, math.inf),
-    lr: tuple[float, float] = (1e-5, 0.1),
-    batch_tokens: tuple[float, float] = (1024.0, math.inf),
-    batch_step: float = 1.0,
+    ranges: Ranges = RANGES,
+    least_flops: float = 0.0,
 ) -> Space:
     """A ladder of cells below a target.
 
@@ -73,28 +82,30 @@ def target_space(
     Args:
         target: params and tokens.
         total_flops: of all runs, those made included, > 0.
-        params: range of a cell's params.
-        tokens: range of its tokens.
-        lr: range of lr.
-        batch_tokens: range of the batch.
-        batch_step: a batch is a multiple of it.
+        ranges: what a run may have.
+        least_flops: of a run; who has made larger ones gains little from smaller ones.
 
     Raises:
         InputError: no cell is cheap enough within the ranges.
     """
+    params, tokens = ranges.params, ranges.tokens
     most = min(SHARE * total_flops, FARTHEST * 6 * target[0] * target[1])
-    cells = []
+    cells: list[tuple[int, int]] = []
     for ratio in (1 / RATIO, 1.0, RATIO):
         sizes = [
-            (target[0] / 2**step, ratio * target[1] / 2**step)
-            for step in range(64)
-            if params[0] <= target[0] / 2**step <= params[1]
-            and tokens[0] <= ratio * target[1] / 2**step <= tokens[1]
+            (round(target[0] / 2**step), round(ratio * target[1] / 2**step)) for step in range(64)
         ]
-        cells += [size for size in sizes if 6 * size[0] * size[1] <= most][: LEVELS + 1]
+        cells += [
+            size
+            for size in sizes
+            if params[0] <= size[0] <= params[1]
+            and tokens[0] <= size[1] <= tokens[1]
+            and least_flops <= 6 * size[0] * size[1] <= most
+        ][: LEVELS + 1]
     if not cells:
         raise InputError(
-            f"--budget: no cell within the ranges takes less than {most:.3g} FLOPs a run, a "
-            f"fortieth of {total_flops:.3g}; raise it or allow fewer params or tokens"
+            f"budget: no run of at least {params[0]:.3g} params and {tokens[0]:.3g} tokens, and "
+            f"within the other ranges, takes {most:.3g} FLOPs or less, a fortieth of "
+            f"{total_flops:.3g} or a tenth of the target's; raise it, or allow smaller runs"
         )
-    return Space(np.array(cells), lr, batch_tokens, batch_step)
+    return Space(np.array(cells, dtype=np.float64), ranges)

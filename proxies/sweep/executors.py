@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxies.sweep.cluster import count_places, run_cluster
 from proxies.sweep.processes import most_workers, run_processes
 from proxies.sweep.stacks import rows_together, run_ensembles
 from proxies.sweep.trials import Desk, Ended, Execute
@@ -49,5 +50,8 @@ EXECUTORS: Mapping[str, Executor] = {
         execute=run_processes, at_once=lambda desk, _spec: most_workers(desk), automatic=True
     ),
     "ensemble": Executor(execute=run_ensembles, at_once=rows_together, automatic=True),
+    "ray": Executor(
+        execute=run_cluster, at_once=lambda desk, _spec: count_places(desk), automatic=False
+    ),
 }
 """An executor by name."""

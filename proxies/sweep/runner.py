@@ -14,6 +14,7 @@ from fitting.errors import InputError, nearest_name
 from proxies.corpus import open_corpus, require_tokens
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.choosing import Estimate, choose_executor, estimate_cells
+from proxies.sweep.cluster import require_ray
 from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.extending import check_same
 from proxies.sweep.folder import About, hold_lock, make_folder, read_about, write_about
@@ -47,7 +48,9 @@ class Means:
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     address: str | None = None
-    """Of a cluster."""
+    """Of a Ray cluster."""
+    gpus: float | None = None
+    """GPUs of a run on a Ray cluster, a fraction or a whole number."""
     storage: str | None = None
     """URL of a database for the studies; None for a file in the folder."""
     extend: bool = False
@@ -147,7 +150,8 @@ def check_means(means: Means) -> None:
     """Refuse means that there are not.
 
     Raises:
-        InputError: an unknown executor or kind of device, or fewer than one worker.
+        InputError: an unknown executor or kind of device, fewer than one worker, or a cluster for
+            an executor that has none.
     """
     known = ("auto", *EXECUTORS)
     if means.executor not in known:
@@ -159,6 +163,28 @@ def check_means(means: Means) -> None:
         raise InputError(f"--device '{means.device}': not known; one of cpu, cuda or cuda:N")
     if means.workers is not None and means.workers < 1:
         raise InputError(f"--workers {means.workers}: at least 1")
+    check_cluster(means)
+
+
+def check_cluster(means: Means) -> None:
+    """Refuse what there is not on a Ray cluster, and what there is only there.
+
+    Raises:
+        InputError: the first of it.
+    """
+    if means.executor == "ray":
+        require_ray()
+        if ":" in means.device:
+            raise InputError(f"--device {means.device}: Ray picks the GPU of a run; say cuda")
+    for name, value in (("--address", means.address), ("--gpus", means.gpus)):
+        if value is not None and means.executor != "ray":
+            raise InputError(f"{name} {value}: is of a Ray cluster; add --executor ray")
+    if means.gpus is None:
+        return
+    if means.device == "cpu":
+        raise InputError(f"--gpus {means.gpus:g}: the runs are on cpu; add --device cuda")
+    if means.gpus <= 0 or (means.gpus > 1 and means.gpus % 1):
+        raise InputError(f"--gpus {means.gpus:g}: a fraction above 0, or a whole number")
 
 
 def open_cells(spec: SweepSpec) -> tuple[Corpus, tuple[Cell, ...]]:
@@ -184,6 +210,7 @@ def make_desk(spec: SweepSpec, means: Means) -> Desk:
         workers=means.workers,
         device=means.device,
         address=means.address,
+        gpus=means.gpus,
     )
 
 

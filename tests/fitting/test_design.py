@@ -11,6 +11,7 @@ from fitting.design import (
     Candidates,
     Done,
     Proposal,
+    Ranges,
     Space,
     done_from,
     known_at,
@@ -29,9 +30,7 @@ TARGET = (1e9, 2e10)
 NOTHING = done_from(None)
 SPACE = Space(
     cells=np.array([(n, d) for n in SIZES for d in TOKENS]),
-    lr=(1e-5, 0.1),
-    batch_tokens=(4096.0, 4e6),
-    batch_step=2048.0,
+    ranges=Ranges(batch_tokens=(4096.0, 4e6), batch_step=2048.0),
 )
 
 
@@ -93,11 +92,11 @@ def test_a_law_as_prior_moves_the_first_runs_to_its_optimum() -> None:
     assert first.batch_tokens == pytest.approx(0.58 * 2e9**0.571, rel=0.1)
 
 
-def test_a_visit_takes_at_most_half_of_what_is_left() -> None:
-    dear = Space(np.array([(1e8, 1e9)]), (1e-5, 0.1), (4096.0, 4e6))
-    assert len(next_runs(NOTHING, target=TARGET, budget_flops=8 * 6e17, options=dear)) == 4
-    with pytest.raises(InputError, match="buy no new cell"):
-        next_runs(NOTHING, target=TARGET, budget_flops=5 * 6e17, options=dear)
+def test_a_visit_takes_at_most_an_eighth_of_what_is_left() -> None:
+    dear = Space(np.array([(1e8, 1e9)]))
+    assert len(next_runs(NOTHING, target=TARGET, budget_flops=32 * 6e17, options=dear)) == 4
+    with pytest.raises(InputError, match=r"too few; .* give 1.44e\+19"):
+        next_runs(NOTHING, target=TARGET, budget_flops=23 * 6e17, options=dear)
 
 
 def test_cells_are_visited_from_cheap_to_dear_and_never_beyond_the_budget() -> None:
@@ -143,7 +142,7 @@ def test_no_run_is_proposed_near_a_diverged_one() -> None:
 
 
 def test_batches_are_multiples_of_the_sequence_and_leave_100_steps() -> None:
-    few = Space(np.array([(1e7, 1e7)]), (1e-5, 0.1), (4096.0, 4e6), batch_step=2048.0)
+    few = Space(np.array([(1e7, 1e7)]), Ranges(batch_step=2048.0))
     for p in next_runs(NOTHING, target=TARGET, budget_flops=1e18, options=few):
         assert p.batch_tokens % 2048 == 0
         assert p.batch_tokens <= 1e5
@@ -191,8 +190,8 @@ def test_a_ladder_lies_below_the_target_and_keeps_its_cells_as_money_is_spent() 
     assert (space.cells < TARGET).all()
     assert len(set(space.cells[:, 0])) >= 4
     assert (6 * space.cells.prod(axis=1)).max() <= 3e18 / 40
-    with pytest.raises(InputError, match="no cell within the ranges"):
-        target_space(TARGET, total_flops=3e18, params=(1e9, 2e9))
+    with pytest.raises(InputError, match="allow smaller runs"):
+        target_space(TARGET, total_flops=3e18, ranges=Ranges(params=(1e9, 2e9)))
 
 
 @pytest.mark.parametrize("count", [1, 7])
