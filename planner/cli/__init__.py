@@ -76,7 +76,21 @@ class LazyGroup(TyperGroup):
         module = import_module(f"planner.cli.{COMMANDS[cmd_name]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
-        return command
+        return flowing(command)
+
+
+def flowing(command: Any) -> Any:
+    """A command whose help fills the terminal: rich would break lines where our source does.
+
+    Paragraphs that begin with a backspace keep their lines, as everywhere in click.
+    """
+    parts = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        part if part.startswith("\b") else " ".join(part.split()) for part in parts
+    )
+    for inner in getattr(command, "commands", {}).values():
+        flowing(inner)
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -91,6 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog_name=f"plan {group}" if group else "plan",
             standalone_mode=False,
             obj=Asked(tuple(typed)),
+        from planner.cli.plan import app
+
+        code = flowing(typer.main.get_command(app)).main(
+            args=list(typed), prog_name="plan", standalone_mode=False, obj=Asked(tuple(typed))
         )
         sys.stdout.flush()
     except (WindtunnelError, typer.TyperException) as error:
