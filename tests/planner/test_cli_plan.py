@@ -43,6 +43,7 @@ CONTRACT = [
     "provenance",
     "warnings",
     "anchors",
+    "batch_growth",
 ]
 """Keys of the plan's JSON, in order (the design's contract)."""
 

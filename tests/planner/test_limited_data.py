@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner import recommend
@@ -83,6 +83,7 @@ def test_limited_data_are_best_spent_on_fewer_params_and_more_epochs() -> None:
     assert limited.epochs == pytest.approx(9.7, rel=0.1)
 
 
+@settings(max_examples=25)
 @given(st.floats(1e8, 1e11), st.floats(1e9, 1e12), st.floats(1, 100))
 def test_no_neighbour_beats_the_best_split(params: float, tokens: float, epochs: float) -> None:
     repeats = Repeats(REPEATS, tokens / epochs)
