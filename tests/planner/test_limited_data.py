@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from planner import recommend
 from planner.choices import Choices
+from planner.cli import main
 from planner.data_part import DataPart
 from planner.document import Plan, load_plan, plan_to_json
 from planner.lawbook import read_lawbook
@@ -238,3 +239,16 @@ def test_the_scatter_of_the_law_is_that_of_its_own_study(shared: Path) -> None:
     ]
     scatter = REPEATS.quantities["loss"].scatter
     assert math.sqrt(sum(squares) / len(squares)) == pytest.approx(scatter, abs=0.0005)
+
+
+@pytest.mark.slow
+def test_a_law_fitted_to_repeated_runs_plans_with_its_own_terms(
+    shared: Path, tmp_path: Path
+) -> None:
+    law = tmp_path / "mine.toml"
+    runs = shared / "data" / "data_constrained_train.csv"
+    assert main(["fit", str(runs), "--out", str(law)]) == 0
+    few, many = plan_with(law, 1e9), plan_with(law, 1e10)
+    assert few.data.law == many.data.law == "mine"
+    assert few.loss.value == few.data.loss.value > many.loss.value
+    assert few.data.loss.low is not None
