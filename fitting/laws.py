@@ -53,8 +53,8 @@ Evidence = Literal["verified", "quoted", "recalled", "fitted", "measured"]
 """Read in the source or in two places; one careful quotation; from memory; fitted by us to
 published runs; measured by us."""
 
-NO_EXTRA = {"extra": "forbid"}
-"""pydantic's reading of a user's file: unknown keys are refused."""
+NO_EXTRA = {"extra": "forbid", "use_attribute_docstrings": True}
+"""pydantic's reading of a user's file: unknown keys are refused, a schema says what each means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -63,6 +63,13 @@ def export_plan(plan: Plan, name: str, *, lossy: bool = False) -> tuple[Files, S
         ExportError: something of the plan would be lost and `lossy` is not set.
     """
     trainer = find_trainer(name)
+    if plan.experts is not None:
+        part = plan.experts
+        raise ExportError(
+            f"export {name}: no export writes a router and {part.n_experts} experts of width "
+            f"{part.d_ff_expert}, {part.active_experts} a token; take the numbers from the plan's "
+            f"JSON into {trainer.title} by hand"
+        )
     said = nearest_settings(settings_of(plan), trainer)
     if said.losses and not lossy:
         lost = "; ".join(str(loss) for loss in said.losses)

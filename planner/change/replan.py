@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from planner import assembly
 from planner.choices import Choices, Pins
+from planner.experts import experts_of
 from planner.lawbook import read_lawbook
 from planner.recommendation import Prepared, prepare
 from planner.settings import Settings, settings_of
@@ -104,6 +105,7 @@ def replan(
         base_n_layers=rule.base_n_layers if rule.name == "completep" else None,
         base_head_dim=rule.base_head_dim if scaled else None,
         schedule=schedule,
+        experts=experts_of(plan),
         gpus=gpus or (None if plan.compute is None else plan.compute.gpus),
         unique_tokens=None if plan.data is None else plan.data.unique_tokens,
     )

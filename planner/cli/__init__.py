@@ -37,9 +37,13 @@ COMMANDS = {
     "verify": "verify",
     "batch": "batch",
     "sweep": "sweep",
+    "calibrate": "calibrate",
     "next": "next",
+    "stability": "stability",
+    "watch": "watch",
     "schema": "schema",
     "change": "change",
+    "report": "report",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

@@ -4,9 +4,9 @@
 
 Simulated: pilots of 1.5% of the tokens at half, planned and double lr, noise of 0.2% in loss, for
 plans whose lr is right or off by 1.5, 2 and 3, on surfaces that the verifier knows and on others.
-Measured (where SHARED is given): runs of Step Law's table at a short budget as pilots for a longer one of the
-same params and batch; what is right is read off the longer runs. The surface there is fitted
-without the runs of that size.
+Measured (where SHARED is given): runs of Step Law's table at a short budget as pilots for a longer
+one of the same params and batch; what is right is read off the longer runs. The surface there is
+fitted without the runs of that size.
 """
 
 from __future__ import annotations
