@@ -44,6 +44,7 @@ CONTRACT = [
     "warnings",
     "anchors",
     "batch_growth",
+    "budget",
     "experts",
 ]
 """Keys of the plan's JSON, in order (the design's contract)."""
