@@ -214,6 +214,12 @@ class ComputePart:
     """At the rated power: an upper bound."""
     cost: float | None = None
     """In the unit of the price; None without one."""
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    sharded: bool | None = None
+    """Whether the state is divided over the data-parallel GPUs."""
+    recompute: bool | None = None
+    """Whether the backward pass recomputes each block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -274,6 +274,9 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
             f"{'sharded' if sharded else 'replicated'}",
         )
     ]
+    if compute.tensor_parallel * compute.pipeline_parallel > 1:
+        split = f"tensor {compute.tensor_parallel} x pipeline {compute.pipeline_parallel}"
+        rows.append(("", f"each model over {split} GPUs"))
     if compute.hours is not None and compute.tokens_per_second is not None:
         assert compute.mfu is not None
         span = ""

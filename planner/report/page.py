@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import re
+from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,7 @@ def steady(text: str) -> Markup:
     return Markup(EXPONENT.sub(r'<span class="n">\g<0></span>', escape(text)))
 
 
+@cache
 def packed_plotly() -> str:
     """plotly.js as base64 of gzip; the same text gives the same bytes."""
     from plotly.offline import get_plotlyjs
