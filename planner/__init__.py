@@ -6,7 +6,8 @@ Rooms: `document` (the plan and its JSON), `target`, `choices`, `lawbook`, `reci
 are told it), `expressible` (what a trainer lacks), `exporter`, `export` (the trainers), `cli`; for
 anchors `anchors`, `anchor_text`, `anchor_files`, `ground` (the laws at one point), `standing`
 (anchors beside them), `anchoring` (carrying them), `elsewhere` (the spread between setups),
-`sweeps` (published optima), `comparison` (laws against practice).
+`sweeps` (published optima), `comparison` (laws against practice); `experts` (sparse models) and
+`change` (runs that change).
 
 Public names load on use, so that `import planner` costs nothing.
 """
