@@ -4,8 +4,10 @@ Rooms: `errors`, `units`; `laws`, `forms`, `tables` (law files); `runs`, `column
 `cautions`, `groups`, `table_files`, `readers` (runs tables); `cells`, `cell_fit` (optima of one
 cell); `surface` and `surface_*` (loss over lr and batch); `loss` and `loss_*` (loss over params
 and tokens); `practice` (published recipes); `tuned`, `levels`, `timescale`, `audit`, `bend`,
-`doubts`, `fitted`, `fitted_report`, `fitted_text` (all laws of a table); `schemas`, `importing`,
-`prediction`, `plot_data`, `plots`; `design` (which run to do next).
+`doubts`, `fitted`, `fitted_report`, `fitted_text` (all laws of a table); `trend` (metrics other
+than loss); `schemas`, `importing`, `prediction`, `plot_data`, `plots`; `design` (which run to do
+next); `run_log`, `log_noise`, `log_faults` (a run's log while it trains); `probe_law`,
+`sensitivity` (stability).
 
 Public names load on use, so that a plan does not wait for arrays. Nothing here imports `proxies`
 or `planner`, and nothing here needs torch.

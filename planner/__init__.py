@@ -7,7 +7,9 @@ are told it), `expressible` (what a trainer lacks), `exporter`, `export` (the tr
 anchors `anchors`, `anchor_text`, `anchor_files`, `ground` (the laws at one point), `standing`
 (anchors beside them), `anchoring` (carrying them), `elsewhere` (the spread between setups),
 `sweeps` (published optima), `comparison` (laws against practice); for pilots `pilots`,
-`pilot_logs`, `yardstick` (the surface placed on a plan), `verdict`, `verification`.
+`pilot_logs`, `yardstick` (the surface placed on a plan), `verdict`, `verification`; `experts`
+(sparse models), `change` (runs that change), `limited_data`, `batch_tradeoff`, `batch_growth`,
+`budget_part`, `stability`, `watch`; `calibration` (from a budget to a plan), `report` (one page).
 
 Public names load on use, so that `import planner` costs nothing.
 """
