@@ -5,7 +5,7 @@ Rooms: `errors`, `units`; `laws`, `forms`, `tables` (law files); `runs`, `column
 cell); `surface` and `surface_*` (loss over lr and batch); `loss` and `loss_*` (loss over params
 and tokens); `practice` (published recipes); `tuned`, `levels`, `timescale`, `audit`, `bend`,
 `doubts`, `fitted`, `fitted_report`, `fitted_text` (all laws of a table); `importing`,
-`prediction`, `plot_data`, `plots`.
+`prediction`, `plot_data`, `plots`; `design` (which run to do next).
 
 Public names load on use, so that a plan does not wait for arrays. Nothing here imports `proxies`
 or `planner`, and nothing here needs torch.

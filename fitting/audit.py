@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from fitting.bend import Bend
 from fitting.errors import FitError
 from fitting.laws import Range, distance_squared
+from fitting.measured_cell import Measured, measure_cell
 from fitting.surface import best_point
 from fitting.surface_fit import Effort, SurfaceFit, fit_surface
 from fitting.surface_interval import Z80, surface_log_sd
 from fitting.surface_line import Line
-from fitting.surface_optima import SmoothCell, lowest, smooth_cell
+from fitting.surface_optima import FEWEST_RUNS
 from fitting.surface_solver import Floats, Runs
 from fitting.units import format_count, format_small
 
@@ -55,6 +56,8 @@ class CellAudit:
     log_lr_error: float | None
     """ln(foretold / measured lr); None where the measured optimum lies on the grid's edge."""
     log_batch_error: float | None
+    runs: int
+    """Runs that the measured optimum is from; its error counts where they are under 20."""
     lr_held: bool | None
     """Whether the 80% interval of lr held the measured optimum."""
     batch_held: bool | None
@@ -101,6 +104,9 @@ class Audit:
             if known:
                 held_in = held_of([getattr(cell, held) for cell in self.cells])
                 parts.append(f"{name} off by {say_error(known)}, interval held in {held_in}")
+        fewest = min(cell.runs for cell in self.cells)
+        if fewest < FEWEST_RUNS:
+            parts.append(f"measured by {fewest} runs a cell, whose error counts")
         bounds = sum(cell.log_lr_error is None for cell in self.cells)
         if bounds:
             parts.append(f"{bounds} of {len(self.cells)} optima lie on the edge of their grid")
@@ -208,35 +214,32 @@ def audit_cells(
     found = []
     for params, tokens in cell_table(runs):
         here = take(runs, (runs.params == params) & (runs.tokens == tokens))
-        smooth = smooth_cell(here)
-        if smooth is not None:
-            found.append(audit_cell(fit, seen, smooth, (float(params), float(tokens)), level))
+        measured = measure_cell(here)
+        if measured is not None:
+            found.append(audit_cell(fit, seen, measured, (float(params), float(tokens)), level))
     return tuple(found)
 
 
 def audit_cell(
     fit: SurfaceFit,
     seen: Range,
-    smooth: SmoothCell,
+    measured: Measured,
     size: tuple[float, float],
     level: Callable[[float, float], tuple[float, float]] | None,
 ) -> CellAudit:
     """One cell left out."""
     params, tokens = size
-    lr, batch_tokens = best_point(fit.surface, params, tokens)
-    foretold = np.array([math.log2(lr), math.log2(batch_tokens)])
-    point = np.clip(foretold, smooth.low, smooth.high)
-    loss = float(smooth.spline(point[None])[0])
+    foretold = np.log(best_point(fit.surface, params, tokens))
+    point = np.clip(foretold, measured.low, measured.high)
+    loss = measured.loss_at(point)
     off_grid = bool((point != foretold).any())
-    measured = lowest(smooth, params, tokens, 0)
     lr_error = batch_error = lr_sd = batch_sd = None
-    if not measured.edge:
-        lr_error = math.log(lr / measured.lr)
-        batch_error = math.log(batch_tokens / measured.batch_tokens)
+    if measured.place is not None:
+        lr_error, batch_error = (foretold - measured.place).tolist()
         known = surface_log_sd(fit.surface, params, tokens)
         if known is not None:
-            lr_sd = math.hypot(known[0], fit.scatter.lr)
-            batch_sd = math.hypot(known[1], fit.scatter.batch_tokens)
+            lr_sd = math.hypot(known[0], fit.scatter.lr, measured.sd[0])
+            batch_sd = math.hypot(known[1], fit.scatter.batch_tokens, measured.sd[1])
     loss_error = loss_sd = None
     if level is not None and not off_grid:
         # Measured where the law points: the lowest point of noisy runs would flatter the cell.
@@ -246,10 +249,11 @@ def audit_cell(
         params=params,
         tokens=tokens,
         distance=math.sqrt(distance_squared(seen, {"params": params, "tokens": tokens})),
-        regret=loss / smooth.best - 1,
+        regret=loss / measured.best - 1,
         off_grid=off_grid,
         log_lr_error=lr_error,
         log_batch_error=batch_error,
+        runs=measured.runs,
         log_lr_sd=lr_sd,
         log_batch_sd=batch_sd,
         lr_held=within(lr_error, lr_sd),

@@ -31,6 +31,7 @@ INPUTS = {
     "batch_tokens": "B, batch in tokens",
     "lr": "peak learning rate",
     "steps": "optimizer steps",
+    "models": "K, models of an ensemble",
     "loss": "L, nats per token",
     "d_model": "width",
     "n_layers": "depth",
@@ -116,14 +117,14 @@ def evaluate_log_linear(quantity: Quantity, point: Point) -> float | None:
 
 
 def evaluate_saturating(quantity: Quantity, point: Point) -> float:
-    """Scale N^a D^b (1 + c B*/B)^-p with B* = batch_scale D^batch_exponent.
+    """Scale N^a D^b (1 + c B*/B)^-p with B* = batch_scale D^batch_exponent; N, D over references.
 
     Far below B* the value grows as B^p, far above it tends to a constant.
     """
     c = quantity.coefficients
     optimal_batch = c["batch_scale"] * point["tokens"] ** c["batch_exponent"]
     saturation = (1 + c["c"] * optimal_batch / point["batch_tokens"]) ** -c["p"]
-    level = c["scale"] * point["params"] ** c["params"] * point["tokens"] ** c["tokens"]
+    level = c["scale"] * math.exp(log_relative(quantity, point))
     return float(level * saturation)
 
 
@@ -142,6 +143,16 @@ def ema_fraction(quantity: Quantity, point: Point) -> float:
     return float(c["scale"] * (point["tokens"] / point["params"]) ** c["tokens_per_param"])
 
 
+def evaluate_stacking(quantity: Quantity, point: Point) -> float:
+    """Tokens of a small model before it is stacked: 10^(params log10 N + flops / log10 C + c).
+
+    N and C = 6 N D are those of the model that it grows into.
+    """
+    c = quantity.coefficients
+    exponent = c["params"] * math.log10(point["params"]) + c["flops"] / math.log10(point["flops"])
+    return float(10 ** (exponent + c["intercept"]))
+
+
 def evaluate_table(quantity: Quantity, point: Point) -> float | None:
     """Rows by params, interpolated in log-log; None outside the rows."""
     rows = sorted((row["params"], row["value"]) for row in quantity.rows)
@@ -151,6 +162,12 @@ def evaluate_table(quantity: Quantity, point: Point) -> float | None:
             share = math.log(params / low) / math.log(high / low)
             return math.exp((1 - share) * math.log(at_low) + share * math.log(at_high))
     return None
+
+
+def evaluate_ensemble(quantity: Quantity, point: Point) -> float:
+    """Loss of K models' mean prediction: E + c / K^a (arXiv 2509.14786)."""
+    c = quantity.coefficients
+    return float(c["E"] + c["c"] * point["models"] ** -c["a"])
 
 
 def stay_silent(quantity: Quantity, point: Point) -> None:
@@ -259,6 +276,7 @@ FORMS: dict[str, Form] = {
         required="scale params tokens c p batch_scale batch_exponent",
         positive="scale c batch_scale",
         inputs="params tokens batch_tokens",
+        log_gradient=power_log_gradient,
     ),
     "ema-timescale": form(
         "B / (lr D tau), tau = scale (D/N)^tokens_per_param",
@@ -267,7 +285,16 @@ FORMS: dict[str, Form] = {
         positive="scale",
         inputs="params tokens batch_tokens lr",
     ),
+    "stacking": form(
+        "10^(params log10 N + flops / log10 C + intercept), N and C of the grown model",
+        evaluate_stacking,
+        required="params flops intercept",
+        inputs="params flops",
+    ),
     "table": form("rows by params, interpolated in log-log", evaluate_table, inputs="params"),
+    "ensemble": form(
+        "E + c / K^a", evaluate_ensemble, required="E c a", positive="c a", inputs="models"
+    ),
     "text": form("in words", stay_silent),
     "three-term": form(
         "level (1 + sum of three exp(w . (1, ln N, ln D, ln lr, ln B))), see fitting.surface",

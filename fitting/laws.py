@@ -32,16 +32,29 @@ QUANTITIES = (
     "loss",
     "surface",
     "curve",
+    "growth_tokens",
     "advice",
 )
 """What a law may speak of; one table each in its file."""
+
+COUNTS = (
+    "params",
+    "tokens",
+    "unique_tokens",
+    "tokens_per_param",
+    "batch_tokens",
+    "flops",
+    "lr",
+    "steps",
+)
+"""What a law's range may limit, each as [low, high]."""
 
 Evidence = Literal["verified", "quoted", "recalled", "fitted", "measured"]
 """Read in the source or in two places; one careful quotation; from memory; fitted by us to
 published runs; measured by us."""
 
-NO_EXTRA = {"extra": "forbid"}
-"""pydantic's reading of a user's file: unknown keys are refused."""
+NO_EXTRA = {"extra": "forbid", "use_attribute_docstrings": True}
+"""pydantic's reading of a user's file: unknown keys are refused, a schema says what each means."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +88,8 @@ class Range:
     params: list[float] | None = None
     """Lowest and highest params, in the law's own meaning of params."""
     tokens: list[float] | None = None
+    unique_tokens: list[float] | None = None
+    """Fewest and most distinct tokens; None where the data did not repeat, or were not limited."""
     tokens_per_param: list[float] | None = None
     batch_tokens: list[float] | None = None
     flops: list[float] | None = None
@@ -290,7 +305,7 @@ def check_law(law: Law, *, where: str) -> None:
     Raises:
         InputError: the table and key, what is wrong, what would be right.
     """
-    for name in ("params", "tokens", "tokens_per_param", "batch_tokens", "flops", "lr", "steps"):
+    for name in COUNTS:
         limits = getattr(law.range, name)
         if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf):
             raise InputError(f"{where} [range] {name}: {limits} is not [low, high] above 0")

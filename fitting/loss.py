@@ -46,13 +46,18 @@ def data_constrained(params: float, tokens: float, unique_tokens: float, c: Coef
     N' from U_N = min(N, G^2 U), G = (A/B)^(1/(2 alpha)), R_N = N/U_N - 1.
     """
     unique = min(unique_tokens, tokens)
-    useful = min(params, (c["A"] / c["B"]) ** (1 / c["alpha"]) * unique)
+    useful = useful_params(params, unique, c)
     return chinchilla(
         saturating_count(useful, params, c["r_params"]),
         saturating_count(unique, tokens, c["r_tokens"]),
         unique,
         c,
     )
+
+
+def useful_params(params: float, unique_tokens: float, c: Coefficients) -> float:
+    """U_N = min(N, (A/B)^(1/alpha) U): params that are best for unique tokens seen once."""
+    return float(min(params, (c["A"] / c["B"]) ** (1 / c["alpha"]) * unique_tokens))
 
 
 def saturating_count(unique: float, total: float, r: float) -> float:

@@ -18,8 +18,10 @@ from fitting.surface_interval import Z80
 from fitting.tuned import tuned_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fitting.fitted_report import FittedLaws
-    from fitting.laws import Quantity
+    from fitting.laws import Quantity, Range
     from fitting.runs import Runs
     from fitting.surface_optima import Optimum
     from fitting.surface_solver import Floats
@@ -103,6 +105,19 @@ class FitData:
     residuals: ResidualPanel | None
     loss: LossPanel | None
     caption: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scope:
+    """What lines of laws are drawn over."""
+
+    limits: Range
+    """Of the runs behind the laws."""
+    sizes: tuple[tuple[float, float], ...]
+    """params and tokens that lines must reach, one pair at least."""
+    optima: tuple[Optimum, ...]
+    """Measured."""
+    target: tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,28 +205,43 @@ def cell_panels(runs: Runs, fit: FittedLaws) -> tuple[CellPanel, ...]:
 
 
 def law_panels(fit: FittedLaws) -> tuple[LawPanel, ...]:
-    """lr and batch against params and tokens."""
+    """lr and batch of a fit against params and tokens."""
+    laws = {"lr": fit.lr, "batch_tokens": fit.batch_tokens}
+    known = {name: law for name, law in laws.items() if law is not None}
+    return scope_panels(known, scope_of(fit))
+
+
+def scope_of(fit: FittedLaws) -> Scope:
+    """What a fit's lines are drawn over: its cells and its target."""
     assert fit.surface is not None
-    middle = np.exp(np.median(np.log(fit.surface.cells), axis=0))
-    held = fit.target or (float(middle[0]), float(middle[1]))
-    laws = (("lr", fit.lr), ("batch_tokens", fit.batch_tokens))
+    cells = tuple((params, tokens) for params, tokens in fit.surface.cells.tolist())
+    return Scope(limits=fit.range, sizes=cells, optima=fit.optima, target=fit.target)
+
+
+def scope_panels(laws: Mapping[str, Quantity], scope: Scope) -> tuple[LawPanel, ...]:
+    """Laws of lr and batch against params and tokens, the other size held at the target.
+
+    Args:
+        laws: `lr` and `batch_tokens`, as far as known: powers of params and tokens.
+        scope: what the lines are drawn over; without a target its median size is held.
+    """
+    middle = np.exp(np.median(np.log(np.array(scope.sizes)), axis=0))
+    held = scope.target or (float(middle[0]), float(middle[1]))
     return tuple(
-        law_panel(fit, name, law, against=against, held=held)
-        for name, law in laws
-        if law is not None
+        law_panel(name, law, scope, against=against, held=held)
+        for name, law in laws.items()
         for against in ("params", "tokens")
     )
 
 
 def law_panel(
-    fit: FittedLaws, name: str, law: Quantity, *, against: str, held: tuple[float, float]
+    name: str, law: Quantity, scope: Scope, *, against: str, held: tuple[float, float]
 ) -> LawPanel:
     """One law against one size."""
-    assert fit.surface is not None
     column = 0 if against == "params" else 1
-    sizes = fit.surface.cells[:, column].tolist()
-    if fit.target is not None:
-        sizes.append(fit.target[column])
+    sizes = [size[column] for size in scope.sizes]
+    if scope.target is not None:
+        sizes.append(scope.target[column])
     x = np.geomspace(min(sizes) / 1.5, max(sizes) * 1.5, 60)
 
     def at(size: float) -> dict[str, float]:
@@ -219,10 +249,10 @@ def law_panel(
         return point | {against: float(size)}
 
     value = np.array([evaluate_law(law, at(size)) for size in x], dtype=np.float64)
-    sds = [log_sd_at(law, fit.range, at(size)) for size in x]
+    sds = [log_sd_at(law, scope.limits, at(size)) for size in x]
     half = np.exp(Z80 * np.array([0.0 if sd is None else sd for sd in sds]))
     moved = []
-    for optimum in fit.optima:
+    for optimum in scope.optima:
         own = {"params": optimum.params, "tokens": optimum.tokens}
         here, there = evaluate_law(law, own), evaluate_law(law, at(own[against]))
         assert here is not None
@@ -241,7 +271,7 @@ def law_panel(
         measured_x=points[:, 0],
         measured=points[:, 1],
         edge=points[:, 2],
-        target=None if fit.target is None else fit.target[column],
+        target=None if scope.target is None else scope.target[column],
     )
 
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
 from fitting.laws import Law, evaluate_law, read_law
-from fitting.loss import saturating_count
 from planner import document as doc
 from planner.elsewhere import SETUPS
 from planner.estimate import Estimate
+from planner.experts import count_experts
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
 from planner.surfaces import BATCH_REACH, Landscape
 from proxies.groups import ParamGroup, param_groups
 from proxies.parametrization import OPTIMIZERS, Parametrization
 from proxies.schedule import Schedule
-from proxies.shape import MLPS, Shape, count_params, flops_per_token
+from proxies.shape import MLPS, ParamCount, Shape, count_params, flops_per_token
 
 if TYPE_CHECKING:
     from planner.choices import Choices
@@ -179,24 +179,6 @@ def digests(book: Mapping[str, Law], numbers: Hyperparameters, choices: Choices)
     return {law.name: law.sha256 for law in laws}
 
 
-def data_part(book: Mapping[str, Law], choices: Choices, target: Target) -> doc.DataPart | None:
-    """Epochs and effective tokens of limited data; None where the data were not limited.
-
-    Source:
-        Muennighoff et al. 2023 (arXiv 2305.16264): D' = U + U r (1 - exp(-(D/U - 1) / r)).
-    """
-    unique = choices.unique_tokens
-    if unique is None:
-        return None
-    unique = min(unique, target.tokens)
-    r_tokens = book["data-constrained"].quantities["loss"].coefficients["r_tokens"]
-    return doc.DataPart(
-        unique_tokens=unique,
-        epochs=target.tokens / unique,
-        effective_tokens=saturating_count(unique, target.tokens, r_tokens),
-    )
-
-
 def lie_of(numbers: Hyperparameters, choices: Choices, target: Target) -> Lie | None:
     """Where the plan, pins included, lies on its surface; None where no surface reaches."""
     if numbers.landscape is None:
@@ -284,10 +266,16 @@ def workload_of(
     """What the accelerators have to do."""
     from planner.memory import Workload
 
+    # Every expert is held, though a token sees few of them.
+    held = seen = count_params(shape)
+    if choices.experts is not None:
+        part = count_experts(shape, choices.experts)
+        held = ParamCount(params=part.params, total_params=part.total_params)
     return part_of(
         Workload,
         shape,
-        count_params(shape),
+        held,
+        active_params=seen.total_params,
         flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
         tokens=float(numbers.steps * numbers.batch_sequences * target.seq_len),
         batch_sequences=numbers.batch_sequences,

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from fitting.laws import evaluate_law, log_distances
 from fitting.units import format_count, format_small
+from planner.experts_words import expert_cautions
+from planner.growth_words import growth_cautions
+from planner.limited_data_words import data_cautions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from planner.recommendation import Prepared
-
-NEARLY_FREE_EPOCHS = 4
-"""Repeats up to which data count nearly as fresh (Muennighoff et al., arXiv 2305.16264)."""
 
 HIGHEST_PUBLISHED_DECAY = 0.1
 """Highest AdamW weight decay of the recipes in data/recipes.csv (a test compares)."""
@@ -171,18 +171,6 @@ def above_critical_batch(prepared: Prepared) -> list[str]:
     ]
 
 
-def repeated_data(prepared: Prepared) -> list[str]:
-    """More epochs than data bear."""
-    data = prepared.plan.data
-    if data is None or data.epochs <= NEARLY_FREE_EPOCHS:
-        return []
-    return [
-        f"{data.epochs:.3g} epochs of {format_count(data.unique_tokens)} unique tokens count as "
-        f"{format_count(data.effective_tokens)} fresh ones (data-constrained); up to "
-        f"{NEARLY_FREE_EPOCHS} epochs are nearly free: find more data, or raise weight decay"
-    ]
-
-
 def unusual_weight_decay(prepared: Prepared) -> list[str]:
     """A weight decay beyond every published recipe."""
     weight_decay = prepared.plan.weight_decay.value * prepared.numbers.conversion.factor
@@ -317,13 +305,15 @@ def loss_level(prepared: Prepared) -> list[str]:
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     cautions_of_laws,
     doubtful_anchors,
+    expert_cautions,
     outside_range,
     loss_outside_range,
     near_the_cliff,
     off_the_plateau,
     pin_price,
     above_critical_batch,
-    repeated_data,
+    data_cautions,
+    growth_cautions,
     converted,
     unusual_weight_decay,
     beyond_the_surface,

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from planner.anchors import Anchor
     from planner.budget_part import BudgetPart
+    from planner.experts import Experts
+    from planner.growth_stages import GrowthChoice
     from planner.target import Target
 
 ROUNDINGS = ("none", "pow2")
@@ -75,8 +77,12 @@ class Choices:
     """The budget that the target was chosen by; None where it was given."""
     unique_tokens: float | None = None
     """Distinct tokens of the data; None for at least as many as are trained on."""
+    experts: Experts | None = None
+    """Experts of a sparse model; None for a dense one."""
     anchors: tuple[Anchor, ...] = ()
     """Models tuned in the user's own setup, which fix the level of the laws."""
+    batch_growth: GrowthChoice | None = None
+    """How the batch grows during the run; None for a fixed one."""
 
 
 def check_choices(choices: Choices, target: Target) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from planner.assembly import lie_of
 from planner.choices import Choices
 from planner.document import to_plain
+from planner.experts import experts_of
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
 from planner.settings import shape_of
@@ -148,6 +149,7 @@ def recommended(plan: Plan) -> Prepared:
         vocab_size=plan.target.vocab_size,
     )
     choices = Choices(
+        experts=experts_of(plan),
         optimizer=plan.optimizer.name,
         parametrization=rule.name,
         base_d_model=rule.base_d_model if scaled else None,

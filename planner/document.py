@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from planner.budget_part import BudgetPart
+from planner.data_part import DataPart
+from planner.experts import ExpertsPart
+from planner.growth_stages import BatchGrowthPart
 from proxies.groups import ParamGroup
 
 if TYPE_CHECKING:
@@ -246,15 +249,6 @@ class AnchorPart:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DataPart:
-    """How far the data reach."""
-
-    unique_tokens: float
-    epochs: float
-    effective_tokens: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
     """What made the plan."""
 
@@ -296,8 +290,12 @@ class Plan:
     warnings: tuple[str, ...]
     anchors: tuple[AnchorPart, ...] = ()
     """Empty where the laws stand as published."""
+    batch_growth: BatchGrowthPart | None = None
+    """None where the batch is fixed."""
     budget: BudgetPart | None = None
     """The budget that the target was chosen by; None where the target was given."""
+    experts: ExpertsPart | None = None
+    """None for a dense model; then `shape` is all of it."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:

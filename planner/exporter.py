@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SIMPLE_SCHEDULES = ("linear", "cosine")
 """Schedules of a plan; every trainer has one of them."""
 
+SUFFIXES = {"a Python module": ".py", "a YAML file": ".yaml", "a shell file": ".sh"}
+"""Ending of a file by what a trainer's `output` says; a folder has none."""
+
 
 def trainer_names() -> list[str]:
     """Every trainer that there is a module for, in alphabetical order."""
@@ -60,6 +63,13 @@ def export_plan(plan: Plan, name: str, *, lossy: bool = False) -> tuple[Files, S
         ExportError: something of the plan would be lost and `lossy` is not set.
     """
     trainer = find_trainer(name)
+    if plan.experts is not None:
+        part = plan.experts
+        raise ExportError(
+            f"export {name}: no export writes a router and {part.n_experts} experts of width "
+            f"{part.d_ff_expert}, {part.active_experts} a token; take the numbers from the plan's "
+            f"JSON into {trainer.title} by hand"
+        )
     said = nearest_settings(settings_of(plan), trainer)
     if said.losses and not lossy:
         lost = "; ".join(str(loss) for loss in said.losses)
@@ -84,6 +94,8 @@ def ways_out(said: Said, trainer: Trainer) -> list[str]:
         kind = next(kind for kind in SIMPLE_SCHEDULES if kind in trainer.schedules)
         kind = "wsd" if whole else kind
         found.append(f"--schedule {kind}")
+    if "batch growth" in lost and trainer.growth_advice:
+        found.append(trainer.growth_advice)
     if "optimizer" in lost:
         found.append("--optimizer adamw")
     if any(what.startswith(("mup ", "completep ")) for what in lost):

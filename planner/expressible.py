@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from planner.document import OptimizerPart
+from planner.growth_stages import describe_stages
 from planner.settings import (
     Layout,
     Settings,
@@ -84,6 +85,10 @@ class Trainer:
     """Progress s at which its own scheduler samples optimizer step k = 0..S-1."""
     adjust: Callable[[Settings], Nearest] = lambda settings: (settings, ())
     """What no field here can say: replacements after all others."""
+    cannot_grow: Callable[[Settings], str] = lambda settings: "it has no batch ramp"
+    """Why it cannot raise the batch as these settings do; empty where it can."""
+    growth_advice: str = ""
+    """Options of `plan` with which it could; empty where there are none."""
     free_head_dim: bool = True
     """Whether heads may be other than d_model / n_heads wide."""
     z_loss: bool = False
@@ -290,6 +295,19 @@ def describe_schedule(schedule: Schedule) -> str:
     return f"{end} at steps {', '.join(str(found.step) for found in schedule.checkpoints)}"
 
 
+def check_batch_growth(settings: Settings, trainer: Trainer) -> Nearest:
+    """The planned batch throughout where the trainer cannot raise it as planned."""
+    reason = trainer.cannot_grow(settings) if settings.batch_growth else ""
+    if not reason:
+        return settings, ()
+    loss = Loss(
+        "batch growth",
+        describe_stages(settings.batch_growth),
+        f"{settings.batch_sequences} sequences throughout: {reason}",
+    )
+    return replace(settings, batch_growth=()), (loss,)
+
+
 def check_inverse_sqrt(settings: Settings) -> Nearest:
     """For trainers whose inverse square root is peak sqrt(w / s): it ends at sqrt(w / S)."""
     schedule = settings.schedule
@@ -345,5 +363,6 @@ QUESTIONS = (
     check_shape_parts,
     check_z_loss,
     check_schedule,
+    check_batch_growth,
 )
 """What is asked of every trainer, in order."""

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws import Law
 from planner.batch import settle_batch
-from planner.conversion import Conversion, convert_lr
+from planner.conversion import Conversion, convert_lr, converted_law, measured_optimizer
 from planner.elsewhere import SETUPS
 from planner.estimate import Estimate
 from planner.ground import ROUNDING, Ground, Sources, survey
-from planner.lawbook import DEFAULT_LAWS, find_law
+from planner.lawbook import DEFAULT_LAWS, OPTIMIZER_LAWS, find_law
 from planner.standing import (
     Standing,
     anchored_batch,
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"
+
+REPEATS_LAW = "data-constrained"
+"""Loss law of limited data, which the default one takes for fresh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,10 @@ def work_out(
     """
     sources = pick_sources(book, choices, user)
     laws, pins = sources.laws, choices.pins
-    ground = survey(sources, law_inputs(target.params, target.tokens, shape, target.seq_len))
+    point = law_inputs(target.params, target.tokens, shape, target.seq_len)
+    if choices.unique_tokens is not None:
+        point["unique_tokens"] = min(choices.unique_tokens, target.tokens)
+    ground = survey(sources, point)
     standings = stand(
         choices.anchors, sources, choices, lambda anchor: inputs_of(anchor, target, shape)
     )
@@ -218,9 +224,14 @@ def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law 
     """Practice, the second witness outside a published law's range; None for a user's own law.
 
     One's own sweep knows one's own setting: outside its range its interval widens, but what other
-    labs used does not move it.
+    labs used does not move it. Practice is AdamW's; for a law of another optimizer its lr is
+    converted, and what that may be off by goes into its scatter.
     """
-    return None if law.name in user else book.get("practice")
+    practice = None if law.name in user else book.get("practice")
+    optimizer = measured_optimizer(law)
+    if practice is None or optimizer not in OPTIMIZER_LAWS:
+        return practice
+    return converted_law(practice, optimizer)
 
 
 def pick_law(
@@ -243,7 +254,11 @@ def pick_law(
     for name in reversed(user):
         if speaks_of(book[name], quantity):
             return book[name]
-    return book[DEFAULT_LAWS[quantity]]
+    if quantity == "loss" and choices.unique_tokens is not None:
+        return book[REPEATS_LAW]
+    usual = DEFAULT_LAWS[quantity]
+    own = OPTIMIZER_LAWS.get(choices.optimizer, {}).get(quantity, usual)
+    return book.get(own, book[usual])
 
 
 def speaks_of(law: Law, quantity: str) -> bool:

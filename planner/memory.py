@@ -98,6 +98,8 @@ class Workload:
     """SwiGLU and its like (three matrices); False for GELU and ReLU (two)."""
     optimizer: str = "adamw"
     """`adamw`, `lion` or `muon`."""
+    active_params: int | None = None
+    """Of all parameters those that a token sees; None for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

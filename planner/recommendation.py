@@ -17,8 +17,10 @@ from planner import assembly
 from planner import document as doc
 from planner.cautions import collect_cautions
 from planner.choices import Choices, check_choices
-from planner.hyperparameters import Hyperparameters, work_out
+from planner.experts import SPARSE_LAW, count_experts, sparse_choices, sparse_loss
+from planner.hyperparameters import Hyperparameters, law_inputs, work_out
 from planner.lawbook import read_lawbook
+from planner.limited_data import data_part
 from planner.target import Target
 from proxies.parametrization import Parametrization, make_parametrization
 from proxies.schedule import Checkpoint, Schedule, make_schedule
@@ -97,6 +99,13 @@ def prepare(
     """The plan and what it was made from; see `recommend`."""
     check_choices(choices, target)
     shape = chosen.shape
+    if choices.experts is not None:
+        choices = sparse_choices(
+            choices,
+            law_inputs(target.params, target.tokens, shape, target.seq_len),
+            book[SPARSE_LAW].range.flops,
+            own=bool(user_laws),
+        )
     parametrization = parametrization_of(choices, shape)
     numbers = work_out(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
@@ -125,7 +134,7 @@ def prepare(
         param_groups=assembly.group_parts(shape, numbers, choices, parametrization),
         compute=assembly.compute_part(compute),
         nearest=assembly.nearby(target),
-        data=assembly.data_part(book, choices, target),
+        data=data_part(book, choices, target, numbers),
         provenance=doc.Provenance(
             version=VERSION, command=command, laws=assembly.digests(book, numbers, choices)
         ),
@@ -133,6 +142,14 @@ def prepare(
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
         budget=choices.budget,
     )
+    if choices.batch_growth is not None:
+        # Imported here because only a growing batch needs it.
+        from planner.batch_growth import growth_part
+
+        plan = replace(plan, batch_growth=growth_part(book, plan, choices.batch_growth))
+    if choices.experts is not None:
+        part = count_experts(shape, choices.experts)
+        plan = replace(plan, experts=part, loss=sparse_loss(plan.loss, numbers, part))
     prepared = Prepared(
         plan=plan,
         target=target,

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 from fitting.errors import InputError
 from planner.document import to_plain
 from planner.pinned import all_pins, choices_of, plan_of
-from planner.settings import settings_of
+from planner.settings import settings_of, shape_of
 from planner.shapes import list_models, read_model
 from planner.target import AGREEMENT
+from proxies.schedule import default_warmup_steps
 from proxies.shape import Shape, count_params
 from proxies.sizing import choose_shape, derive_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from planner.document import Plan, Value
     from planner.importer import Imported
 
 NOT_IN_A_PLAN = ("norm_eps", "rope_theta")
@@ -53,13 +55,65 @@ def command_of(run: Imported) -> str:
         "--base-layers": choices.base_n_layers,
         "--base-head-dim": choices.base_head_dim,
     }
+    return shlex.join(["plan", *arguments_of(options)])
+
+
+def arguments_of(options: Mapping[str, object]) -> list[str]:
+    """Options as they are typed; None, false and what is the default anyway are left out."""
     defaults = {"--optimizer": "adamw", "--parametrization": "sp"}
-    found = ["plan"]
+    found: list[str] = []
     for option, value in options.items():
         if value is None or value is False or defaults.get(option) == value:
             continue
-        found += [option] if value is True else [option, words(value)]
-    return shlex.join(found)
+        each = value if isinstance(value, list | tuple) else [value]
+        for one in each:
+            found += [option] if one is True else [option, words(one)]
+    return found
+
+
+def options_of(plan: Plan) -> dict[str, object]:
+    """Options that plan a plan's target again, what is pinned in it pinned.
+
+    A warmup that is not the default counts as pinned; so does the shape, where it is not the one
+    chosen for the params.
+    """
+    shape, target, rule = shape_of(plan), plan.target, plan.parametrization
+    usual = choose_shape(
+        target.params, vocab_size=shape.vocab_size, tied_embeddings=shape.tied_embeddings
+    ).shape
+    named = {
+        "--params": target.params,
+        "--vocab": shape.vocab_size,
+        "--tied": usual.tied_embeddings,
+    }
+    scaled, part = rule.name != "sp", plan.schedule
+    budgets = [float(point.step * plan.batch_tokens.value) for point in part.checkpoints]
+    usual_warmup = default_warmup_steps(part.checkpoints[0].step if budgets else plan.steps)
+    return {
+        **(named if agree(usual, shape) else commanded_shape(shape).options),
+        "--tokens": target.tokens,
+        "--seq-len": target.seq_len,
+        "--batch": pinned_value(plan.batch_tokens),
+        "--lr": pinned_value(plan.lr),
+        "--weight-decay": pinned_value(plan.weight_decay),
+        "--warmup": None if plan.warmup_steps == usual_warmup else plan.warmup_steps,
+        "--schedule": part.kind,
+        "--checkpoints": ",".join([*map(words, budgets[:-1]), words(target.tokens)])
+        if budgets
+        else None,
+        "--optimizer": plan.optimizer.name,
+        "--parametrization": rule.name,
+        "--base-width": rule.base_d_model if scaled else None,
+        "--base-layers": rule.base_n_layers if rule.name == "completep" else None,
+        "--base-head-dim": rule.base_head_dim if scaled else None,
+        "--unique-tokens": None if plan.data is None else plan.data.unique_tokens,
+        "--gpus": None if plan.compute is None else plan.compute.gpus,
+    }
+
+
+def pinned_value(part: Value) -> float | None:
+    """A plan's number where the user fixed it."""
+    return part.value if part.law == "pinned" else None
 
 
 def words(value: object) -> str:

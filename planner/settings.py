@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError, nearest_name
 from planner.choices import check_range
 from planner.document import OptimizerPart
+from planner.growth_stages import GrowthStage, check_stages
 from proxies.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
 from proxies.parametrization import (
     OPTIMIZERS,
@@ -69,6 +70,9 @@ class Settings:
     """Weight of the squared log partition function in the loss, >= 0."""
     layout: Layout
     """One sequence at a time on one device where none was planned."""
+    batch_growth: tuple[GrowthStage, ...] = ()
+    """Stages of a growing batch; empty for a fixed one. The schedule's steps stay those of
+    `batch_sequences`: an update's place is the tokens seen over it."""
 
 
 def settings_of(plan: Plan) -> Settings:
@@ -113,8 +117,10 @@ def settings_of(plan: Plan) -> Settings:
         groups=plan.param_groups,
         z_loss=plan.model.z_loss,
         layout=layout_of(plan),
+        batch_growth=() if plan.batch_growth is None else plan.batch_growth.stages,
     )
     check_groups(settings)
+    check_stages(settings.batch_growth, seq_len=settings.seq_len)
     return settings
 
 

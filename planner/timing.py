@@ -63,7 +63,7 @@ def run_timing(workload: Workload, gpus: Gpus, layout: Layout) -> Timing | None:
         return None
     attention = 6 * workload.n_layers * workload.n_heads * workload.head_dim * workload.seq_len
     setting = Setting(
-        total_params=workload.total_params,
+        total_params=workload.active_params or workload.total_params,
         peak_tflops=device.bf16_tflops,
         bandwidth_tbs=device.bandwidth_tbs,
         tpu=device.name.startswith("tpu"),

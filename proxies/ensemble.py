@@ -9,15 +9,16 @@ bfloat16 (measured, tests/proxies/test_ensemble.py).
 
 A trial leaves when it diverges or is pruned and the stack shrinks; the rest end together. Those
 that stay go on within the same rounding (bit for bit on one CPU thread, in every case tried).
-Nothing is kept on disk: `on_result` has each trial's result as it leaves, and a killed ensemble
-starts the others again from the beginning.
+No state is kept on disk: `each_result` yields each trial's result as it leaves, and a killed
+ensemble starts the others again from the beginning.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -103,7 +104,6 @@ def train_ensemble(
     *,
     device: str = "cpu",
     on_step: OnStep | None = None,
-    on_result: Callable[[int, RunResult], None] | None = None,
 ) -> list[RunResult]:
     """Train runs of one shape together and take their held-out losses.
 
@@ -112,7 +112,6 @@ def train_ensemble(
         corpus: its vocabulary fits the shape.
         device: cpu, cuda or cuda:N.
         on_step: told of each update of each trial, a trial's in order.
-        on_result: told a trial's place and result when it leaves.
 
     Returns:
         Results in the order of `specs`. A trial's seconds are its share of the stack's.
@@ -121,20 +120,41 @@ def train_ensemble(
         InputError: no specs, one that cannot be run or stacked, two that cannot be together, or
             a corpus too small.
     """
+    results = dict(each_result(specs, corpus, device=device, on_step=on_step))
+    return [results[place] for place in range(len(specs))]
+
+
+def each_result(
+    specs: Sequence[RunSpec],
+    corpus: Corpus,
+    *,
+    device: str = "cpu",
+    directories: Sequence[Path | None] = (),
+    on_step: OnStep | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, RunResult]]:
+    """Train as `train_ensemble` does, and yield each trial's place and result when it leaves.
+
+    Args:
+        specs: of one stack, see `stackable`.
+        corpus: its vocabulary fits the shape.
+        device: cpu, cuda or cuda:N.
+        directories: where each trial leaves its curve; empty to keep none.
+        on_step: told of each update of each trial, a trial's in order.
+        stopping: whether to put down the trials that are left, and yield no more.
+
+    Raises:
+        InputError: what `train_ensemble` refuses, or a directory that cannot be written.
+    """
     check_ensemble(specs)
     ensemble = start_ensemble(specs, corpus, device=device)
-    results: dict[int, RunResult] = {}
-    while ensemble.trials:
+    while ensemble.trials and not stopping():
         ended = advance_ensemble(ensemble, corpus, device=device, on_step=on_step)
         for trial, status in ended:
-            result = finish(
-                trial.state, trial.spec, corpus, status=status, keeping=keep_in(None, {})
-            )
-            results[trial.place] = result
-            if on_result is not None:
-                on_result(trial.place, result)
+            keeping = keep_in(directories[trial.place] if directories else None, {})
+            result = finish(trial.state, trial.spec, corpus, status=status, keeping=keeping)
+            yield trial.place, result
         drop_trials(ensemble, {trial.place for trial, _ in ended})
-    return [results[place] for place in range(len(specs))]
 
 
 def check_ensemble(specs: Sequence[RunSpec]) -> None:

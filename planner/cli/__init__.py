@@ -9,13 +9,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperGroup
 
 from fitting.errors import WindtunnelError
+
+if TYPE_CHECKING:
+    from planner.document import Plan
 
 COMMANDS = {
     "curve": "curve",
@@ -30,14 +34,31 @@ COMMANDS = {
     "import-config": "import_config",
     "check": "check",
     "diff": "diff",
+    "verify": "verify",
+    "batch": "batch",
     "sweep": "sweep",
+    "next": "next",
+    "stability": "stability",
+    "watch": "watch",
     "schema": "schema",
+    "change": "change",
+    "report": "report",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The command line that a command answers; typer hands it on as `context.obj`."""
+
+    arguments: tuple[str, ...]
+    """What follows `plan`."""
+    before: Plan | None = None
+    """The plan of `--from`, whose own options are among the arguments."""
 
 
 class LazyGroup(TyperGroup):
@@ -59,13 +80,12 @@ class LazyGroup(TyperGroup):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `plan` with `arguments` (default: those of the process); return the exit code."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
     try:
         from planner.cli.plan import app
 
         code = typer.main.get_command(app).main(
-            args=None if arguments is None else list(arguments),
-            prog_name="plan",
-            standalone_mode=False,
+            args=list(typed), prog_name="plan", standalone_mode=False, obj=Asked(tuple(typed))
         )
         sys.stdout.flush()
     except (WindtunnelError, typer.TyperException) as error:

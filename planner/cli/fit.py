@@ -18,16 +18,14 @@ from fitting.units import parse_count
 
 if TYPE_CHECKING:
     from fitting.laws import Law
-    from fitting.runs import Runs
-
-DEFAULT_PRIOR = "step-law"
-"""Law that stands in where runs say too little; see `fitting.fitted.wants_prior`."""
 
 EXAMPLES = """Examples:
 
 plan fit runs.csv --out mine.toml
 
-plan fit small.csv large.parquet --prior none --target 1B:20B --plot fit.png"""
+plan fit small.csv large.parquet --prior none --target 1B:20B --plot fit.png
+
+plan fit runs.csv --metric accuracy --better higher --target 1B:20B"""
 
 app = typer.Typer(
     add_completion=False,
@@ -67,6 +65,16 @@ def fit(
         Path | None,
         typer.Option(metavar="PNG", help="Draw cells, laws and residuals; default: do not."),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Instead of loss: does this column move one way with compute?"
+        ),
+    ] = None,
+    better: Annotated[
+        str | None,
+        typer.Option(metavar="higher|lower", help="With --metric: which is good; default unsaid."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -82,7 +90,12 @@ def fit(
     from fitting.fitted import fit_laws
     from fitting.runs import read_runs
     from fitting.table_files import replace_file
+    from planner.priors import choose_prior
 
+    size = None if target is None else read_target(target)
+    if metric is not None or better is not None:
+        laws_asked = any((out, plot, prior, laws))
+        return fit_metric(runs, metric, better, target=size, laws=laws_asked, as_json=as_json)
     for path in (out, plot):
         refuse_existing(path, force)
         refuse_clobbering(path, [*runs, *(laws or []), *([plot] if path is out and plot else [])])
@@ -90,7 +103,6 @@ def fit(
         from fitting.plots import check_suffix
 
         check_suffix(plot)
-    size = None if target is None else read_target(target)
     with progress() as say:
         say("reading")
         table = read_runs(runs)
@@ -113,6 +125,29 @@ def fit(
                 print(f"written: {path}")
 
 
+def fit_metric(
+    runs: list[Path],
+    metric: str | None,
+    better: str | None,
+    *,
+    target: tuple[float, float] | None,
+    laws: bool,
+    as_json: bool,
+) -> None:
+    """Print whether a metric other than loss moves one way.
+
+    Raises:
+        InputError: options of laws beside it, or a good side without a metric.
+    """
+    from planner.cli.fit_metric import show_metric
+
+    if metric is None:
+        raise InputError("--better: belongs to --metric; add that or leave it out")
+    if laws:
+        raise InputError("--metric: fits no law of a plan; leave --out, --plot, --prior out")
+    show_metric(runs, metric, better=better, target=target, as_json=as_json)
+
+
 def refuse_clobbering(path: Path | None, others: list[Path]) -> None:
     """Refuse to write over a file that is read or written beside it, or over a device.
 
@@ -125,20 +160,6 @@ def refuse_clobbering(path: Path | None, others: list[Path]) -> None:
         raise InputError(f"{path}: not a regular file; name another to write to")
     if any(path.resolve() == other.resolve() for other in others):
         raise InputError(f"{path}: is read or written by this command already; name another")
-
-
-def choose_prior(runs: Runs, name: str | None, files: list[Path]) -> Law | None:
-    """The prior asked for, or the default where the runs say too little.
-
-    Raises:
-        InputError: no law of that name, a law file that cannot be read, or a mixed table.
-    """
-    from fitting.fitted import wants_prior
-    from planner.lawbook import find_law, read_lawbook
-
-    if name == "none" or (name is None and not wants_prior(runs)):
-        return None
-    return find_law(read_lawbook(files), name or DEFAULT_PRIOR, where="--prior")
 
 
 def say_command(

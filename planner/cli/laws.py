@@ -26,6 +26,7 @@ UNITS = {
     "loss": "nats per token",
     "surface": "nats per token",
     "curve": "nats per token against step",
+    "growth_tokens": "tokens",
     "advice": "in words",
 }
 """Unit of each quantity of a law."""
@@ -33,6 +34,7 @@ UNITS = {
 LIMITS = {
     "params": "N",
     "tokens": "D",
+    "unique_tokens": "U",
     "tokens_per_param": "D/N",
     "flops": "C",
     "batch_tokens": "B",

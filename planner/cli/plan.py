@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,8 @@ from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
 from planner.cli.request import Request, Typed, optional_count, read_request
+from planner.experts import read_experts
+from planner.growth_stages import read_growth
 from planner.recommendation import VERSION, prepare
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def plan(
     heads: int | None = given.HEADS,
     kv_heads: int | None = given.KV_HEADS,
     d_ff: int | None = given.D_FF,
+    experts: int | None = given.EXPERTS,
+    active: int | None = given.ACTIVE,
     seq_len: int | None = given.SEQ_LEN,
     vocab: int | None = given.VOCAB,
     tied: bool = given.TIED,
@@ -76,7 +79,9 @@ def plan(
     checkpoints: str | None = given.CHECKPOINTS,
     round_batch: str = given.ROUND_BATCH,
     unique_tokens: str | None = given.UNIQUE_TOKENS,
+    batch_growth: str | None = given.BATCH_GROWTH,
     gpus: str | None = given.GPUS,
+    from_plan: Path | None = given.FROM,
     days: float | None = given.DAYS,
     cost: float | None = given.COST,
     price: float | None = given.PRICE,
@@ -101,6 +106,11 @@ def plan(
     if version:
         print(f"windtunnel {VERSION}")
         return
+    if from_plan is not None:
+        from planner.cli.again import context_again
+
+        context = context_again(context, from_plan)
+        return plan(context, **context.params)
     typed = Typed(
         params=params,
         tokens=tokens,
@@ -112,6 +122,7 @@ def plan(
         n_heads=heads,
         n_kv_heads=kv_heads,
         d_ff=d_ff,
+        experts=read_experts(experts, active),
         seq_len=seq_len,
         vocab_size=vocab,
         tied=tied,
@@ -149,9 +160,11 @@ def plan(
             curve=curve,
             checkpoint_tokens=request.checkpoint_tokens,
             gpus=gpus,
+            experts=typed.experts,
             price=price,
             unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
             anchors=anchors_of(anchor, request.target.seq_len),
+            batch_growth=None if batch_growth is None else read_growth(batch_growth),
         )
 
     typed, spent = settled(typed, budget, tuple(laws or ()), choose)
@@ -163,7 +176,7 @@ def plan(
         choices,
         book=request.book,
         user_laws=request.user_laws,
-        command=shlex.join(["plan", *sys.argv[1:]]),
+        command=shlex.join(["plan", *context.obj.arguments]),
     )
     if export is not None:
         from planner.cli.export import write_export
@@ -174,6 +187,10 @@ def plan(
             "-o, --lossy and --force: belong to --export TRAINER; add it or leave them out"
         )
     show_plan(prepared, as_json=as_json, explain=explain)
+    if context.obj.before is not None and not as_json:
+        from planner.cli.again import show_moves
+
+        show_moves(context.obj.before, prepared.plan)
 
 
 def settled(

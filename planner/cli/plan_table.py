@@ -12,6 +12,9 @@ from rich.table import Table
 
 from fitting.units import format_count, format_small
 from planner.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
+from planner.experts_words import expert_rows, sizes_in_words
+from planner.growth_words import growth_rows
+from planner.limited_data_words import data_rows
 
 if TYPE_CHECKING:
     from planner.recommendation import Prepared
@@ -67,7 +70,7 @@ def print_tables(prepared: Prepared) -> None:
     plan = prepared.plan
     target = plan.target
     console.print(
-        f"[bold]{format_count(target.params)} params on {format_count(target.tokens)} tokens"
+        f"[bold]{sizes_in_words(plan)} on {format_count(target.tokens)} tokens"
         f"[/bold] (non-embedding; {format_count(target.tokens_per_param)} tokens a param, "
         f"{format_small(target.flops)} FLOPs)",
         highlight=False,
@@ -193,6 +196,8 @@ def run_table(prepared: Prepared) -> Table:
         "",
         f"{shape.params:,} params, {shape.total_params:,} with {tied} {shape.vocab_size:,} vocab",
     )
+    for name, words in expert_rows(plan):
+        table.add_row(name, words)
     if plan.error_cost is not None:
         table.add_row("being wrong", f"lr: {describe_error_cost(plan.error_cost.lr)}")
         table.add_row("", f"batch: {describe_error_cost(plan.error_cost.batch_tokens)}")
@@ -209,11 +214,10 @@ def run_table(prepared: Prepared) -> Table:
         for name, words in describe_compute(prepared):
             table.add_row(name, words)
     if plan.data is not None:
-        table.add_row(
-            "data",
-            f"{plan.data.epochs:.3g} epochs of {format_count(plan.data.unique_tokens)} unique "
-            f"tokens, as {format_count(plan.data.effective_tokens)} fresh ones",
-        )
+        for name, words in data_rows(plan.data):
+            table.add_row(name, words)
+    for name, words in growth_rows(plan):
+        table.add_row(name, words)
     return table
 
 

@@ -14,16 +14,19 @@ EXAMPLES = """Examples:
 
 plan schema spec > spec.schema.json
 
-plan schema spec | jq '."$defs".SearchSpec'"""
+plan schema plan | jq .properties.lr"""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
 @app.command(epilog=EXAMPLES)
 def schema(
-    name: str = typer.Argument(metavar="NAME", help="spec: a sweep's SPEC.toml."),
+    name: str = typer.Argument(
+        metavar="NAME",
+        help="plan: of plan ... --json; law: a law file; spec: a sweep's SPEC.toml; runs: rows.",
+    ),
 ) -> None:
-    """Print the JSON schema of a file, for editors.
+    """Print the JSON schema of a plan, a law file, a sweep's spec or a runs table.
 
     Prints each key with its type, range, default and meaning. An editor that knows TOML schemas
     (Even Better TOML, taplo) completes and checks a file that starts with
@@ -37,6 +40,20 @@ def schema(
     print(json.dumps(SCHEMAS[name](), indent=1))
 
 
+def make_plan_schema() -> dict[str, Any]:
+    """The schema of a plan's JSON."""
+    from planner.plan_schema import plan_schema
+
+    return plan_schema()
+
+
+def make_law_schema() -> dict[str, Any]:
+    """The schema of a law file."""
+    from fitting.schemas import law_schema
+
+    return law_schema()
+
+
 def make_spec_schema() -> dict[str, Any]:
     """The schema of a sweep's spec."""
     from proxies.sweep.spec_file import spec_schema
@@ -44,5 +61,17 @@ def make_spec_schema() -> dict[str, Any]:
     return spec_schema()
 
 
-SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {"spec": make_spec_schema}
+def make_runs_schema() -> dict[str, Any]:
+    """The schema of a runs table's rows."""
+    from fitting.schemas import runs_schema
+
+    return runs_schema()
+
+
+SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "plan": make_plan_schema,
+    "law": make_law_schema,
+    "spec": make_spec_schema,
+    "runs": make_runs_schema,
+}
 """A schema by name."""

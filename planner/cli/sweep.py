@@ -44,11 +44,15 @@ EXECUTOR = option(
     _MEANS,
     "--executor",
     "NAME",
-    "auto (default: the fastest in a short timing), sequential, processes",
+    "auto (default: the fastest in a short timing), sequential, processes, ensemble, ray",
     default="auto",
 )
-WORKERS = option(_MEANS, "--workers", "RUNS", "at once; default: one a core")
+WORKERS = option(_MEANS, "--workers", "RUNS", "at once; default: one a core, 4 a GPU, 8 a stack")
 DEVICE = option(_MEANS, "--device", "NAME", "cpu (default), cuda, cuda:N", default="cpu")
+ADDRESS = option(
+    _MEANS, "--address", "HOST:PORT", "Ray cluster; default: RAY_ADDRESS, this machine"
+)
+GPUS = option(_MEANS, "--gpus", "SHARE", "of GPUs a run, on a Ray cluster; default: 0.25")
 STORAGE = option(_MEANS, "--storage", "URL", "database of the Optuna studies")
 
 
@@ -67,6 +71,8 @@ def run_command(
     executor: str = EXECUTOR,
     workers: int | None = WORKERS,
     device: str = DEVICE,
+    address: str | None = ADDRESS,
+    gpus: float | None = GPUS,
     storage: str | None = STORAGE,
 ) -> None:
     """Make a sweep's runs, or those that are still missing.
@@ -85,6 +91,8 @@ def run_command(
         executor=executor,
         workers=workers,
         device=device,
+        address=address,
+        gpus=gpus,
         storage=storage,
         extend=extend,
     )
@@ -156,4 +164,4 @@ def print_dry_run(spec: SweepSpec, means: Means) -> None:
     from proxies.sweep.runner import estimate_sweep
 
     name, desk, estimates = estimate_sweep(spec, means)
-    print_estimates(estimates, executor=name, at_once=EXECUTORS[name].at_once(desk))
+    print_estimates(estimates, executor=name, at_once=EXECUTORS[name].at_once(desk, spec))

@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from planner.document import OptimizerPart
 from planner.expressible import Files, Trainer, check_inverse_sqrt
 from planner.found import as_float, as_int
+from planner.megatron_ramp import batch_ramp, cannot_grow, read_ramp
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
 from proxies.schedule import Schedule, make_schedule
 from proxies.shape import Shape
@@ -45,6 +47,9 @@ STYLES = {
     "constant": "constant",
 }
 """Our kinds and its `--lr-decay-style`."""
+
+VALUES = {"--rampup-batch-size": 3}
+"""Options of more than one value."""
 
 NORMS = {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}
 BIASES = {
@@ -116,17 +121,27 @@ def model_arguments(settings: Settings) -> list[Any]:
 
 
 def batch_arguments(settings: Settings) -> list[Any]:
-    """Batch in sequences, and steps."""
-    return [
+    """Batch in sequences, and steps; samples where the batch grows."""
+    found = [
         *("--micro-batch-size", settings.layout.micro_batch_sequences),
         *("--global-batch-size", settings.batch_sequences),
-        *("--train-iters", settings.schedule.steps),
     ]
+    if not settings.batch_growth:
+        return [*found, "--train-iters", settings.schedule.steps]
+    ramp = batch_ramp(settings)
+    assert ramp is not None
+    samples = settings.schedule.steps * settings.batch_sequences
+    return [*found, "--rampup-batch-size", *ramp, "--train-samples", samples]
 
 
 def schedule_arguments(settings: Settings) -> list[Any]:
-    """The learning rate against step; `--min-lr` is absolute."""
+    """The learning rate against step, or against samples where the batch grows.
+
+    `--min-lr` is absolute. A ramp is refused beside iterations, so that all lengths are samples.
+    """
     schedule = settings.schedule
+    # What its options count, and how many of that a planned step is.
+    unit, each = ("samples", settings.batch_sequences) if settings.batch_growth else ("iters", 1)
     wsd = schedule.kind == "wsd"
     # Its inverse square root takes --min-lr for a floor, not for where it ends.
     ends = schedule.kind not in {"constant", "inverse-sqrt"}
@@ -135,13 +150,13 @@ def schedule_arguments(settings: Settings) -> list[Any]:
         *("--lr", settings.lr),
         *("--min-lr", settings.lr * final),
         *("--lr-decay-style", STYLES[schedule.kind]),
-        *("--lr-warmup-iters", schedule.warmup_steps),
+        *(f"--lr-warmup-{unit}", schedule.warmup_steps * each),
         # Megatron wants the warmup to end before the decay does, even where nothing decays.
-        *("--lr-decay-iters", max(schedule.steps, schedule.warmup_steps + 1)),
+        *(f"--lr-decay-{unit}", max(schedule.steps, schedule.warmup_steps + 1) * each),
     ]
     if wsd:
         found += ["--lr-wsd-decay-style", SHAPES[schedule.decay_shape or "linear"]]
-        found += ["--lr-wsd-decay-iters", schedule.decay_steps]
+        found += [f"--lr-wsd-decay-{unit}", schedule.decay_steps * each]
     return found
 
 
@@ -198,6 +213,7 @@ def read(files: Files) -> Settings:
             accumulation=batch // (micro * devices),
             data_parallel=devices,
         ),
+        batch_growth=read_ramp(found, batch, beta2=as_float(found, "--adam-beta2", 0.999)),
     )
     return with_groups(settings, init_std=as_float(found, "--init-method-std", 0.02))
 
@@ -209,13 +225,18 @@ def read_arguments(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"megatron: not a shell file: {error}") from error
     found: dict[str, Any] = {}
-    for word, following in zip(words, [*words[1:], "--"], strict=True):
+    for index, word in enumerate(words):
         if word.startswith("--"):
-            switch = following.startswith("--") or following == ")"
-            found.setdefault(word, True if switch else number_or_word(following))
+            values = list(takewhile(is_value, words[index + 1 :]))[: VALUES.get(word, 1)]
+            found.setdefault(word, number_or_word(" ".join(values)) if values else True)
         elif setting := re.fullmatch(r"DATA_PARALLEL=(\d+)", word):
             found["DATA_PARALLEL"] = int(setting[1])
     return found
+
+
+def is_value(word: str) -> bool:
+    """Whether a word belongs to the option before it."""
+    return not word.startswith("--") and word != ")"
 
 
 def number_or_word(word: str) -> Any:
@@ -261,15 +282,20 @@ def read_shape(found: dict[str, Any]) -> Shape:
 
 def read_schedule(found: dict[str, Any], lr: float, batch: int) -> Schedule:
     """The schedule, with the defaults that people forget: linear, and exponential in WSD."""
-    samples = as_int(found, "--train-samples", 0)
-    steps = as_int(found, "--train-iters", samples // batch)
+
+    def length(name: str, default: int | None = None) -> int:
+        """A length in planned steps, whichever of iterations and samples says it."""
+        samples = as_int(found, f"--{name}-samples", 0) // batch
+        return as_int(found, f"--{name}-iters", samples or default)
+
+    steps = length("train", 0)
     style = str(found.get("--lr-decay-style", "linear"))
     kind = {name: key for key, name in STYLES.items()}.get(style)
     if kind is None:
         raise InputError(
             f"megatron: --lr-decay-style {style} is not one of {', '.join(STYLES.values())}"
         )
-    fade = as_int(found, "--lr-decay-iters", steps)
+    fade = length("lr-decay", steps)
     if kind != "constant" and fade != steps:
         raise InputError(f"megatron: --lr-decay-iters {fade} is not --train-iters {steps}")
     final = as_float(found, "--min-lr", 0.0) / lr
@@ -278,8 +304,8 @@ def read_schedule(found: dict[str, Any], lr: float, batch: int) -> Schedule:
     return make_schedule(
         kind,
         steps=steps,
-        warmup_steps=as_int(found, "--lr-warmup-iters", 0),
-        decay_steps=as_int(found, "--lr-wsd-decay-iters") if wsd else None,
+        warmup_steps=length("lr-warmup", 0),
+        decay_steps=length("lr-wsd-decay") if wsd else None,
         decay_shape=names[str(found.get("--lr-wsd-decay-style", "exponential"))] if wsd else None,
         final_lr_fraction=None if kind in {"constant", "inverse-sqrt"} else final,
     )
@@ -315,5 +341,7 @@ TRAINER = Trainer(
     read=read,
     sample_point=sample_point,
     adjust=check_inverse_sqrt,
+    cannot_grow=cannot_grow,
+    growth_advice='--batch-growth "ramp lr=none"',
     init="normal with the plan's std, output projections std / sqrt(2 n_layers)",
 )

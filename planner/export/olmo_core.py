@@ -10,7 +10,6 @@ are in tokens.
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
@@ -24,13 +23,24 @@ from planner.expressible import (
     describe_schedule,
 )
 from planner.found import as_float, as_int
+from planner.olmo_schedule import (
+    GROWTH_IMPORTS,
+    cannot_grow,
+    common_decay,
+    ends_of,
+    growth_source,
+    only_call,
+    read_growth,
+    read_schedule,
+    scheduler_source,
+)
 from planner.python_source import parse, read_calls, read_constants
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from proxies.schedule import Checkpoint, Schedule, make_schedule
+from proxies.schedule import Checkpoint, make_schedule
 from proxies.shape import Shape
 
 if TYPE_CHECKING:
-    import ast
+    pass
 
 OPTIMIZERS = {"adamw": "AdamWConfig", "lion": "LionConfig"}
 
@@ -39,7 +49,7 @@ from olmo_core.data import NumpyDataLoaderConfig
 from olmo_core.nn.feed_forward import FeedForwardConfig
 from olmo_core.nn.transformer import TransformerConfig
 from olmo_core.optim import {optimizer}, OptimGroupOverride
-from olmo_core.optim.scheduler import {imports}
+from olmo_core.optim.scheduler import {imports}{growth_imports}
 from olmo_core.train import Duration
 from olmo_core.train.train_module import TransformerTrainModuleConfig
 
@@ -78,11 +88,11 @@ train_module = TransformerTrainModuleConfig(
 )
 
 # Add your dataset; the batch is in tokens.
-data_loader = NumpyDataLoaderConfig(global_batch_size={batch} * SEQ_LEN, seed=0)
+data_loader = NumpyDataLoaderConfig(global_batch_size={first_batch} * SEQ_LEN, seed=0)
 
 GLOBAL_BATCH = {batch}  # sequences
 STEPS = {steps}
-duration = Duration.steps(STEPS)
+duration = {duration}
 """
 
 
@@ -90,6 +100,7 @@ def write(settings: Settings, head: list[str]) -> Files:
     """The module's text."""
     shape, part = settings.shape, settings.optimizer
     scheduler, imports = scheduler_source(settings)
+    first = next(iter(settings.batch_growth), None)
     text = TEMPLATE.format(
         optimizer=OPTIMIZERS[part.name],
         imports=imports,
@@ -109,7 +120,7 @@ def write(settings: Settings, head: list[str]) -> Files:
         rope_theta=int(shape.rope_theta),
         tied=shape.tied_embeddings,
         init_std=base_init_std(settings),
-        lr=settings.lr,
+        lr=settings.lr * (1.0 if first is None else first.lr_factor),
         weight_decay=settings.weight_decay,
         betas=(part.beta1, part.beta2),
         eps="" if part.eps is None else f"\n        eps={part.eps},",
@@ -117,66 +128,15 @@ def write(settings: Settings, head: list[str]) -> Files:
         z_loss=settings.z_loss or None,
         scheduler=scheduler,
         batch=settings.batch_sequences,
+        first_batch=settings.batch_sequences if first is None else first.batch_sequences,
         steps=settings.schedule.steps,
+        duration="Duration.steps(STEPS)"
+        if first is None
+        else "Duration.tokens(STEPS * GLOBAL_BATCH * SEQ_LEN)",
+        growth_imports="" if first is None else GROWTH_IMPORTS,
     )
-    return {"": "".join(f"# {line}\n" for line in head) + text}
-
-
-def scheduler_source(settings: Settings) -> tuple[str, str]:
-    """The scheduler as Python, and the names that it needs."""
-    schedule = settings.schedule
-    warmup, final = schedule.warmup_steps, schedule.final_lr_fraction
-    if schedule.kind == "constant":
-        return f"ConstantWithWarmup(warmup={warmup})", "ConstantWithWarmup"
-    if schedule.kind == "inverse-sqrt":
-        return f"InvSqrtWithWarmup(warmup={warmup}, alpha_f=0.0)", "InvSqrtWithWarmup"
-    if schedule.kind in {"linear", "cosine"}:
-        name = {"linear": "LinearWithWarmup", "cosine": "CosWithWarmup"}[schedule.kind]
-        return f"{name}(warmup={warmup}, alpha_f={final})", name
-    floor = settings.lr * final
-    if schedule.kind == "wsd-s":
-        periods = [after - before for before, after in pairwise([0, *ends_of(schedule)])]
-        decay, fraction = common_decay(schedule)
-        return (
-            f"WSDS(\n        period_lengths={periods},\n        warmup={warmup},\n"
-            f"        decay={decay},\n        decay_fraction={fraction},\n"
-            f"        decay_min_lr={floor},\n    )"
-        ), "WSDS"
-    if schedule.decay_shape == "linear":
-        return (
-            f"WSD(\n        warmup={warmup},\n        decay={schedule.decay_steps},\n"
-            f"        decay_fraction=None,\n        decay_min_lr={floor},\n    )"
-        ), "WSD"
-    stages = "".join(
-        "            ComposableSchedulerStage(\n"
-        f"                duration={stage.steps},\n"
-        f'                shape=ComposableSchedulerStageType("{stage.shape}"),\n'
-        f"                start_lr_fraction={stage.start},\n"
-        f"                end_lr_fraction={stage.end},\n            ),\n"
-        for stage in schedule.stages
-    )
-    return f"ComposableScheduler(\n        stages=[\n{stages}        ]\n    )", (
-        "(\n    ComposableScheduler,\n    ComposableSchedulerStage,\n"
-        "    ComposableSchedulerStageType,\n)"
-    )
-
-
-def ends_of(schedule: Schedule) -> list[int]:
-    """Steps at which each budget ends."""
-    return [point.step for point in schedule.checkpoints]
-
-
-def common_decay(schedule: Schedule) -> tuple[int | None, float | None]:
-    """The one decay of all periods, in steps or as a rounded fraction; (None, None) for none."""
-    decays = [point.decay_steps or 0 for point in schedule.checkpoints]
-    if len(set(decays)) == 1:
-        return decays[0], None
-    periods = [after - before for before, after in pairwise([0, *ends_of(schedule)])]
-    for decay, period in zip(decays, periods, strict=True):
-        share = decay / period
-        if [round(share * length) for length in periods] == decays:
-            return None, share
-    return None, None
+    comments = "".join(f"# {line}\n" for line in head)
+    return {"": comments + text + growth_source(settings)}
 
 
 def adjust(settings: Settings) -> Nearest:
@@ -219,15 +179,19 @@ def read(files: Files) -> Settings:
     optim = only_call(tree, OPTIMIZERS[name])
     batch, micro = as_int(found, "GLOBAL_BATCH"), as_int(found, "MICRO_BATCH")
     devices = as_int(found, "DATA_PARALLEL")
-    lr = as_float(optim, "lr")
     beta1, beta2 = optim.get("betas", (0.9, 0.999))
+    growth = read_growth(found, batch, beta2=beta2)
+    lr = as_float(optim, "lr") / (growth[0].lr_factor if growth else 1.0)
+    seq_len = as_int(found, "SEQ_LEN")
     d_ff = as_int(only_call(tree, "FeedForwardConfig"), "hidden_size")
     shape = read_shape(model, d_ff)
     settings = Settings(
         shape=shape,
-        seq_len=as_int(found, "SEQ_LEN"),
+        seq_len=seq_len,
         batch_sequences=batch,
-        schedule=read_schedule(tree, lr, as_int(found, "STEPS")),
+        schedule=read_schedule(
+            tree, lr, as_int(found, "STEPS"), unit=batch * seq_len if growth else 1
+        ),
         lr=lr,
         weight_decay=as_float(optim, "weight_decay"),
         optimizer=OptimizerPart(
@@ -245,20 +209,9 @@ def read(files: Files) -> Settings:
             accumulation=batch // (micro * devices),
             data_parallel=devices,
         ),
+        batch_growth=growth,
     )
     return with_groups(settings, init_std=as_float(model, "init_std", 0.02))
-
-
-def only_call(tree: ast.AST, name: str) -> dict[str, Any]:
-    """The arguments of the one call of `name`.
-
-    Raises:
-        InputError: there is none.
-    """
-    calls = read_calls(tree, name)
-    if not calls:
-        raise InputError(f"olmo_core: no {name}(...) in the module")
-    return calls[0]
 
 
 def read_shape(model: dict[str, Any], d_ff: int) -> Shape:
@@ -277,65 +230,6 @@ def read_shape(model: dict[str, Any], d_ff: int) -> Shape:
         norm_eps=as_float(model, "layer_norm_eps", 1e-5),
         rope_theta=as_float(model, "rope_theta", 500_000.0),
         qk_norm=normed if model.get("qk_norm") else "none",
-    )
-
-
-def read_schedule(tree: ast.AST, lr: float, steps: int) -> Schedule:
-    """The schedule of the module's one scheduler."""
-    for name, kind in (("LinearWithWarmup", "linear"), ("CosWithWarmup", "cosine")):
-        for found in read_calls(tree, name):
-            return make_schedule(
-                kind,
-                steps=steps,
-                warmup_steps=as_int(found, "warmup"),
-                final_lr_fraction=as_float(found, "alpha_f", 0.1),
-            )
-    for name, kind in (
-        ("ConstantWithWarmup", "constant"),
-        ("InvSqrtWithWarmup", "inverse-sqrt"),
-    ):
-        for found in read_calls(tree, name):
-            return make_schedule(kind, steps=steps, warmup_steps=as_int(found, "warmup"))
-    for found in read_calls(tree, "WSDS"):
-        return read_wsds(found, lr, steps)
-    for found in read_calls(tree, "WSD"):
-        share = found.get("decay_fraction", 0.1) or 0.0
-        return make_schedule(
-            "wsd",
-            steps=steps,
-            warmup_steps=as_int(found, "warmup"),
-            decay_steps=as_int(found, "decay", round(share * steps)),
-            decay_shape="linear",
-            final_lr_fraction=as_float(found, "decay_min_lr", 0.0) / lr,
-        )
-    stages = read_calls(tree, "ComposableSchedulerStage")
-    if not stages:
-        raise InputError("olmo_core: no scheduler that windtunnel reads in the module")
-    last, rising = stages[-1], stages[0].get("start_lr_fraction") == 0.0
-    return make_schedule(
-        "wsd",
-        steps=steps,
-        warmup_steps=as_int(stages[0], "duration") if rising else 0,
-        decay_steps=as_int(last, "duration"),
-        decay_shape="cosine",
-        final_lr_fraction=as_float(last, "end_lr_fraction"),
-    )
-
-
-def read_wsds(found: dict[str, Any], lr: float, steps: int) -> Schedule:
-    """The schedule of a WSDS call: periods, and one decay for all."""
-    points, done = [], 0
-    for period in found["period_lengths"]:
-        done += period
-        decay = round(as_float(found, "decay_fraction", 0.0) * period)
-        points.append(Checkpoint(done, as_int(found, "decay", decay)))
-    return make_schedule(
-        "wsd-s",
-        steps=steps,
-        warmup_steps=as_int(found, "warmup"),
-        decay_shape="linear",
-        final_lr_fraction=as_float(found, "decay_min_lr", 0.0) / lr,
-        checkpoints=points,
     )
 
 
@@ -370,5 +264,7 @@ TRAINER = Trainer(
     read=read,
     sample_point=sample_point,
     adjust=adjust,
+    cannot_grow=cannot_grow,
+    growth_advice="--batch-growth noise-scale",
     z_loss=True,
 )

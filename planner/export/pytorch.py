@@ -12,7 +12,7 @@ the offset is the constant FIRST_STEP. Nothing of a plan is lost.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pprint import pformat
 from typing import Any
 
@@ -20,6 +20,7 @@ from fitting.errors import InputError
 from planner.document import OptimizerPart
 from planner.expressible import Files, Trainer
 from planner.found import as_float, as_int
+from planner.growth_stages import GrowthStage
 from planner.python_source import parse, read_constants
 from planner.settings import Layout, Settings
 from proxies.groups import ParamGroup
@@ -84,7 +85,9 @@ def make_optimizers(model: torch.nn.Module) -> list[torch.optim.Optimizer]:
                 options["eps"] = group["eps"]
             kinds.setdefault(group["optimizer"], []).append(options)
     return [OPTIMIZERS[kind](groups) for kind, groups in kinds.items()]
+'''
 
+FIXED = '''
 
 def train(model: torch.nn.Module, micro_batches) -> None:
     """STEPS updates from tokens of shape (MICRO_BATCH, SEQ_LEN + 1), ACCUMULATION an update.
@@ -107,6 +110,45 @@ def train(model: torch.nn.Module, micro_batches) -> None:
         for optimizer, scheduler in zip(optimizers, schedulers):
             optimizer.step()
             scheduler.step()
+            optimizer.zero_grad()
+'''
+
+GROWING = '''
+
+def stage_after(seen: int) -> tuple:
+    """First token, batch, lr factor and beta2 of the update that starts after `seen` tokens."""
+    return [stage for stage in BATCH_GROWTH if stage[0] <= seen][-1]
+
+
+def train(model: torch.nn.Module, micro_batches) -> None:
+    """STEPS planned batches of tokens in updates of BATCH_GROWTH; the last one is whole.
+
+    An update's place in the schedule is the tokens seen, its own included, over the planned batch.
+    Call it on each of DATA_PARALLEL ranks with its own data, tokens of shape (MICRO_BATCH, SEQ_LEN
+    + 1), `model` wrapped in DDP or FSDP after init_weights and apply_multipliers.
+    """
+    optimizers = make_optimizers(model)
+    groups = [(group, group["lr"]) for o in optimizers for group in o.param_groups]
+    data, seen, total = iter(micro_batches), 0, STEPS * GLOBAL_BATCH * SEQ_LEN
+    while seen < total:
+        _, batch, factor, beta2 = stage_after(seen)
+        seen += batch * SEQ_LEN
+        progress = min(seen, total) / (GLOBAL_BATCH * SEQ_LEN)
+        for group, peak in groups:
+            group["lr"] = peak * factor * lr_fraction(progress - FIRST_STEP)
+            if beta2 != OPTIMIZER["beta2"]:
+                group["betas"] = (group["betas"][0], beta2)
+        accumulation = batch // (MICRO_BATCH * DATA_PARALLEL)
+        for _ in range(accumulation):
+            tokens = next(data)
+            logits = model(tokens[:, :-1])
+            logits = getattr(logits, "logits", logits).float()
+            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+            loss = loss + Z_LOSS * logits.logsumexp(-1).square().mean()
+            (loss / accumulation).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), GRAD_CLIP)
+        for optimizer in optimizers:
+            optimizer.step()
             optimizer.zero_grad()
 '''
 
@@ -169,7 +211,8 @@ def write(settings: Settings, head: list[str]) -> Files:
         *(OPTIMIZERS[name] for name in used),
         "}",
     ]
-    return {"": text + "\n".join(tables) + "\n" + TEMPLATE}
+    training = GROWING if settings.batch_growth else FIXED
+    return {"": text + "\n".join(tables) + "\n" + TEMPLATE + training}
 
 
 def constants(settings: Settings) -> dict[str, Any]:
@@ -205,7 +248,14 @@ def constants(settings: Settings) -> dict[str, Any]:
         },
         "MULTIPLIERS": multipliers(settings),
         "GROUPS": [asdict(group) for group in settings.groups],
+        **growth_constants(settings),
     }
+
+
+def growth_constants(settings: Settings) -> dict[str, Any]:
+    """The stages of a growing batch: first token, batch, lr factor, beta2; none for a fixed one."""
+    stages = [astuple(stage) for stage in settings.batch_growth]
+    return {"BATCH_GROWTH": stages} if stages else {}
 
 
 def multipliers(settings: Settings) -> list[tuple[str, float]]:
@@ -277,7 +327,22 @@ def settings_from(found: dict[str, Any]) -> Settings:
             accumulation=as_int(found, "ACCUMULATION"),
             data_parallel=as_int(found, "DATA_PARALLEL"),
         ),
+        batch_growth=tuple(
+            GrowthStage(from_token=token, batch_sequences=batch, lr_factor=factor, beta2=beta2)
+            for token, batch, factor, beta2 in found.get("BATCH_GROWTH", ())
+        ),
     )
+
+
+def cannot_grow(settings: Settings) -> str:
+    """Why its loop cannot take these stages; empty where it can."""
+    unit = settings.layout.micro_batch_sequences * settings.layout.data_parallel
+    if any(stage.batch_sequences % unit for stage in settings.batch_growth):
+        return f"a stage is no multiple of micro-batch x data parallel, {unit} sequences"
+    moved = any(stage.beta2 != settings.optimizer.beta2 for stage in settings.batch_growth)
+    if moved and {group.optimizer for group in settings.groups} != {"adamw"}:
+        return f"its groups of {settings.optimizer.name} do not share one beta2"
+    return ""
 
 
 def sample_point(_settings: Settings, step: int) -> float:
@@ -302,9 +367,10 @@ TRAINER = Trainer(
     parts={},
     per_group="lr, weight decay, betas, eps, init",
     mup="",
-    batch_ramp="",
+    batch_ramp="stages of batch, lr factor and beta2 in its own loop",
     write=write,
     read=read,
     sample_point=sample_point,
+    cannot_grow=cannot_grow,
     z_loss=True,
 )

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from proxies.sweep.cells import Cell
     from proxies.sweep.spec import SweepSpec
 
-STEPS = 8
-"""Updates that are timed, the first of which does not count."""
+STEPS = {"cpu": 8, "cuda": 64}
+"""Updates that are timed, the first that are read of which do not count."""
 
 FORWARD = 1 / 3
 """Time of a held-out token over that of a training token: no backward pass."""
@@ -42,17 +42,36 @@ class Estimate:
 def choose_executor(spec: SweepSpec, cells: Sequence[Cell], desk: Desk) -> str:
     """The automatic executor that trains the most tokens a second, by the cell of most FLOPs.
 
-    Where the sweep has a single run, or the machine a single place, it is sequential.
+    Where the sweep has a single run, or nothing trains more than one at once, it is sequential.
     """
-    if sum(cell.runs for cell in cells) == 1 or desk.workers == 1:
+    several = [
+        name
+        for name, executor in EXECUTORS.items()
+        if executor.automatic and executor.at_once(desk, spec) > 1
+    ]
+    if sum(cell.runs for cell in cells) == 1 or not several:
         return "sequential"
     largest = max(cells, key=lambda cell: cell.runs * cell.flops)
     rates = {
         name: measure_rates(spec, [largest.shape], desk, name=name)[largest.shape]
-        for name, executor in EXECUTORS.items()
-        if executor.automatic
+        for name in ("sequential", *several)
     }
-    return max(rates, key=lambda name: rates[name])
+    best = max(rates, key=lambda name: rates[name])
+    if best == "ensemble" and not is_worth_stacking(spec, largest, desk):
+        del rates["ensemble"]
+        best = max(rates, key=lambda name: rates[name])
+    return best
+
+
+def is_worth_stacking(spec: SweepSpec, cell: Cell, desk: Desk) -> bool:
+    """Whether a stack of the cell is faster than its runs one by one, timed in turns."""
+    from proxies.corpus import open_corpus
+    from proxies.ensemble_timing import time_ensemble
+
+    corpus = open_corpus(desk.corpus.source, tokenizer=desk.corpus.tokenizer)
+    rows = EXECUTORS["ensemble"].at_once(desk, spec)
+    timed = timed_spec(spec, cell.shape, steps=steps_timed(desk))
+    return time_ensemble([timed] * rows, corpus, device=desk.device).faster_together
 
 
 def estimate_cells(
@@ -85,9 +104,9 @@ def measure_rates(
         InputError: a run that cannot be made.
     """
     executor = EXECUTORS[name]
-    at_once = executor.at_once(desk)
+    at_once, steps = executor.at_once(desk, spec), steps_timed(desk)
     jobs = [
-        Job(run_id=f"{index}/{copy}", spec=timed_spec(spec, shape), directory=None)
+        Job(run_id=f"{index}/{copy}", spec=timed_spec(spec, shape, steps=steps), directory=None)
         for index, shape in enumerate(shapes)
         for copy in range(at_once)
     ]
@@ -100,12 +119,17 @@ def measure_rates(
 def time_jobs(jobs: Sequence[Job], desk: Desk, *, execute: Execute) -> dict[str, float]:
     """Tokens a second of each job."""
     left = list(jobs)
-    timing = replace(desk, next_job=lambda: left.pop(0) if left else None)
+    timing = replace(desk, next_job=lambda: left.pop(0) if left else None, independent=lambda: True)
     found = {ended.run_id: ended.tokens_per_second for ended in execute(timing)}
     return {run_id: 0.0 if math.isnan(rate) else rate for run_id, rate in found.items()}
 
 
-def timed_spec(spec: SweepSpec, shape: Shape) -> RunSpec:
+def steps_timed(desk: Desk) -> int:
+    """Updates of a timed run."""
+    return STEPS[desk.device.partition(":")[0]]
+
+
+def timed_spec(spec: SweepSpec, shape: Shape, *, steps: int) -> RunSpec:
     """A few updates of a shape at the middle of the sweep's batches."""
     run = spec.run
     batches = batch_lattice(spec.search.batch_tokens, seq_len=run.seq_len)
@@ -117,12 +141,12 @@ def timed_spec(spec: SweepSpec, shape: Shape) -> RunSpec:
         optimizer=sweep_optimizer(spec.run),
         lr=lattice(spec.search.lr)[0],
         weight_decay=lattice(spec.search.weight_decay)[0],
-        schedule=make_schedule("constant", steps=STEPS, warmup_steps=1),
+        schedule=make_schedule("constant", steps=steps, warmup_steps=1),
         batching=Batching(sequences=sequences),
-        tokens=STEPS * sequences * run.seq_len,
+        tokens=steps * sequences * run.seq_len,
         init_std=DEFAULT_INIT_STD if run.init_std is None else run.init_std,
         grad_clip=run.grad_clip,
-        epochs=STEPS,
+        epochs=steps,
         micro_batch_sequences=run.micro_batch_sequences,
         eval_sequences=2,
         dtype=run.dtype,

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from proxies.sweep.processes import run_processes
+from proxies.sweep.cluster import count_places, run_cluster
+from proxies.sweep.processes import most_workers, run_processes
+from proxies.sweep.stacks import rows_together, run_ensembles
 from proxies.sweep.trials import Desk, Ended, Execute
+
+if TYPE_CHECKING:
+    from proxies.sweep.spec import SweepSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +20,8 @@ class Executor:
     """A way to train runs."""
 
     execute: Execute
-    at_once: Callable[[Desk], int]
-    """Runs that it trains at a time."""
+    at_once: Callable[[Desk, SweepSpec], int]
+    """Runs of the sweep that it trains at a time."""
     automatic: bool
     """Whether `auto` times it against the others."""
 
@@ -39,13 +44,14 @@ def run_sequential(desk: Desk) -> Iterator[Ended]:
             yield ended
 
 
-def count_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 EXECUTORS: Mapping[str, Executor] = {
-    "sequential": Executor(execute=run_sequential, at_once=lambda _desk: 1, automatic=True),
-    "processes": Executor(execute=run_processes, at_once=lambda desk: desk.workers, automatic=True),
+    "sequential": Executor(execute=run_sequential, at_once=lambda _desk, _spec: 1, automatic=True),
+    "processes": Executor(
+        execute=run_processes, at_once=lambda desk, _spec: most_workers(desk), automatic=True
+    ),
+    "ensemble": Executor(execute=run_ensembles, at_once=rows_together, automatic=True),
+    "ray": Executor(
+        execute=run_cluster, at_once=lambda desk, _spec: count_places(desk), automatic=False
+    ),
 }
 """An executor by name."""

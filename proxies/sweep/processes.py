@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from proxies.sweep.spec import CorpusSpec
 
+GPU_WORKERS = 4
+"""Workers of one GPU where no number is given: small models leave most of it idle. *Assumed*; the
+timing of `auto` decides whether they are used."""
+
 LOOK = 0.2
 """Seconds between looks at whether the sweep is to stop."""
 
@@ -44,8 +48,20 @@ class Worker:
     """What it trains; None while it waits."""
 
 
+def most_workers(desk: Desk) -> int:
+    """Most processes: one a core, or `GPU_WORKERS`."""
+    if desk.workers is not None:
+        return desk.workers
+    return count_cores() if desk.device == "cpu" else GPU_WORKERS
+
+
+def count_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run_processes(desk: Desk) -> Iterator[Ended]:
-    """Train `desk.workers` runs at a time, each in its own process.
+    """Train `most_workers` runs at a time, each in its own process.
 
     Raises:
         InputError: a run that cannot be made, or a folder that cannot be written.
@@ -82,7 +98,7 @@ def hand_out(desk: Desk, workers: list[Worker], again: list[Job], stop: Event) -
     """Give jobs to idle workers, starting as many workers as there are jobs for."""
     while not desk.stopping():
         idle = next((worker for worker in workers if worker.job is None), None)
-        if idle is None and len(workers) >= desk.workers:
+        if idle is None and len(workers) >= most_workers(desk):
             return
         job = again.pop() if again else desk.next_job()
         if job is None:

@@ -14,7 +14,8 @@ from fitting.errors import InputError, nearest_name
 from proxies.corpus import open_corpus, require_tokens
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.choosing import Estimate, choose_executor, estimate_cells
-from proxies.sweep.executors import EXECUTORS, count_cores
+from proxies.sweep.cluster import require_ray
+from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.extending import check_same
 from proxies.sweep.folder import About, hold_lock, make_folder, read_about, write_about
 from proxies.sweep.session import Given, Session
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from proxies.sweep.records import Record
     from proxies.sweep.spec import SweepSpec
 
-GPU_WORKERS = 4
-"""Workers of one GPU where no number is given: small models leave most of it idle. *Assumed*; the
-timing of `auto` decides whether they are used."""
+
+DEVICES = ("cpu", "cuda")
+"""Kinds of device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +44,13 @@ class Means:
     executor: str = "auto"
     """A key of `EXECUTORS`; auto goes on with the last one, or times them."""
     workers: int | None = None
-    """Runs at once; None for one a core, or `GPU_WORKERS` on a GPU."""
+    """Runs at once; None for as many as the executor thinks right."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     address: str | None = None
-    """Of a cluster."""
+    """Of a Ray cluster."""
+    gpus: float | None = None
+    """GPUs of a run on a Ray cluster, a fraction or a whole number."""
     storage: str | None = None
     """URL of a database for the studies; None for a file in the folder."""
     extend: bool = False
@@ -109,7 +112,12 @@ def run_sweep(
             Given(about=about, folder=folder, cells=cells, corpus=corpus, law=law, storage=storage)
         )
         desk = replace(
-            desk, next_job=session.next_job, report=session.report, stopping=session.stopping
+            desk,
+            next_job=session.next_job,
+            report=session.report,
+            stopping=session.stopping,
+            independent=session.independent,
+            spent=session.out_of_time,
         )
         on_start(session)
         with stopping_on_signals(session.stop), keeping_table(session, folder):
@@ -142,7 +150,8 @@ def check_means(means: Means) -> None:
     """Refuse means that there are not.
 
     Raises:
-        InputError: an unknown executor, or fewer than one worker.
+        InputError: an unknown executor or kind of device, fewer than one worker, or a cluster for
+            an executor that has none.
     """
     known = ("auto", *EXECUTORS)
     if means.executor not in known:
@@ -150,8 +159,32 @@ def check_means(means: Means) -> None:
             f"--executor '{means.executor}': no such executor"
             f"{nearest_name(means.executor, known)}; known: {', '.join(known)}"
         )
+    if means.device.partition(":")[0] not in DEVICES:
+        raise InputError(f"--device '{means.device}': not known; one of cpu, cuda or cuda:N")
     if means.workers is not None and means.workers < 1:
         raise InputError(f"--workers {means.workers}: at least 1")
+    check_cluster(means)
+
+
+def check_cluster(means: Means) -> None:
+    """Refuse what there is not on a Ray cluster, and what there is only there.
+
+    Raises:
+        InputError: the first of it.
+    """
+    if means.executor == "ray":
+        require_ray()
+        if ":" in means.device:
+            raise InputError(f"--device {means.device}: Ray picks the GPU of a run; say cuda")
+    for name, value in (("--address", means.address), ("--gpus", means.gpus)):
+        if value is not None and means.executor != "ray":
+            raise InputError(f"{name} {value}: is of a Ray cluster; add --executor ray")
+    if means.gpus is None:
+        return
+    if means.device == "cpu":
+        raise InputError(f"--gpus {means.gpus:g}: the runs are on cpu; add --device cuda")
+    if means.gpus <= 0 or (means.gpus > 1 and means.gpus % 1):
+        raise InputError(f"--gpus {means.gpus:g}: a fraction above 0, or a whole number")
 
 
 def open_cells(spec: SweepSpec) -> tuple[Corpus, tuple[Cell, ...]]:
@@ -169,15 +202,15 @@ def open_cells(spec: SweepSpec) -> tuple[Corpus, tuple[Cell, ...]]:
 
 def make_desk(spec: SweepSpec, means: Means) -> Desk:
     """A desk without jobs."""
-    automatic = count_cores() if means.device == "cpu" else GPU_WORKERS
     return Desk(
         next_job=lambda: None,
         report=lambda run_id, step, loss: True,
         stopping=lambda: False,
         corpus=spec.corpus,
-        workers=means.workers or automatic,
+        workers=means.workers,
         device=means.device,
         address=means.address,
+        gpus=means.gpus,
     )
 
 

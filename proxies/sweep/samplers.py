@@ -277,6 +277,14 @@ def local_optimum(spec: SweepSpec, study: Study) -> LocalOptimum | None:
     return find_local_optimum(start, tried, limits=limits)
 
 
+def is_planned(spec: SweepSpec, study: Study) -> bool:
+    """Whether the next run of a cell is the same however the others end."""
+    count = len(live_trials(study))
+    if spec.budget.interval_width is not None and count >= FEWEST:
+        return False
+    return count < PLANNED.get(spec.search.sampler, 1)
+
+
 def why_done(spec: SweepSpec, study: Study, *, most_runs: int) -> str | None:
     """Why a cell needs no more runs, or None while it does.
 
@@ -311,3 +319,12 @@ SAMPLERS: Mapping[str, Callable[[SweepSpec, Study, FrozenTrial, Space], Point]] 
     "cma": pick_by_optuna(lambda seed: CmaEsSampler(seed=seed, warn_independent_sampling=False)),
 }
 """A sampler by name: the point it picks for a trial."""
+
+PLANNED: Mapping[str, float] = {
+    "cells": 2,
+    "grid": math.inf,
+    "random": math.inf,
+    "tpe": STARTUP,
+    "gp": STARTUP,
+}
+"""First runs of a cell that no other run has a say in, by sampler; 1 for the others."""

@@ -19,7 +19,7 @@ from proxies.sweep.folder import drop_states, run_folder
 from proxies.sweep.progress import trained_flops
 from proxies.sweep.records import Record, Records
 from proxies.sweep.runs import make_run_spec
-from proxies.sweep.samplers import read_setting, saved_start, why_done
+from proxies.sweep.samplers import is_planned, read_setting, saved_start, why_done
 from proxies.sweep.starts import predict_start
 from proxies.sweep.studies import CellStudy, ask, catch_up, open_study, report
 from proxies.sweep.trials import Ended, Job
@@ -98,10 +98,10 @@ class Session:
         Raises:
             InputError: the studies cannot be written.
         """
-        if self._broken_off:
-            return self._start(*self._broken_off.pop(0))
         if self.why_spent() is not None:
             return None
+        if self._broken_off:
+            return self._start(*self._broken_off.pop(0))
         about = self.given.about
         for cell in self.given.cells:
             if cell.name in self.closed:
@@ -119,9 +119,21 @@ class Session:
         running = math.fsum(cell.flops for cell, _ in self._running.values())
         if budget.flops is not None and self._flops + running >= budget.flops:
             return f"{budget.flops:.3g} FLOPs spent"
-        if budget.wall_time is not None and self.clock >= budget.wall_time:
+        if self.out_of_time():
             return f"{budget.wall_time:g} seconds spent"
         return None
+
+    def independent(self) -> bool:
+        """Whether the next run would be no other once those under way have ended."""
+        if self._broken_off or not self._running:
+            return True
+        cell = next((cell for cell in self.given.cells if cell.name not in self.closed), None)
+        return cell is not None and is_planned(self.given.about.spec, self._study(cell).memory)
+
+    def out_of_time(self) -> bool:
+        """Whether the sweep has run for its whole time."""
+        wall_time = self.given.about.spec.budget.wall_time
+        return wall_time is not None and self.clock >= wall_time
 
     def report(self, run_id: str, step: int, loss: float) -> bool:
         """Note a loss on the way, and say whether the run goes on."""
@@ -167,6 +179,7 @@ class Session:
             spec=make_run_spec(about.spec, cell, setting),
             directory=run_folder(self.given.folder, run_id),
             reports=about.spec.search.pruner != "none",
+            probes=about.spec.run.probes,
         )
 
     def _study(self, cell: Cell) -> CellStudy:

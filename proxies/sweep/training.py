@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from proxies.run import CurvePoint, RunSpec, runs_row
+from proxies.probes import choose_probes
+from proxies.run import CurvePoint, RunResult, RunSpec, runs_row
+from proxies.state import UNREAD_UPDATES
 from proxies.sweep.pruning import REPORTS, WHOLE, report_step
 from proxies.sweep.trials import Ended, Job, can_halve, failed_row, halved, job_folder
 from proxies.train import train_run
@@ -31,20 +33,23 @@ class Watch:
     job: Job
     report: Callable[[str, int, float], bool]
     stopping: Callable[[], bool]
-    points: list[CurvePoint]
+    device: str = "cpu"
+    """Where it is trained."""
+    points: list[CurvePoint] = field(default_factory=list)
     """Updates of this process."""
     reported: int = 0
     """Last report step."""
     started: float = 0.0
-    """When the first update here was done."""
+    """When the first updates that are read together here were done."""
     last: float = 0.0
     """When the last one was."""
 
     def see(self, point: CurvePoint) -> bool:
         """Whether the run goes on after an update."""
         self.last = time.perf_counter()
-        self.started = self.started or self.last
         self.points.append(point)
+        if len(self.points) == self.first:
+            self.started = self.last
         if self.stopping():
             return False
         step = report_step(point.tokens, self.job.spec.total_tokens)
@@ -54,11 +59,17 @@ class Watch:
         return self.report(self.job.run_id, step, recent_loss(self.points, self.job.spec))
 
     @property
+    def first(self) -> int:
+        """Updates that are read together."""
+        return UNREAD_UPDATES[torch.device(self.device).type]
+
+    @property
     def tokens_per_second(self) -> float:
-        """Of the updates after the first."""
-        if len(self.points) < 2 or self.last <= self.started:
+        """Of the updates after the first that are read."""
+        if len(self.points) <= self.first or self.last <= self.started:
             return math.nan
-        return (self.points[-1].tokens - self.points[0].tokens) / (self.last - self.started)
+        before = self.points[self.first - 1].tokens
+        return (self.points[-1].tokens - before) / (self.last - self.started)
 
 
 def recent_loss(points: list[CurvePoint], spec: RunSpec) -> float:
@@ -90,12 +101,19 @@ def train_job(
     Raises:
         InputError: the run cannot be made, or its directory cannot be written.
     """
+    # Probes are written for our own model; the trainer takes those of any module.
+    probes: list[Any] = choose_probes(job.probes)
     while True:
         spec = halved(job)
-        watch = Watch(job, report, stopping, points=[])
+        watch = Watch(job, report, stopping, device)
         try:
             result = train_run(
-                spec, corpus, directory=job_folder(job), device=device, on_step=watch.see
+                spec,
+                corpus,
+                directory=job_folder(job),
+                device=device,
+                probes=probes,
+                on_step=watch.see,
             )
         except (RuntimeError, MemoryError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -107,14 +125,24 @@ def train_job(
         else:
             if result.status == "pruned" and stopping():
                 return None
-            row = runs_row(result) | {"out_of_memory": float(job.halvings)}
-            if spec.micro_sequences is not None:
-                row["micro_batch_sequences"] = float(spec.micro_sequences)
-            return Ended(run_id=job.run_id, row=row, tokens_per_second=watch.tokens_per_second)
+            return end_job(watch, result)
         # The failed attempt's tensors live on in the traceback until here.
         job = replace(job, halvings=job.halvings + 1)
-        if device != "cpu":
-            torch.cuda.empty_cache()
+        free_memory(device)
+
+
+def end_job(watch: Watch, result: RunResult) -> Ended:
+    """How a job ended, by its result."""
+    row = runs_row(result) | {"out_of_memory": float(watch.job.halvings)}
+    if result.spec.micro_sequences is not None:
+        row["micro_batch_sequences"] = float(result.spec.micro_sequences)
+    return Ended(run_id=watch.job.run_id, row=row, tokens_per_second=watch.tokens_per_second)
+
+
+def free_memory(device: str) -> None:
+    """Give back what torch keeps of the memory of tensors that are gone."""
+    if device != "cpu":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:

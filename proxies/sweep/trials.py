@@ -34,6 +34,8 @@ class Job:
     """For checkpoints and the curve; None to keep nothing."""
     reports: bool = False
     """Whether the desk wants to hear of its losses on the way."""
+    probes: tuple[str, ...] = ()
+    """What is measured of the trained model, for `proxies.probes.choose_probes`."""
     halvings: int = 0
     """How often memory ran out before: the micro-batch is halved as often."""
 
@@ -62,12 +64,18 @@ class Desk:
     stopping: Callable[[], bool]
     """Whether to put everything down: runs keep a checkpoint and are not yielded."""
     corpus: CorpusSpec
-    workers: int
-    """Runs at once, at least 1; an executor that always has one does not look."""
+    workers: int | None = None
+    """Runs at once, at least 1; None for as many as the executor thinks right."""
+    independent: Callable[[], bool] = lambda: False
+    """Whether the next run would be no other once those under way have ended."""
+    spent: Callable[[], bool] = lambda: False
+    """Whether time is up: runs that were taken and not begun are left to another session."""
     device: str = "cpu"
     """cpu, cuda or cuda:N."""
     address: str | None = None
     """Of a cluster, for executors that have one."""
+    gpus: float | None = None
+    """Of a run on a cluster with them; None for as many as the executor thinks right."""
 
 
 Execute = Callable[[Desk], Iterator[Ended]]

@@ -31,6 +31,7 @@ CELL = CellAudit(
     off_grid=False,
     log_lr_error=0.5,
     log_batch_error=-0.2,
+    runs=30,
     lr_held=False,
     batch_held=True,
     log_lr_sd=0.3,
@@ -144,3 +145,16 @@ def test_a_bend_widens_in_quadrature() -> None:
 def test_without_an_audit_the_spread_is_wide() -> None:
     assert form_spread([], ()) == {"lr": UNAUDITED_SPREAD, "batch_tokens": UNAUDITED_SPREAD}
     assert missed_by([], "loss") is None
+
+
+def test_cells_of_few_runs_are_audited_with_the_error_of_their_optimum() -> None:
+    table = tuned_table(0)
+    few = table.groupby(["params", "tokens"], group_keys=False).sample(9, random_state=1)
+    audits = audit_surface(tuned_columns(check_runs(few)), effort=EFFORT)
+    assert [a.corner for a in audits] == ["largest params", "largest tokens", "largest compute"]
+    cells = [cell for audit in audits for cell in audit.cells]
+    assert {cell.runs for cell in cells} == {9}
+    known = [cell for cell in cells if cell.log_lr_sd is not None]
+    assert known
+    # The scatter of cells is assumed; the sd here also has the cell's own error.
+    assert min(cell.log_lr_sd or 0 for cell in known) > 0.1

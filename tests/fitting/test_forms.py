@@ -56,6 +56,11 @@ BY_HAND: dict[str, tuple[Quantity, Point, float | None]] = {
         {"params": 10.0},
         2.0,
     ),
+    "ensemble": (
+        Quantity(form="ensemble", coefficients={"E": 3.0, "c": 0.5, "a": 1.0}),
+        {"models": 5.0},
+        3.1,
+    ),
     "text": (Quantity(form="text", text="words"), {}, None),
     "three-term": (
         Quantity(form="three-term", coefficients=dict.fromkeys(SURFACE_COEFFICIENTS.split(), 1.0)),
@@ -86,6 +91,12 @@ BY_HAND: dict[str, tuple[Quantity, Point, float | None]] = {
         Quantity(form="chinchilla", coefficients=CHINCHILLA),
         {"params": 1e4, "tokens": 1e6},
         1.0 + 1.0 + 1.0,
+    ),
+    # 10^(0.5 x 4 + 20 / 10 - 1)
+    "stacking": (
+        Quantity(form="stacking", coefficients={"params": 0.5, "flops": 20.0, "intercept": -1.0}),
+        {"params": 1e4, "flops": 1e10},
+        1e3,
     ),
     "skaling": (
         Quantity(form="skaling", coefficients=CHINCHILLA | {"k": 2.0}),

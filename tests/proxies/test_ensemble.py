@@ -10,7 +10,7 @@ import pytest
 
 from fitting.errors import InputError
 from proxies.batching import Batching, count_steps
-from proxies.ensemble import stackable, train_ensemble
+from proxies.ensemble import each_result, stackable, train_ensemble
 from proxies.parametrization import OPTIMIZERS, make_parametrization
 from proxies.run import CurvePoint, RunResult, RunSpec
 from proxies.schedule import make_schedule
@@ -108,10 +108,9 @@ def test_a_ramped_batch_is_the_solo_runs() -> None:
 
 def test_a_trial_that_diverges_leaves_and_the_others_go_on() -> None:
     specs = [BASE, replace(BASE, lr=300.0, grad_clip=None), replace(BASE, seed=4)]
-    order: list[int] = []
-    results = train_ensemble(specs, CORPUS, on_result=lambda place, _result: order.append(place))
-    assert [result.status for result in results] == ["finished", "diverged", "finished"]
-    assert order == [1, 0, 2]
+    results = dict(each_result(specs, CORPUS))
+    statuses = [(place, result.status) for place, result in results.items()]
+    assert statuses == [(1, "diverged"), (0, "finished"), (2, "finished")]
     assert math.isnan(results[1].loss)
     assert len(results[1].curve) < STEPS
     alone = [train_run(spec, CORPUS) for spec in specs]

@@ -1,0 +1,91 @@
+"""How well lr and batch are known at the target: the intervals by which a search may stop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fitting.design.belief import finished, weight_prior
+from fitting.errors import FitError
+from fitting.surface import best_point, surface_of
+from fitting.surface_fit import Effort, fit_surface, to_covariance
+from fitting.surface_interval import surface_log_sd
+from fitting.surface_solver import basis
+
+if TYPE_CHECKING:
+    from fitting.design.belief import Done
+    from fitting.surface import Surface
+    from fitting.surface_line import Line
+
+BOOTSTRAPS = 60
+"""Refits behind the intervals: enough for a tenth of their width, fewer for a thousand runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """The best lr and batch at the target by the runs so far."""
+
+    lr: float
+    batch_tokens: float
+    lr_log_sd: float
+    """sd of ln lr: how well the average cell's optimum is known there."""
+    batch_log_sd: float
+    """The same for the batch."""
+    lr_scatter: float | None
+    """sd of ln lr of single cells about it, which no more runs narrow; None by the prior alone."""
+    batch_scatter: float | None
+    """The same for the batch."""
+    runs: int
+    """Finished runs that it rests on; 0 is the prior alone."""
+
+
+def known_at(
+    done: Done, *, target: tuple[float, float], prior: Line | None = None, seed: int = 0
+) -> Knowledge:
+    """The optimum at the target with its intervals, by the fit that `plan fit --target` makes.
+
+    A search may stop when `lr_log_sd` and `batch_log_sd` are small; fewer runs than a fit needs
+    leave the prior alone.
+
+    Args:
+        done: runs made so far; may be empty.
+        target: params and tokens, > 0.
+        prior: where the optimum lies by a law; None for published theory's signs alone.
+        seed: of the refits.
+
+    Raises:
+        FitError: the prior has no optimum.
+    """
+    runs = finished(done)
+    try:
+        fit = fit_surface(
+            runs,
+            line_prior=prior,
+            target=target,
+            effort=Effort(
+                bootstraps=max(20, min(BOOTSTRAPS, 60_000 // max(len(runs.loss), 1))), seed=seed
+            ),
+        )
+    except FitError:
+        alone = weight_prior(prior)
+        surface = surface_of(
+            (basis() @ alone.mean).tolist(), covariance=to_covariance(alone.covariance)
+        )
+        return knowledge(surface, target, scatter=None, runs=0)
+    scatter = (fit.scatter.lr, fit.scatter.batch_tokens)
+    return knowledge(fit.surface, target, scatter=scatter, runs=fit.n)
+
+
+def knowledge(
+    surface: Surface,
+    target: tuple[float, float],
+    *,
+    scatter: tuple[float, float] | None,
+    runs: int,
+) -> Knowledge:
+    """What a surface with its covariance says of the target."""
+    known = surface_log_sd(surface, *target)
+    assert known is not None
+    lr, batch_tokens = best_point(surface, *target)
+    each = (None, None) if scatter is None else scatter
+    return Knowledge(lr, batch_tokens, known[0], known[1], each[0], each[1], runs)

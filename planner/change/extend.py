@@ -1,0 +1,186 @@
+"""A run made longer: from which step, with what decay, and what the longer run wanted instead."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fitting.errors import InputError
+from fitting.units import format_count
+from planner.change.cases import nearest_cases
+from planner.change.replan import Run, go_on, level, replan
+from planner.change.report import Change, Number, Track
+from planner.choices import Pins
+from proxies.schedule.compose import EXTENSIONS, Extension, extend_schedule
+
+if TYPE_CHECKING:
+    from planner.recommendation import Prepared
+
+
+def extend_run(run: Run, *, tokens: float) -> Change:
+    """The same run to more tokens.
+
+    Args:
+        run: the run, finished or in its stable phase.
+        tokens: of the whole longer run, more than before.
+
+    Raises:
+        InputError: not more tokens, or a schedule that cannot be made longer.
+    """
+    plan, batch = run.plan, run.batch
+    steps = math.ceil(tokens / batch)
+    if run.schedule.kind not in EXTENSIONS:
+        raise InputError(
+            f"change extend: schedule {run.schedule.kind} depends on its "
+            f"{run.schedule.steps} steps from its first decay on, so no step of it belongs to a "
+            "longer run; use plan change continual, which warms up again"
+        )
+    if steps <= run.schedule.steps:
+        raise InputError(
+            f"change extend --tokens {format_count(tokens)}: the run has "
+            f"{format_count(plan.target.tokens)} already ({run.schedule.steps} steps); give more"
+        )
+    found = extend_schedule(run.schedule, steps)
+    ratio = level(run)
+    kept = Pins(batch_tokens=float(batch))
+    best = replan(run, pins=kept, tokens=tokens)
+    free = replan(run, pins=Pins(), tokens=tokens)
+    # The pinned lr lies as far from the laws' as the run's own level lets it.
+    stay = replan(
+        run,
+        pins=Pins(lr=run.lr / ratio, batch_tokens=float(batch), weight_decay=run.weight_decay),
+        tokens=tokens,
+    )
+    fixed = replan(
+        run,
+        pins=Pins(
+            lr=run.lr,
+            batch_tokens=float(batch),
+            weight_decay=run.weight_decay,
+            warmup_steps=run.schedule.warmup_steps,
+        ),
+        tokens=tokens,
+    )
+    return Change(
+        kind="extend",
+        title=f"{format_count(plan.target.tokens)} tokens made {format_count(tokens)}",
+        numbers=tuple(extend_numbers(run, found, best=best, free=free, stay=stay)),
+        notes=tuple(extend_notes(run, found, stay)),
+        nearest=nearest_cases("extend", params=plan.target.params, tokens=tokens),
+        plan=go_on(fixed, run, found.schedule, loss=stay.plan.loss),
+        track=Track(
+            schedule=found.schedule,
+            peak_lr=run.lr,
+            start=found.resume_step,
+            steps=steps - found.resume_step,
+            offset=found.resume_step,
+        ),
+    )
+
+
+def extend_numbers(
+    run: Run, found: Extension, *, best: Prepared, free: Prepared, stay: Prepared
+) -> list[Number]:
+    """Where to go on from, and the longer run's own optimum beside what it keeps."""
+    from proxies.last_iterate import transferred_lr
+
+    ratio = level(run)
+    low, high = best.numbers.lr.interval()
+    cost = stay.numbers.pin_cost
+    steps = found.schedule.steps
+    before = own_weight_decay(run, run.plan.target.tokens)
+    after = own_weight_decay(run, stay.target.tokens)
+    return [
+        Number(
+            name="resume after step",
+            before=None,
+            after=found.resume_step,
+            exact=True,
+            source="end of what both runs share",
+        ),
+        Number(
+            name="steps",
+            before=run.schedule.steps,
+            after=steps,
+            exact=True,
+            source="tokens / batch",
+        ),
+        Number(
+            name="decay steps",
+            before=run.schedule.decay_steps,
+            after=found.schedule.decay_steps,
+            exact=True,
+            source="the same share of the run; arXiv 2405.18392",
+        ),
+        Number(
+            name="peak lr, kept",
+            before=run.lr,
+            after=run.lr,
+            exact=True,
+            source="shared steps have it",
+        ),
+        Number(
+            name="best lr at this batch",
+            before=run.lr,
+            after=best.numbers.lr.value * ratio,
+            low=None if low is None else low * ratio,
+            high=None if high is None else high * ratio,
+            source=moved_by(best),
+        ),
+        Number(
+            name="best lr, convex bound",
+            before=run.lr,
+            after=transferred_lr(run.lr, run.schedule, found.schedule),
+            source="arXiv 2501.18965, batch and norms kept",
+        ),
+        Number(
+            name="best batch, tokens",
+            before=run.batch,
+            after=free.plan.batch_tokens.value,
+            low=free.plan.batch_tokens.low,
+            high=free.plan.batch_tokens.high,
+            source=free.plan.batch_tokens.law,
+        ),
+        Number(
+            name="best weight decay at this lr",
+            before=run.weight_decay,
+            after=run.weight_decay * after / before,
+            source=f"{best.numbers.laws['weight_decay'].name}, ratio",
+        ),
+        Number(
+            name="cost of staying, % of loss",
+            before=None,
+            after=None if cost is None else 100 * cost,
+            source="measured surface, lr and batch" if cost is not None else "surface ends before",
+        ),
+    ]
+
+
+def own_weight_decay(run: Run, tokens: float) -> float:
+    """The law's weight decay at the run's own lr and batch, for a number of tokens."""
+    pins = Pins(lr=run.lr, batch_tokens=float(run.batch))
+    return replan(run, pins=pins, tokens=tokens).numbers.weight_decay.value
+
+
+def moved_by(prepared: Prepared) -> str:
+    """The laws behind an lr, in a few words."""
+    move = prepared.numbers.lr_move
+    law = prepared.numbers.law_lr.name
+    return law if move is None else f"{law}, batch by {move.rule}"
+
+
+def extend_notes(run: Run, found: Extension, stay: Prepared) -> list[str]:
+    """What is thrown away, and what is not known."""
+    notes = []
+    lost = run.schedule.steps - found.resume_step
+    if lost > 0:
+        notes.append(
+            f"the {lost} steps of the old decay ({format_count(lost * run.batch)} tokens) are "
+            f"not part of the longer run: it needs the checkpoint of step {found.resume_step}"
+        )
+    if stay.numbers.pin_cost is None:
+        notes.append(
+            "cost of the kept lr and batch: not known, the measured surface does not reach here"
+        )
+    notes.append("cost of the kept weight decay: not known, no surface has it as an axis")
+    return notes

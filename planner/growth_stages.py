@@ -1,0 +1,195 @@
+"""A batch that grows during a run: plain records, their text, and how many updates they take.
+
+A stage holds from the first update that starts at or after its first token until the next one
+does; the last update takes what is left. The lr of an update is the schedule's, which follows the
+tokens, times the stage's factor. Kinds and lr rules have the names of `proxies.batching`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from fitting.errors import InputError, nearest_name
+from fitting.units import parse_count
+from proxies.batching import LR_RULES
+
+KINDS = ("noise-scale", "ramp")
+"""Doublings as the critical batch grows; equal steps over so many tokens."""
+
+BETA2_RULES = ("fixed", "half-life")
+"""beta2 as planned, as published ramps have it; or its half-life in tokens kept."""
+
+OPTION = "--batch-growth"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthStage:
+    """A batch and what goes with it, from a token on."""
+
+    from_token: int
+    """Whole sequences; 0 for the first stage."""
+    batch_sequences: int
+    lr_factor: float
+    """On the lr of the schedule, which holds at the planned batch."""
+    beta2: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchGrowthPart:
+    """The batch during the run; the plan's own batch is that at which its lr holds.
+
+    The plan's `steps` and `schedule` still count planned batches: an update's place in the
+    schedule is the tokens seen over `batch_tokens`.
+    """
+
+    kind: str
+    """A key of `KINDS`."""
+    source: str
+    """Law or runs of the critical batch; `given` for a ramp."""
+    lr_rule: str
+    """A key of `proxies.batching.LR_RULES`."""
+    stages: tuple[GrowthStage, ...]
+    """In order, at least two."""
+    steps: int
+    """Updates of the whole run."""
+    relative_tokens: float | None
+    """Tokens to the loss of the fixed batch, over its own; first order, by the critical batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthChoice:
+    """What was asked of a growing batch; None stands for what the plan decides."""
+
+    kind: str = "noise-scale"
+    first_tokens: float | None = None
+    last_tokens: float | None = None
+    over_tokens: float | None = None
+    """ramp only: tokens after which the batch is the largest; None for the warmup's."""
+    fraction: float = 1.0
+    """noise-scale only: batch over critical batch."""
+    lr_rule: str = "sqrt"
+    """That of Adam-like optimizers; `linear` is that of SGD."""
+    beta2_rule: str = "fixed"
+    noise: Path | None = field(default=None)
+    """Runs with a measured noise scale; None for the law `power-lines`."""
+
+
+def read_growth(text: str) -> GrowthChoice:
+    """A growth as typed: a kind, then key=value words.
+
+    Raises:
+        InputError: unknown kind or key, or a value that is none.
+
+    Example:
+        >>> read_growth("ramp from=64K over=10B lr=none").lr_rule
+        'none'
+    """
+    kind, *words = text.split() or [""]
+    known("kind", kind, KINDS)
+    said: dict[str, str] = {}
+    for word in words:
+        key, mark, value = word.partition("=")
+        if not mark or key not in KEYS:
+            raise InputError(
+                f"{OPTION} '{word}': not known{nearest_name(key, KEYS)}; key=value with "
+                f"{', '.join(KEYS)}"
+            )
+        said[key] = value
+    if kind == "ramp" and "fraction" in said:
+        raise InputError(f"{OPTION} fraction={said['fraction']}: a ramp has none; use to=TOKENS")
+    if kind == "noise-scale" and "over" in said:
+        raise InputError(f"{OPTION} over={said['over']}: only a ramp has it; use fraction=SHARE")
+    known("lr", said.get("lr", "sqrt"), tuple(LR_RULES))
+    known("beta2", said.get("beta2", "fixed"), BETA2_RULES)
+    fraction = parse_count(said.get("fraction", "1"), where=f"{OPTION} fraction")
+    counts = {
+        KEYS[key]: parse_count(said[key], where=f"{OPTION} {key}")
+        for key in ("from", "to", "over")
+        if key in said
+    }
+    return GrowthChoice(
+        kind=kind,
+        fraction=fraction,
+        lr_rule=said.get("lr", "sqrt"),
+        beta2_rule=said.get("beta2", "fixed"),
+        noise=Path(said["noise"]) if "noise" in said else None,
+        **counts,
+    )
+
+
+def known(what: str, value: str, names: tuple[str, ...]) -> None:
+    """Refuse a word that is none of `names`.
+
+    Raises:
+        InputError: with all of them.
+    """
+    if value not in names:
+        raise InputError(
+            f"{OPTION} {what} '{value}': not known{nearest_name(value, names)}; one of "
+            f"{', '.join(names)}"
+        )
+
+
+def count_updates(stages: tuple[GrowthStage, ...], *, sequences: int, seq_len: int) -> int:
+    """Updates of a run of so many sequences under stages.
+
+    Example:
+        >>> two = (
+        ...     GrowthStage(from_token=0, batch_sequences=2, lr_factor=1.0, beta2=0.95),
+        ...     GrowthStage(from_token=50, batch_sequences=4, lr_factor=1.0, beta2=0.95),
+        ... )
+        >>> count_updates(two, sequences=14, seq_len=10)
+        5
+    """
+    seen = updates = 0
+    ends = [stage.from_token // seq_len for stage in stages[1:]]
+    for stage, end in zip(stages, [*ends, sequences], strict=True):
+        more = max(0, -(-(min(end, sequences) - seen) // stage.batch_sequences))
+        seen += more * stage.batch_sequences
+        updates += more
+    return updates
+
+
+def check_stages(stages: tuple[GrowthStage, ...], *, seq_len: int) -> None:
+    """Refuse stages that no run can have, as after an edit by hand.
+
+    Raises:
+        InputError: which stage, and why.
+    """
+    if stages and stages[0].from_token != 0:
+        raise InputError("the plan's batch_growth: the first stage must start at token 0")
+    for stage in stages:
+        if stage.batch_sequences < 1 or not 0 < stage.lr_factor < 1e6 or not 0 <= stage.beta2 < 1:
+            raise InputError(f"the plan's batch_growth: {stage} is no stage of a run")
+        if stage.from_token % seq_len:
+            raise InputError(
+                f"the plan's batch_growth: token {stage.from_token} is not whole sequences of "
+                f"{seq_len}"
+            )
+    for before, after in pairwise(stages):
+        if after.from_token <= before.from_token:
+            raise InputError(
+                f"the plan's batch_growth: token {after.from_token} does not follow "
+                f"{before.from_token}"
+            )
+
+
+def describe_stages(stages: tuple[GrowthStage, ...]) -> str:
+    """`54, 108 from token 18,841,600, ...` in sequences."""
+    words = [f"{stages[0].batch_sequences} sequences"]
+    words += [f"{stage.batch_sequences} from token {stage.from_token:,}" for stage in stages[1:]]
+    return ", ".join(words)
+
+
+KEYS = {
+    "from": "first_tokens",
+    "to": "last_tokens",
+    "over": "over_tokens",
+    "fraction": "fraction",
+    "lr": "lr_rule",
+    "beta2": "beta2_rule",
+    "noise": "noise",
+}
+"""Keys of a growth's text, and the field that each sets."""
