@@ -324,3 +324,9 @@ def test_probes_that_a_spec_names_are_columns_of_the_table(tmp_path: Path) -> No
     assert (table["max_attention_logit"] > 0).all()
     assert (table["attention_entropy"] > 0).all()
     assert "grad_rms" not in table
+
+
+def test_runs_with_probes_are_measured_by_the_stacking_executor_too(tmp_path: Path) -> None:
+    spec = changed("seq_len = 32", 'seq_len = 32\nprobes = ["grad_rms"]')
+    run_sweep(spec, tmp_path, means=Means(executor="ensemble"))
+    assert (read_runs(tmp_path / TABLE).table["grad_rms"] > 0).all()
