@@ -29,7 +29,7 @@ from planner.compute import Compute
 FACTORS = (1 / 2.25, 1 / 1.5, 1.0, 1.5, 2.25)
 """Params of the neighbours over those chosen."""
 
-LAST_STEP = 1.03
+LAST_STEP = 1.02
 """The search ends at steps of this factor in params, at which the loss is flat."""
 
 SMALLEST, LARGEST = 1e6, 2e12
