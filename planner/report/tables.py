@@ -142,7 +142,9 @@ def run_table(plan: Plan) -> Table:
         )
     rows += compute_rows(plan)
     for anchor in plan.anchors:
-        size = f"{format_count(anchor.params)} params, {format_count(anchor.tokens)} tokens"
+        size = f"{format_count(anchor.params)} params"
+        if anchor.tokens is not None:
+            size += f", {format_count(anchor.tokens)} tokens"
         rows.append(("Anchor", f"{size}: lr {format_small(anchor.lr)}"))
     return Table(caption="The run.", head=("", "Planned"), rows=tuple(rows))
 
