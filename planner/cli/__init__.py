@@ -100,15 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A group waits for nothing of `plan`'s own options, which take a while to load.
         group = typed[0] if typed and typed[0] in COMMANDS else None
         module = import_module(f"planner.cli.{COMMANDS[group] if group else 'plan'}")
-        code = typer.main.get_command(module.app).main(
+        code = flowing(typer.main.get_command(module.app)).main(
             args=typed[1:] if group else list(typed),
             prog_name=f"plan {group}" if group else "plan",
             standalone_mode=False,
             obj=Asked(tuple(typed)),
-        from planner.cli.plan import app
-
-        code = flowing(typer.main.get_command(app)).main(
-            args=list(typed), prog_name="plan", standalone_mode=False, obj=Asked(tuple(typed))
         )
         sys.stdout.flush()
     except (WindtunnelError, typer.TyperException) as error:
