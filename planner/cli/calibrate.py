@@ -50,8 +50,8 @@ INTERVAL = option(
     _PROXIES,
     "--interval",
     "FACTOR",
-    "done when lr and batch are known that well at the target; default 1.5",
-    default=1.5,
+    "done when lr and batch are known that well at the target; default 1.25",
+    default=1.25,
 )
 SEED = option(_PROXIES, "--seed", "SEED", "of the search; default 0", default=0)
 EXECUTOR = option(
