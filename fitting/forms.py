@@ -117,14 +117,14 @@ def evaluate_log_linear(quantity: Quantity, point: Point) -> float | None:
 
 
 def evaluate_saturating(quantity: Quantity, point: Point) -> float:
-    """Scale N^a D^b (1 + c B*/B)^-p with B* = batch_scale D^batch_exponent.
+    """Scale N^a D^b (1 + c B*/B)^-p with B* = batch_scale D^batch_exponent; N, D over references.
 
     Far below B* the value grows as B^p, far above it tends to a constant.
     """
     c = quantity.coefficients
     optimal_batch = c["batch_scale"] * point["tokens"] ** c["batch_exponent"]
     saturation = (1 + c["c"] * optimal_batch / point["batch_tokens"]) ** -c["p"]
-    level = c["scale"] * point["params"] ** c["params"] * point["tokens"] ** c["tokens"]
+    level = c["scale"] * math.exp(log_relative(quantity, point))
     return float(level * saturation)
 
 
@@ -276,6 +276,7 @@ FORMS: dict[str, Form] = {
         required="scale params tokens c p batch_scale batch_exponent",
         positive="scale c batch_scale",
         inputs="params tokens batch_tokens",
+        log_gradient=power_log_gradient,
     ),
     "ema-timescale": form(
         "B / (lr D tau), tau = scale (D/N)^tokens_per_param",

@@ -11,13 +11,14 @@ from fitting.laws import Law, evaluate_law, read_law
 from planner import document as doc
 from planner.elsewhere import SETUPS
 from planner.estimate import Estimate
+from planner.experts import count_experts
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
 from planner.surfaces import BATCH_REACH, Landscape
 from proxies.groups import ParamGroup, param_groups
 from proxies.parametrization import OPTIMIZERS, Parametrization
 from proxies.schedule import Schedule
-from proxies.shape import MLPS, Shape, count_params, flops_per_token
+from proxies.shape import MLPS, ParamCount, Shape, count_params, flops_per_token
 
 if TYPE_CHECKING:
     from planner.choices import Choices
@@ -265,10 +266,16 @@ def workload_of(
     """What the accelerators have to do."""
     from planner.memory import Workload
 
+    # Every expert is held, though a token sees few of them.
+    held = seen = count_params(shape)
+    if choices.experts is not None:
+        part = count_experts(shape, choices.experts)
+        held = ParamCount(params=part.params, total_params=part.total_params)
     return part_of(
         Workload,
         shape,
-        count_params(shape),
+        held,
+        active_params=seen.total_params,
         flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
         tokens=float(numbers.steps * numbers.batch_sequences * target.seq_len),
         batch_sequences=numbers.batch_sequences,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fitting.laws import evaluate_law, log_distances
 from fitting.units import format_count, format_small
+from planner.experts_words import expert_cautions
 from planner.growth_words import growth_cautions
 from planner.limited_data_words import data_cautions
 
@@ -304,6 +305,7 @@ def loss_level(prepared: Prepared) -> list[str]:
 CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
     cautions_of_laws,
     doubtful_anchors,
+    expert_cautions,
     outside_range,
     loss_outside_range,
     near_the_cliff,

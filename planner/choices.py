@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.anchors import Anchor
+    from planner.budget_part import BudgetPart
+    from planner.experts import Experts
     from planner.growth_stages import GrowthChoice
     from planner.target import Target
 
@@ -26,6 +28,9 @@ LR_BOUNDS = (1e-12, 1.0)
 """A pinned lr outside this is taken for a slip: no published run of these optimizers used one."""
 
 WEIGHT_DECAY_BOUNDS = (0.0, 100.0)
+
+HIGHEST_PRICE = 1e6
+"""Of a GPU-hour, in any currency."""
 
 LARGEST_BATCH = 1e12
 """Tokens a batch, above every published one by four orders."""
@@ -66,8 +71,14 @@ class Choices:
     """Budgets of WSD-S, in tokens, rising; empty for the others."""
     gpus: str | None = None
     """As typed: `8xH100`, `H100` or `8`."""
+    price: float | None = None
+    """Of a GPU-hour, in any currency; None for no cost."""
+    budget: BudgetPart | None = None
+    """The budget that the target was chosen by; None where it was given."""
     unique_tokens: float | None = None
     """Distinct tokens of the data; None for at least as many as are trained on."""
+    experts: Experts | None = None
+    """Experts of a sparse model; None for a dense one."""
     anchors: tuple[Anchor, ...] = ()
     """Models tuned in the user's own setup, which fix the level of the laws."""
     batch_growth: GrowthChoice | None = None
@@ -83,6 +94,12 @@ def check_choices(choices: Choices, target: Target) -> None:
     check_names(choices)
     check_base(choices)
     check_pins(choices.pins, target)
+    if choices.price is not None and not 0 < choices.price <= HIGHEST_PRICE:
+        raise InputError(
+            f"--price {choices.price:g}: must be above 0 and at most {HIGHEST_PRICE:g}"
+        )
+    if choices.price is not None and choices.gpus is None:
+        raise InputError(f"--price {choices.price:g}: prices GPU-hours; add --gpus, as 8xH100")
     if target.tokens < target.seq_len:
         raise InputError(
             f"--tokens {target.tokens:.6g}: less than one sequence of {target.seq_len} tokens"

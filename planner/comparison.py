@@ -21,6 +21,7 @@ from planner.choices import Choices
 from planner.conversion import convert_lr
 from planner.ground import Ground, Sources, survey
 from planner.hyperparameters import law_inputs, pick_sources, speaks_of
+from planner.lawbook import without_own_laws
 from planner.recipes import read_recipes
 from planner.standing import Standing, anchored_batch, anchored_lr, stand
 from planner.sweeps import Tuned, read_tuned
@@ -77,6 +78,7 @@ def compare_laws(
         Factors of the default plan and of each law of lr or batch in plain AdamW, in that order;
         a law has none where it is silent, and none against the points that it gave itself.
     """
+    book = without_own_laws(book)
     groups: dict[tuple[bool, str], list[Tuned]] = {}
     for case in published(book):
         groups.setdefault((bool(case.tuned), case.setup), []).append(case)

@@ -1,33 +1,30 @@
 """Time, tokens a second and memory of a run on given accelerators.
 
-The layout is data parallel only: replicated (DDP) while weights, gradients and optimizer leave half
-of the memory to activations, else sharded over all devices (FSDP, ZeRO-3). Activations are kept, or
-recomputed block by block where one sequence does not fit otherwise. Tensor and pipeline parallelism
-are not planned. Hours are those of `planner.timing`.
+The layout is that of `planner.layout`, the hours those of `planner.timing`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_count
 from planner.accelerators import Gpus
+from planner.layout import choose_layout, divisors, largest_divisor, micro_batch_room
 from planner.memory import (
-    GRADIENT_BYTES,
+    MIXED,
     MOMENTS,
-    WEIGHT_BYTES,
+    Layout,
     MemoryBytes,
     Workload,
     block_bytes,
     gathered_bytes,
+    kept_bytes,
     logit_bytes,
     memory_bytes,
     optimizer_bytes,
-    sequence_bytes,
 )
-from planner.timing import Timing, explain_timing, run_timing
+from planner.timing import Timing, explain_timing, priced, run_timing
 from planner.utilisation import read_law
 
 USABLE_MEMORY = 0.9
@@ -36,9 +33,9 @@ communication buffers and fragmentation. Assumed. With it, 43 of 45 micro-batche
 ran are within a factor of two of the largest that fits here (tests/planner/test_memory.py); one
 run that just fitted, 30B on 8 GPUs of 80 GB, is said not to."""
 
-REPLICATED_SHARE = 0.5
-"""Weights, gradients and optimizer are replicated while they take at most this share of the usable
-memory. Assumed: it leaves the other half to activations."""
+WORTH_SAYING = 0.1
+"""Share of a step that a pipeline may be idle without a warning; the published tables that the law
+of utilisation is fitted to have less."""
 
 GIGA = 1e9
 """Bytes in a GB as printed."""
@@ -56,9 +53,14 @@ class Compute:
     accumulation: int
     """Micro-batches of a device that make one optimizer step."""
     data_parallel: int
-    """Devices in use; micro_batch_sequences accumulation data_parallel = batch_sequences."""
+    """micro_batch_sequences accumulation data_parallel = batch_sequences."""
+    tensor_parallel: int
+    """Devices that share each matrix."""
+    pipeline_parallel: int
+    """Stages that share the layers."""
     sharded: bool
-    """Whether weights, gradients and optimizer are divided over the devices (FSDP)."""
+    """Whether weights, gradients and optimizer are divided over the data-parallel devices (FSDP);
+    with a pipeline only the optimizer is."""
     recompute: bool
     """Whether the backward pass recomputes each block's activations."""
     memory_bytes: MemoryBytes
@@ -71,18 +73,24 @@ class Compute:
     warnings: tuple[str, ...]
     """What, how much, what to do."""
 
+    @property
+    def devices(self) -> int:
+        """Devices in use."""
+        return self.data_parallel * self.tensor_parallel * self.pipeline_parallel
 
-def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
+
+def estimate_compute(workload: Workload, gpus: Gpus, *, price: float | None = None) -> Compute:
     """Layout, memory and time of a run.
 
-    data_parallel is the largest divisor of batch_sequences that the devices allow; the micro-batch
-    is the largest divisor of a device's share that fits in its memory. Nothing is adjusted: devices
-    left idle and a run that does not fit are warnings.
+    The layout is the simplest that fits; its data-parallel part divides batch_sequences, and the
+    micro-batch a device's share. Nothing is adjusted: devices left idle and a run that does not
+    fit are warnings.
 
     Args:
         workload: the run.
         gpus: what `parse_gpus` read. A bare count gives the layout with micro-batch 1, sharded,
             since its memory is not known, and no time.
+        price: of one GPU-hour, for the cost.
 
     Raises:
         InputError: the optimizer's state is not known.
@@ -90,34 +98,32 @@ def estimate_compute(workload: Workload, gpus: Gpus) -> Compute:
     if workload.optimizer not in MOMENTS:
         near = nearest_name(workload.optimizer, MOMENTS) or f"; known are {', '.join(MOMENTS)}"
         raise InputError(f"--optimizer '{workload.optimizer}': its memory is not known{near}")
-    data_parallel = largest_divisor(workload.batch_sequences, gpus.count)
-    share = workload.batch_sequences // data_parallel
     usable = None
     if gpus.accelerator is not None:
         usable = USABLE_MEMORY * GIGA * gpus.accelerator.memory_gb
-    sharded, recompute = choose_layout(workload, data_parallel, usable)
-    room = micro_batch_room(workload, data_parallel, usable, sharded=sharded, recompute=recompute)
-    micro_batch = largest_divisor(share, max(room, 1))
-    memory = memory_bytes(
-        workload, data_parallel, micro_batch, sharded=sharded, recompute=recompute
-    )
+    layout = choose_layout(workload, gpus.count, usable)
+    room = micro_batch_room(workload, layout, usable)
+    timing = run_timing(workload, gpus, layout)
     return Compute(
         gpus=gpus.text,
         gpu_count=gpus.count,
-        micro_batch_sequences=micro_batch,
-        accumulation=share // micro_batch,
-        data_parallel=data_parallel,
-        sharded=sharded,
-        recompute=recompute,
-        memory_bytes=memory,
+        micro_batch_sequences=layout.micro_batch_sequences,
+        accumulation=layout.accumulation,
+        data_parallel=layout.data,
+        tensor_parallel=layout.tensor,
+        pipeline_parallel=layout.pipeline,
+        sharded=layout.sharded,
+        recompute=layout.recompute != "none",
+        memory_bytes=memory_bytes(workload, layout),
         usable_bytes=usable,
         fits=None if usable is None else room >= 1,
-        timing=run_timing(workload, gpus, devices=data_parallel, recompute=recompute),
+        timing=None if timing is None else priced(timing, price),
         warnings=(
             *gpus.warnings,
             *utilisation_warnings(gpus),
-            *batch_warnings(workload, gpus.count, data_parallel),
-            *memory_warnings(workload, data_parallel, usable, room),
+            *batch_warnings(workload, gpus.count, layout),
+            *memory_warnings(workload, layout, usable, room),
+            *split_warnings(layout),
         ),
     )
 
@@ -129,37 +135,65 @@ def explain_compute(workload: Workload, compute: Compute) -> list[str]:
         f"batch {workload.batch_sequences} sequences = micro-batch "
         f"{compute.micro_batch_sequences} x accumulation {compute.accumulation} x "
         f"data parallel {compute.data_parallel}",
+        *model_parallel_formula(compute),
         f"state: {state_formula(workload, compute)}",
         f"activations {parts.activations / GIGA:.3g} GB = micro-batch "
         f"{compute.micro_batch_sequences} x {workload.seq_len} tokens x "
-        f"{activation_formula(workload, recompute=compute.recompute)}",
+        f"{activation_formula(workload, compute)}",
     ]
     timing = compute.timing
     if timing is not None:
-        lines += explain_timing(workload, timing, compute.data_parallel)
+        lines += explain_timing(workload, timing, compute.devices)
     return lines
+
+
+def model_parallel_formula(compute: Compute) -> list[str]:
+    """How the devices are divided where a model is split over several."""
+    if compute.tensor_parallel * compute.pipeline_parallel == 1:
+        return []
+    return [
+        f"{compute.devices} GPUs = data {compute.data_parallel} x tensor "
+        f"{compute.tensor_parallel} x pipeline {compute.pipeline_parallel}: the simplest that "
+        "fits and uses over half of them"
+    ]
 
 
 def state_formula(workload: Workload, compute: Compute) -> str:
     """How weights, gradients and optimizer add up, in words."""
     parts = compute.memory_bytes
     total = (parts.weights + parts.gradients + parts.optimizer) / GIGA
-    over = f" / {compute.data_parallel}" if compute.sharded else ""
-    gathered = f" + {gathered_bytes(workload) / GIGA:.3g} GB gathered" if compute.sharded else ""
+    split = compute.tensor_parallel * compute.pipeline_parallel
     per_param = optimizer_bytes(workload) / workload.total_params
+    count = format_count(workload.total_params) + (f" / {split}" if split > 1 else "")
+    if compute.sharded and compute.pipeline_parallel > 1:
+        return (
+            f"{total:.3g} GB = {count} x ({MIXED.weight} weight + {MIXED.gradient} gradient + "
+            f"{per_param:.3g} optimizer / {compute.data_parallel}) bytes"
+        )
+    layout = Layout(tensor=compute.tensor_parallel)
+    over = f" / {compute.data_parallel}" if compute.sharded else ""
+    gathered = (
+        f" + {gathered_bytes(workload, layout) / GIGA:.3g} GB gathered" if compute.sharded else ""
+    )
     return (
-        f"{total:.3g} GB = {format_count(workload.total_params)} x ({WEIGHT_BYTES} weight + "
-        f"{GRADIENT_BYTES} gradient + {per_param:.3g} optimizer) bytes{over}{gathered}"
+        f"{total:.3g} GB = {count} x ({MIXED.weight} weight + "
+        f"{MIXED.gradient} gradient + {per_param:.3g} optimizer) bytes{over}{gathered}"
     )
 
 
-def activation_formula(workload: Workload, *, recompute: bool) -> str:
+def activation_formula(workload: Workload, compute: Compute) -> str:
     """Bytes of activations a token, in words."""
     block, logits = block_bytes(workload), logit_bytes(workload)
-    if recompute:
-        inputs = 2 * workload.d_model
-        return f"({workload.n_layers} x {inputs} block inputs + {block} + {logits} logits) bytes"
-    return f"({workload.n_layers} x {block} a block + {logits} logits) bytes"
+    over = f" / {compute.tensor_parallel}" if compute.tensor_parallel > 1 else ""
+    if compute.pipeline_parallel > 1:
+        return f"what the fullest of {compute.pipeline_parallel} stages keeps of it{over}"
+    if compute.recompute:
+        inputs = kept_bytes(workload, Layout(recompute="full"))
+        return (
+            f"({workload.n_layers} x {inputs:g} block inputs + 2 x {block} + {logits} logits) "
+            f"bytes{over}"
+        )
+    return f"({workload.n_layers} x {block} a block + {logits} logits) bytes{over}"
 
 
 def utilisation_warnings(gpus: Gpus) -> list[str]:
@@ -177,33 +211,58 @@ def utilisation_warnings(gpus: Gpus) -> list[str]:
     ]
 
 
-def batch_warnings(workload: Workload, count: int, data_parallel: int) -> list[str]:
+def batch_warnings(workload: Workload, count: int, layout: Layout) -> list[str]:
     """Devices that the batch leaves idle, and the batch that would use them."""
-    if data_parallel == count:
+    used = layout.devices
+    if used == count:
         return []
-    batch, tokens = workload.batch_sequences, workload.seq_len
-    near = [size for size in (batch // count * count, -(-batch // count) * count) if size]
-    right = " or ".join(f"--batch {size * tokens} ({size} sequences)" for size in near)
+    split = layout.tensor * layout.pipeline
+    batch, tokens, lanes = workload.batch_sequences, workload.seq_len, count // split
+    near = [size for size in (batch // lanes * lanes, -(-batch // lanes) * lanes) if size]
+    right = " or ".join(
+        f"--batch {size * tokens} ({size} sequences)" for size in dict.fromkeys(near)
+    )
+    over = f"{count}" if split == 1 else f"{lanes} groups of {split}"
+    if lanes * split < count and batch % lanes == 0:
+        return [f"{count - used} of {count} GPUs idle: they make {over}; use {used} GPUs"]
     return [
-        f"{count - data_parallel} of {count} GPUs idle: a batch of {batch} sequences does not "
-        f"divide over {count}, and the time is that of {data_parallel}; use {right}, or "
-        f"{data_parallel} GPUs"
+        f"{count - used} of {count} GPUs idle: a batch of {batch} sequences does not "
+        f"divide over {over}, and the time is that of {used}; use {right}, or {used} GPUs"
     ]
 
 
+def split_warnings(layout: Layout) -> list[str]:
+    """A model over several devices, which exports do not say, and a pipeline idle for long."""
+    split = layout.tensor * layout.pipeline
+    if split == 1:
+        return []
+    found = [
+        f"each model lies over {split} GPUs (tensor {layout.tensor} x pipeline {layout.pipeline}); "
+        "configs written by --export are data parallel only, so set those degrees in them"
+    ]
+    bubble = (layout.pipeline - 1) / layout.accumulation
+    if bubble > WORTH_SAYING:
+        found.append(
+            f"the pipeline of {layout.pipeline} stages is idle for about {bubble:.0%} of the time "
+            f"that a step computes: it has {layout.accumulation} micro-batches; a larger --batch "
+            "or fewer GPUs shorten that, and the hours do not count it"
+        )
+    return found
+
+
 def memory_warnings(
-    workload: Workload, data_parallel: int, usable: float | None, room: int
+    workload: Workload, layout: Layout, usable: float | None, room: int
 ) -> list[str]:
     """A run that does not fit, or whose batch forces a small micro-batch."""
     if usable is None:
         return []
     if room < 1:
         return [f"does not fit in memory: {misfit(workload, usable)}"]
-    share = workload.batch_sequences // data_parallel
+    share = workload.batch_sequences // layout.data
     best = largest_divisor(share, room)
-    if best == share or 2 * best >= room:
+    if layout.pipeline > 1 or best == share or 2 * best >= room:
         return []
-    right = -(-share // room) * room * data_parallel
+    right = -(-share // room) * room * layout.data
     return [
         f"micro-batch {best} where {room} would fit: the {share} sequences of a GPU have no larger "
         f"divisor that fits; use --batch {right * workload.seq_len} ({right} sequences)"
@@ -213,7 +272,7 @@ def memory_warnings(
 def misfit(workload: Workload, usable: float) -> str:
     """How much one sequence needs, and the number of devices that would do."""
     for count in divisors(workload.batch_sequences):
-        memory = memory_bytes(workload, count, 1, sharded=True, recompute=True)
+        memory = memory_bytes(workload, Layout(data=count, recompute="full"))
         if memory.total <= usable:
             return (
                 f"one sequence of {workload.seq_len} and the sharded state exceed the "
@@ -224,66 +283,6 @@ def misfit(workload: Workload, usable: float) -> str:
         f"on the most GPUs that the batch allows, {workload.batch_sequences} with one sequence of "
         f"{workload.seq_len} each, a GPU needs {memory.total / GIGA:.0f} GB "
         f"({memory.activations / GIGA:.0f} GB of it activations) and has {usable / GIGA:.0f}, and "
-        "the hours are as if it fitted; use a shorter --seq-len, GPUs with more memory, or tensor "
-        "and pipeline parallelism, which is not planned here"
+        "the hours are as if it fitted; use a shorter --seq-len, GPUs with more memory, or context "
+        "parallelism, which is not planned here"
     )
-
-
-def choose_layout(
-    workload: Workload, data_parallel: int, usable: float | None
-) -> tuple[bool, bool]:
-    """The first of (sharded, recompute) that holds one sequence; the last if none does.
-
-    Replicated with activations kept, sharded with them kept, sharded with them recomputed. The
-    choice of replication does not look at data_parallel, so that more devices never need more
-    memory for the state of each.
-    """
-    if usable is None:
-        return True, False
-    state = memory_bytes(workload, data_parallel, 0, sharded=False, recompute=False).total
-    options = [(True, False), (True, True)]
-    if state <= REPLICATED_SHARE * usable:
-        options.insert(0, (False, False))
-    for sharded, recompute in options:
-        room = micro_batch_room(
-            workload, data_parallel, usable, sharded=sharded, recompute=recompute
-        )
-        if room >= 1:
-            return sharded, recompute
-    return options[-1]
-
-
-def micro_batch_room(
-    workload: Workload,
-    data_parallel: int,
-    usable: float | None,
-    *,
-    sharded: bool,
-    recompute: bool,
-) -> int:
-    """Sequences whose activations fit beside the state; 1 where the memory is not known."""
-    if usable is None:
-        return 1
-    state = memory_bytes(workload, data_parallel, 0, sharded=sharded, recompute=recompute).total
-    return max(0, int((usable - state) / sequence_bytes(workload, recompute=recompute)))
-
-
-def largest_divisor(number: int, limit: int) -> int:
-    """The largest divisor of `number` that is at most `limit`, both >= 1.
-
-    Example:
-        >>> largest_divisor(250, 8), largest_divisor(256, 8), largest_divisor(7, 4)
-        (5, 8, 1)
-    """
-    return max(divisor for divisor in divisors(number) if divisor <= limit)
-
-
-def divisors(number: int) -> list[int]:
-    """All divisors, ascending.
-
-    Example:
-        >>> divisors(12)
-        [1, 2, 3, 4, 6, 12]
-    """
-    small = [d for d in range(1, math.isqrt(number) + 1) if number % d == 0]
-    return sorted({*small, *(number // d for d in small)})

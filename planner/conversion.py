@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
@@ -66,7 +66,7 @@ def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> 
                 f"{choices.optimizer}; add --optimizer {measured_with} or choose another law"
             )
         factor /= optimizer.adamw_factor
-        log_sd = LION_LR_LOG_SD if choices.optimizer == "lion" else CONVERSION_LOG_SD
+        log_sd = conversion_log_sd(choices.optimizer)
         reasons.append(
             f"{law.name} was measured with adamw; {CONVERTED[choices.optimizer]} (assumed); "
             "tune it at a small size"
@@ -87,6 +87,23 @@ def convert_lr(law: Law, choices: Choices, parametrization: Parametrization) -> 
             "check it with a small model"
         )
     return Conversion(factor=factor, log_sd=log_sd, reasons=tuple(reasons))
+
+
+def converted_law(law: Law, optimizer: str) -> Law:
+    """A law of AdamW's lr as another optimizer's, its scatter wider by what that may be off."""
+    part = law.quantities["lr"]
+    factor = OPTIMIZERS[optimizer].adamw_factor
+    moved = replace(
+        part,
+        coefficients=part.coefficients | {"scale": part.coefficients["scale"] / factor},
+        scatter=math.hypot(part.scatter or 0.0, conversion_log_sd(optimizer)),
+    )
+    return replace(law, quantities={**law.quantities, "lr": moved})
+
+
+def conversion_log_sd(optimizer: str) -> float:
+    """Of ln(lr) carried from AdamW to another optimizer."""
+    return LION_LR_LOG_SD if optimizer == "lion" else CONVERSION_LOG_SD
 
 
 def measured_optimizer(law: Law) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from planner.assembly import lie_of
 from planner.choices import Choices
 from planner.document import to_plain
+from planner.experts import experts_of
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
 from planner.settings import shape_of
@@ -73,6 +74,14 @@ def compare_plans(before: Plan, after: Plan) -> Difference:
     """What `after` says that `before` does not, and what its lr and batch cost.
 
     The cost is that of the lr and batch alone, at one target, optimizer and parametrization.
+
+    Args:
+        before: a plan.
+        after: another, of any target.
+
+    Returns:
+        Every leaf of their JSON that differs, and the cost as a share of the loss, or why it is
+        not known.
     """
     changes = tuple(changes_of("", plain_of(before), plain_of(after)))
     reason = why_unpriced(before, after)
@@ -148,6 +157,7 @@ def recommended(plan: Plan) -> Prepared:
         vocab_size=plan.target.vocab_size,
     )
     choices = Choices(
+        experts=experts_of(plan),
         optimizer=plan.optimizer.name,
         parametrization=rule.name,
         base_d_model=rule.base_d_model if scaled else None,

@@ -13,7 +13,9 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
+from planner.budget_part import BudgetPart
 from planner.data_part import DataPart
+from planner.experts import ExpertsPart
 from planner.growth_stages import BatchGrowthPart
 from proxies.groups import ParamGroup
 
@@ -212,6 +214,12 @@ class ComputePart:
     """At the rated power: an upper bound."""
     cost: float | None = None
     """In the unit of the price; None without one."""
+    tensor_parallel: int = 1
+    pipeline_parallel: int = 1
+    sharded: bool | None = None
+    """Whether the state is divided over the data-parallel GPUs."""
+    recompute: bool | None = None
+    """Whether the backward pass recomputes each block."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +292,10 @@ class Plan:
     """Empty where the laws stand as published."""
     batch_growth: BatchGrowthPart | None = None
     """None where the batch is fixed."""
+    budget: BudgetPart | None = None
+    """The budget that the target was chosen by; None where the target was given."""
+    experts: ExpertsPart | None = None
+    """None for a dense model; then `shape` is all of it."""
 
 
 def plan_to_dict(plan: Plan) -> dict[str, Any]:
@@ -305,12 +317,19 @@ def to_plain(part: Any) -> Any:
 
 
 def plan_to_json(plan: Plan) -> str:
-    """The plan's JSON text; NaN and infinity are refused by the encoder."""
+    """The plan's JSON text, which `load_plan` reads; NaN and infinity are refused by the encoder.
+
+    Args:
+        plan: the plan.
+    """
     return json.dumps(plan_to_dict(plan), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def load_plan(path: Path) -> Plan:
     """Read a plan's JSON.
+
+    Args:
+        path: what `plan ... --json` printed, or `plan_to_json` gave.
 
     Raises:
         InputError: unreadable, not JSON, of another schema, or a key missing or of a wrong type.

@@ -15,7 +15,9 @@ from fitting.laws import log_distances
 from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
+from planner.budget_part import explain_budget
 from planner.estimate import Z80, Estimate, Witness
+from planner.experts_words import explain_experts
 from planner.growth_words import explain_growth
 from planner.limited_data_words import explain_data
 
@@ -40,8 +42,11 @@ class Topic:
 
 def explain_plan(prepared: Prepared) -> list[Topic]:
     """Every number of the plan, in the order in which one needs the other."""
+    budget = prepared.plan.budget
     topics = [
+        Topic("budget", () if budget is None else tuple(explain_budget(budget))),
         Topic("shape", (prepared.chosen.reason,)),
+        Topic("experts", tuple(explain_experts(prepared))),
         Topic("loss", tuple(explain_loss(prepared))),
         Topic("batch", tuple(explain_batch(prepared))),
         Topic("peak lr", tuple(explain_lr(prepared))),
@@ -120,12 +125,12 @@ def explain_estimate(quantity: str, prepared: Prepared, estimate: Estimate) -> l
     if quantity == "lr":
         point["batch_tokens"] = numbers.ground.batch.law.value
     lines = explain_law(law, quantity, point, estimate.law.value)
-    practice = estimate.practice
-    if practice is None:
+    practice, practised = estimate.practice, numbers.sources.practice.get(quantity)
+    if practice is None or practised is None:
         return lines
     if quantity == "lr":
         point["batch_tokens"] = numbers.ground.batch.value
-    lines += explain_law(prepared.book[practice.name], quantity, point, practice.value)
+    lines += explain_law(practised, quantity, point, practice.value)
     distances = log_distances(law.range, numbers.point)
     squares = " + ".join(f"{d:.3f}^2" for d in distances.values())
     spread = estimate.law.form_spread
@@ -196,7 +201,7 @@ def explain_weight_decay(prepared: Prepared) -> list[str]:
         lines += [
             f"{law.name}: tau = {c['scale']:g} x {plan.target.tokens_per_param:.6g}^"
             f"{c['tokens_per_param']:g} = {tau:.4f} of the run",
-            f"  {law.source.title}, {law.source.url} ({law.source.evidence})",
+            f"  {law.source.title}, {law.source.url or law.source.command} ({law.source.evidence})",
             f"weight decay = B / (lr D tau) = {batch:.6g} / ({format_small(lr, DIGITS)} x "
             f"{plan.target.tokens:.6g} x {tau:.4f}) = "
             f"{format_small(batch / (lr * plan.target.tokens * tau), DIGITS)}",

@@ -63,6 +63,13 @@ def export_plan(plan: Plan, name: str, *, lossy: bool = False) -> tuple[Files, S
         ExportError: something of the plan would be lost and `lossy` is not set.
     """
     trainer = find_trainer(name)
+    if plan.experts is not None:
+        part = plan.experts
+        raise ExportError(
+            f"export {name}: no export writes a router and {part.n_experts} experts of width "
+            f"{part.d_ff_expert}, {part.active_experts} a token; take the numbers from the plan's "
+            f"JSON into {trainer.title} by hand"
+        )
     said = nearest_settings(settings_of(plan), trainer)
     if said.losses and not lossy:
         lost = "; ".join(str(loss) for loss in said.losses)
@@ -113,6 +120,11 @@ def head_lines(plan: Plan, name: str, trainer: Trainer, said: Said) -> list[str]
 
 def write_files(files: Files, path: Path, *, force: bool = False) -> None:
     """Put an export at `path`: one file, or the files of a folder; all of them or none.
+
+    Args:
+        files: text by file name, as `export_plan` gives it; the name of a single file is empty.
+        path: of the file, or of the folder.
+        force: overwrite what is there.
 
     Raises:
         InputError: a file is there and `force` is not set, or the place cannot be written to.

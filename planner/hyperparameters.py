@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws import Law
 from planner.batch import settle_batch
-from planner.conversion import Conversion, convert_lr
+from planner.conversion import Conversion, convert_lr, converted_law, measured_optimizer
 from planner.elsewhere import SETUPS
 from planner.estimate import Estimate
 from planner.ground import ROUNDING, Ground, Sources, survey
-from planner.lawbook import DEFAULT_LAWS, find_law
+from planner.lawbook import DEFAULT_LAWS, OPTIMIZER_LAWS, find_law
 from planner.standing import (
     Standing,
     anchored_batch,
@@ -224,9 +224,14 @@ def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law 
     """Practice, the second witness outside a published law's range; None for a user's own law.
 
     One's own sweep knows one's own setting: outside its range its interval widens, but what other
-    labs used does not move it.
+    labs used does not move it. Practice is AdamW's; for a law of another optimizer its lr is
+    converted, and what that may be off by goes into its scatter.
     """
-    return None if law.name in user else book.get("practice")
+    practice = None if law.name in user else book.get("practice")
+    optimizer = measured_optimizer(law)
+    if practice is None or optimizer not in OPTIMIZER_LAWS:
+        return practice
+    return converted_law(practice, optimizer)
 
 
 def pick_law(
@@ -251,7 +256,9 @@ def pick_law(
             return book[name]
     if quantity == "loss" and choices.unique_tokens is not None:
         return book[REPEATS_LAW]
-    return book[DEFAULT_LAWS[quantity]]
+    usual = DEFAULT_LAWS[quantity]
+    own = OPTIMIZER_LAWS.get(choices.optimizer, {}).get(quantity, usual)
+    return book.get(own, book[usual])
 
 
 def speaks_of(law: Law, quantity: str) -> bool:

@@ -23,6 +23,12 @@ DEFAULT_LAWS = {
 }
 """The law of each quantity that a plan uses unless told otherwise; all verified."""
 
+OPTIMIZER_LAWS = {
+    "muon": {"lr": "muon-tuned", "weight_decay": "muon-tuned"},
+    "lion": {"lr": "lion-tuned", "weight_decay": "lion-tuned"},
+}
+"""Laws of an optimizer's own, which come before the defaults; fitted to its published optima."""
+
 ARXIV = re.compile(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5})")
 """Address of a preprint; the group is its identifier."""
 
@@ -59,6 +65,16 @@ def read_lawbook(extra: Sequence[Path] = (), *, check_shipped: bool = False) -> 
             raise InputError(f"--laws {path}: has the name of a shipped law; rename the file")
         book[path.stem] = read_law(path)
     return book
+
+
+def without_own_laws(book: Mapping[str, Law]) -> dict[str, Law]:
+    """The law book without the optimizers' own laws.
+
+    Those were fitted to published optima: whoever judges a plan by these optima takes AdamW's laws,
+    converted, which never saw them.
+    """
+    own = {name for laws in OPTIMIZER_LAWS.values() for name in laws.values()}
+    return {name: law for name, law in book.items() if name not in own}
 
 
 def find_law(book: Mapping[str, Law], name: str, where: str = "--law") -> Law:

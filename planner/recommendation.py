@@ -17,7 +17,8 @@ from planner import assembly
 from planner import document as doc
 from planner.cautions import collect_cautions
 from planner.choices import Choices, check_choices
-from planner.hyperparameters import Hyperparameters, work_out
+from planner.experts import SPARSE_LAW, count_experts, sparse_choices, sparse_loss
+from planner.hyperparameters import Hyperparameters, law_inputs, work_out
 from planner.lawbook import read_lawbook
 from planner.limited_data import data_part
 from planner.target import Target
@@ -98,15 +99,14 @@ def prepare(
     """The plan and what it was made from; see `recommend`."""
     check_choices(choices, target)
     shape = chosen.shape
-    parametrization = make_parametrization(
-        choices.parametrization,
-        d_model=shape.d_model,
-        n_layers=shape.n_layers,
-        head_dim=shape.head_dim,
-        base_d_model=choices.base_d_model,
-        base_n_layers=choices.base_n_layers,
-        base_head_dim=choices.base_head_dim,
-    )
+    if choices.experts is not None:
+        choices = sparse_choices(
+            choices,
+            law_inputs(target.params, target.tokens, shape, target.seq_len),
+            book[SPARSE_LAW].range.flops,
+            own=bool(user_laws),
+        )
+    parametrization = parametrization_of(choices, shape)
     numbers = work_out(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
     )
@@ -140,12 +140,16 @@ def prepare(
         ),
         warnings=(),
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
+        budget=choices.budget,
     )
     if choices.batch_growth is not None:
         # Imported here because only a growing batch needs it.
         from planner.batch_growth import growth_part
 
         plan = replace(plan, batch_growth=growth_part(book, plan, choices.batch_growth))
+    if choices.experts is not None:
+        part = count_experts(shape, choices.experts)
+        plan = replace(plan, experts=part, loss=sparse_loss(plan.loss, numbers, part))
     prepared = Prepared(
         plan=plan,
         target=target,
@@ -159,6 +163,19 @@ def prepare(
     )
     warnings = (*collect_cautions(prepared), *(() if compute is None else compute.warnings))
     return replace(prepared, plan=replace(plan, warnings=warnings))
+
+
+def parametrization_of(choices: Choices, shape: Shape) -> Parametrization:
+    """The rule of width and depth at a shape, from the base that was chosen."""
+    return make_parametrization(
+        choices.parametrization,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        head_dim=shape.head_dim,
+        base_d_model=choices.base_d_model,
+        base_n_layers=choices.base_n_layers,
+        base_head_dim=choices.base_head_dim,
+    )
 
 
 def plan_schedule(choices: Choices, numbers: Hyperparameters, target: Target) -> Schedule:
@@ -200,6 +217,5 @@ def plan_compute(
     from planner.accelerators import parse_gpus
     from planner.compute import estimate_compute
 
-    return estimate_compute(
-        assembly.workload_of(choices, target, shape, numbers), parse_gpus(choices.gpus)
-    )
+    workload = assembly.workload_of(choices, target, shape, numbers)
+    return estimate_compute(workload, parse_gpus(choices.gpus), price=choices.price)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from fitting.units import format_count, format_small
 from planner.accelerators import Gpus
-from planner.memory import Workload
+from planner.memory import Layout, Workload
 from planner.utilisation import Setting, Utilisation, expected_utilisation
 
 PUE = 1.1
@@ -50,51 +50,30 @@ class Timing:
     """In the unit of the price; None without a price."""
 
 
-def run_setting(
-    workload: Workload, gpus: Gpus, *, devices: int, recompute: bool, tensor: int, pipeline: int
-) -> Setting:
-    """What the law of utilisation is asked for."""
-    device = gpus.accelerator
-    assert device is not None
-    attention = 6 * workload.n_layers * workload.n_heads * workload.head_dim * workload.seq_len
-    return Setting(
-        total_params=workload.total_params,
-        peak_tflops=device.bf16_tflops,
-        bandwidth_tbs=device.bandwidth_tbs,
-        tpu=device.name.startswith("tpu"),
-        devices=devices,
-        tensor=tensor,
-        pipeline=pipeline,
-        recompute="full" if recompute else "none",
-        attention_share=attention / workload.flops_per_token,
-    )
-
-
-def run_timing(
-    workload: Workload,
-    gpus: Gpus,
-    *,
-    devices: int,
-    recompute: bool,
-    tensor: int = 1,
-    pipeline: int = 1,
-) -> Timing | None:
-    """Speed and wall time of `devices` devices; None for a bare count.
+def run_timing(workload: Workload, gpus: Gpus, layout: Layout) -> Timing | None:
+    """Speed and wall time in a layout; None for a bare count.
 
     Args:
         workload: the run.
         gpus: what `--gpus` named; all its devices are paid for.
-        devices: those in use, at most `gpus.count`.
-        recompute: whether each block's activations are recomputed.
-        tensor: devices over which each matrix is divided.
-        pipeline: stages.
+        layout: over at most `gpus.count` devices.
     """
-    if gpus.accelerator is None:
+    device = gpus.accelerator
+    if device is None:
         return None
-    setting = run_setting(
-        workload, gpus, devices=devices, recompute=recompute, tensor=tensor, pipeline=pipeline
+    attention = 6 * workload.n_layers * workload.n_heads * workload.head_dim * workload.seq_len
+    setting = Setting(
+        total_params=workload.active_params or workload.total_params,
+        peak_tflops=device.bf16_tflops,
+        bandwidth_tbs=device.bandwidth_tbs,
+        tpu=device.name.startswith("tpu"),
+        devices=layout.devices,
+        tensor=layout.tensor,
+        pipeline=layout.pipeline,
+        recompute=layout.recompute,
+        attention_share=attention / workload.flops_per_token,
     )
-    return time_at(workload, gpus, expected_utilisation(gpus.accelerator, setting), devices)
+    return time_at(workload, gpus, expected_utilisation(device, setting), layout.devices)
 
 
 def time_at(workload: Workload, gpus: Gpus, rate: Utilisation, devices: int) -> Timing:

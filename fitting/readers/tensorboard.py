@@ -31,20 +31,31 @@ def read(path: str, track: Track) -> pd.DataFrame:
     Raises:
         InputError: the package `tensorboard` is absent, or no run is in the path.
     """
-    try:
-        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-    except ImportError as error:
-        raise InputError(
-            f"{path}: event files need the package tensorboard; pip install tensorboard"
-        ) from error
     root, rows = Path(path), []
     for folder in track(run_folders(root), "reading event files"):
-        events = EventAccumulator(str(folder), size_guidance={"scalars": EVERYTHING, "tensors": 0})
-        events.Reload()
+        events = open_events(folder, where=path)
         # A folder may hold several event files, as after a restart: the accumulator joins them.
         name = folder.relative_to(root).as_posix() if folder != root else folder.name
         rows.append({"run_id": name} | hyperparameters(events) | last_scalars(events))
     return as_table(rows, path, "TensorBoard run")
+
+
+def open_events(folder: Path, *, where: str) -> Any:
+    """Every scalar of a folder's event files, as tensorboard's accumulator.
+
+    Raises:
+        InputError: the package `tensorboard` is absent.
+    """
+    try:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    except ImportError as error:
+        raise InputError(
+            f"{where}: event files need the package tensorboard; pip install tensorboard"
+        ) from error
+    guidance = {"scalars": EVERYTHING, "tensors": 0}
+    events = EventAccumulator(str(folder), size_guidance=guidance)
+    events.Reload()
+    return events
 
 
 def run_folders(root: Path) -> list[Path]:

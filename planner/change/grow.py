@@ -43,6 +43,8 @@ def grow_run(run: Run, *, layers: int, tokens: float) -> Change:
     Raises:
         InputError: no whole number of copies, or fewer than two.
     """
+    if run.plan.experts is not None:
+        raise InputError("change grow: the plan has experts; G_stack was measured on dense models")
     small = run.settings.shape
     factor = layers // small.n_layers
     if factor < 2 or layers != factor * small.n_layers:

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fitting.errors import InputError
 from planner import assembly
 from planner.choices import Choices, Pins
+from planner.experts import experts_of
 from planner.lawbook import read_lawbook
 from planner.recommendation import Prepared, prepare
 from planner.settings import Settings, settings_of
@@ -58,8 +60,13 @@ def open_run(plan: Plan, command: str) -> Run:
     """A plan as a run.
 
     Raises:
-        InputError: parts of the plan contradict each other.
+        InputError: parts of the plan contradict each other, or its batch grows already.
     """
+    if plan.batch_growth is not None:
+        raise InputError(
+            "plan change: the plan's batch grows while it runs; plan it without that and change "
+            "the batch where it should grow (plan change batch)"
+        )
     return Run(plan=plan, settings=settings_of(plan), command=command)
 
 
@@ -104,6 +111,7 @@ def replan(
         base_n_layers=rule.base_n_layers if rule.name == "completep" else None,
         base_head_dim=rule.base_head_dim if scaled else None,
         schedule=schedule,
+        experts=experts_of(plan),
         gpus=gpus or (None if plan.compute is None else plan.compute.gpus),
         unique_tokens=None if plan.data is None else plan.data.unique_tokens,
     )

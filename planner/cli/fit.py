@@ -23,7 +23,9 @@ EXAMPLES = """Examples:
 
 plan fit runs.csv --out mine.toml
 
-plan fit small.csv large.parquet --prior none --target 1B:20B --plot fit.png"""
+plan fit small.csv large.parquet --prior none --target 1B:20B --plot fit.png
+
+plan fit runs.csv --metric accuracy --better higher --target 1B:20B"""
 
 app = typer.Typer(
     add_completion=False,
@@ -63,6 +65,16 @@ def fit(
         Path | None,
         typer.Option(metavar="PNG", help="Draw cells, laws and residuals; default: do not."),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN", help="Instead of loss: does this column move one way with compute?"
+        ),
+    ] = None,
+    better: Annotated[
+        str | None,
+        typer.Option(metavar="higher|lower", help="With --metric: which is good; default unsaid."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -80,6 +92,10 @@ def fit(
     from fitting.table_files import replace_file
     from planner.priors import choose_prior
 
+    size = None if target is None else read_target(target)
+    if metric is not None or better is not None:
+        laws_asked = any((out, plot, prior, laws))
+        return fit_metric(runs, metric, better, target=size, laws=laws_asked, as_json=as_json)
     for path in (out, plot):
         refuse_existing(path, force)
         refuse_clobbering(path, [*runs, *(laws or []), *([plot] if path is out and plot else [])])
@@ -87,7 +103,6 @@ def fit(
         from fitting.plots import check_suffix
 
         check_suffix(plot)
-    size = None if target is None else read_target(target)
     with progress() as say:
         say("reading")
         table = read_runs(runs)
@@ -108,6 +123,29 @@ def fit(
         for path in (out, plot):
             if path is not None:
                 print(f"written: {path}")
+
+
+def fit_metric(
+    runs: list[Path],
+    metric: str | None,
+    better: str | None,
+    *,
+    target: tuple[float, float] | None,
+    laws: bool,
+    as_json: bool,
+) -> None:
+    """Print whether a metric other than loss moves one way.
+
+    Raises:
+        InputError: options of laws beside it, or a good side without a metric.
+    """
+    from planner.cli.fit_metric import show_metric
+
+    if metric is None:
+        raise InputError("--better: belongs to --metric; add that or leave it out")
+    if laws:
+        raise InputError("--metric: fits no law of a plan; leave --out, --plot, --prior out")
+    show_metric(runs, metric, better=better, target=target, as_json=as_json)
 
 
 def refuse_clobbering(path: Path | None, others: list[Path]) -> None:

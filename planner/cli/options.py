@@ -29,6 +29,8 @@ LAYERS = option(_SHAPE, "--layers", "COUNT", "transformer blocks")
 HEADS = option(_SHAPE, "--heads", "COUNT", "query heads; default: heads of 64 or 128")
 KV_HEADS = option(_SHAPE, "--kv-heads", "COUNT", "key and value heads; default: as many as heads")
 D_FF = option(_SHAPE, "--d-ff", "WIDTH", "inner width of the MLP; default: 8/3 of --d-model")
+EXPERTS = option(_SHAPE, "--experts", "COUNT", "experts a layer; --params then counts them all")
+ACTIVE = option(_SHAPE, "--active", "COUNT", "experts a token sees; --d-ff is that of one")
 SEQ_LEN = option(_SHAPE, "--seq-len", "TOKENS", "tokens a sequence; default 2,048 or the model's")
 VOCAB = option(_SHAPE, "--vocab", "COUNT", "vocabulary; default 32,000 or the model's")
 TIED = option(_SHAPE, "--tied", None, "share embedding and output head", default=False)
@@ -80,6 +82,15 @@ BATCH_GROWTH = option(
 GPUS = option(_TRAINING, "--gpus", "[Nx]NAME", "accelerators, as 8xH100: time and memory")
 
 FROM = option("From a plan", "--from", "PLAN.json", "a plan to change: what you type wins over it")
+_BUDGET = "Budget: chooses params and tokens"
+DAYS = option(_BUDGET, "--days", "DAYS", "wall time on --gpus")
+COST = option(_BUDGET, "--cost", "MONEY", "money for GPU-hours at --price")
+PRICE = option(_BUDGET, "--price", "MONEY", "price of one GPU-hour, in any currency")
+INFERENCE_TOKENS = option(
+    _BUDGET, "--inference-tokens", "TOKENS", "tokens to serve, out of the same budget"
+)
+MAX_PARAMS = option(_BUDGET, "--max-params", "PARAMS", "no larger model")
+MAX_TOKENS = option(_BUDGET, "--max-tokens", "TOKENS", "no more training tokens")
 
 _OUTPUT = "Output"
 JSON = option(_OUTPUT, "--json", None, "print the plan as JSON", default=False)

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from fitting.errors import InputError
+from planner.budget_part import Budget
 from planner.choices import Choices, Pins
 from planner.cli import LazyGroup
 from planner.cli import options as given
 from planner.cli.plan_table import show_plan
-from planner.cli.request import Typed, optional_count, read_request
+from planner.cli.request import Request, Typed, optional_count, read_request
+from planner.experts import read_experts
 from planner.growth_stages import read_growth
 from planner.recommendation import VERSION, prepare
 
 if TYPE_CHECKING:
     from planner.anchors import Anchor
+    from planner.budget_part import BudgetPart
 
 EXAMPLES = """Examples:
 
@@ -51,6 +56,8 @@ def plan(
     heads: int | None = given.HEADS,
     kv_heads: int | None = given.KV_HEADS,
     d_ff: int | None = given.D_FF,
+    experts: int | None = given.EXPERTS,
+    active: int | None = given.ACTIVE,
     seq_len: int | None = given.SEQ_LEN,
     vocab: int | None = given.VOCAB,
     tied: bool = given.TIED,
@@ -75,6 +82,12 @@ def plan(
     batch_growth: str | None = given.BATCH_GROWTH,
     gpus: str | None = given.GPUS,
     from_plan: Path | None = given.FROM,
+    days: float | None = given.DAYS,
+    cost: float | None = given.COST,
+    price: float | None = given.PRICE,
+    inference_tokens: str | None = given.INFERENCE_TOKENS,
+    max_params: str | None = given.MAX_PARAMS,
+    max_tokens: str | None = given.MAX_TOKENS,
     as_json: bool = given.JSON,
     explain: bool = given.EXPLAIN,
     export: str | None = given.EXPORT,
@@ -109,6 +122,7 @@ def plan(
         n_heads=heads,
         n_kv_heads=kv_heads,
         d_ff=d_ff,
+        experts=read_experts(experts, active),
         seq_len=seq_len,
         vocab_size=vocab,
         tied=tied,
@@ -123,24 +137,39 @@ def plan(
         steps=steps,
         warmup_steps=warmup,
     )
-    request = read_request(typed, tuple(laws or ()))
-    choices = Choices(
-        pins=pins,
-        law=law,
-        round_batch=round_batch,
-        optimizer=optimizer,
-        parametrization=parametrization,
-        base_d_model=base_width,
-        base_n_layers=base_layers,
-        base_head_dim=base_head_dim,
-        schedule=request.schedule,
-        curve=curve,
-        checkpoint_tokens=request.checkpoint_tokens,
-        gpus=gpus,
-        unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
-        anchors=anchors_of(anchor, request.target.seq_len),
-        batch_growth=None if batch_growth is None else read_growth(batch_growth),
+    budget = Budget(
+        days=days,
+        cost=cost,
+        price=price,
+        inference_tokens=optional_count(inference_tokens, "--inference-tokens"),
+        max_params=optional_count(max_params, "--max-params"),
+        max_tokens=optional_count(max_tokens, "--max-tokens"),
     )
+
+    def choose(request: Request) -> Choices:
+        return Choices(
+            pins=pins,
+            law=law,
+            round_batch=round_batch,
+            optimizer=optimizer,
+            parametrization=parametrization,
+            base_d_model=base_width,
+            base_n_layers=base_layers,
+            base_head_dim=base_head_dim,
+            schedule=request.schedule,
+            curve=curve,
+            checkpoint_tokens=request.checkpoint_tokens,
+            gpus=gpus,
+            experts=typed.experts,
+            price=price,
+            unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
+            anchors=anchors_of(anchor, request.target.seq_len),
+            batch_growth=None if batch_growth is None else read_growth(batch_growth),
+        )
+
+    typed, spent = settled(typed, budget, tuple(laws or ()), choose)
+    request = read_request(typed, tuple(laws or ()))
+    choices = replace(choose(request), budget=spent)
     prepared = prepare(
         request.target,
         request.chosen,
@@ -162,6 +191,17 @@ def plan(
         from planner.cli.again import show_moves
 
         show_moves(context.obj.before, prepared.plan)
+
+
+def settled(
+    typed: Typed, budget: Budget, law_files: tuple[Path, ...], choose: Callable[[Request], Choices]
+) -> tuple[Typed, BudgetPart | None]:
+    """What was typed, its target chosen by the budget where there is one."""
+    if budget.is_empty:
+        return typed, None
+    from planner.cli.budget import settle_budget
+
+    return settle_budget(typed, budget, law_files, choose)
 
 
 def anchors_of(texts: list[str] | None, seq_len: int) -> tuple[Anchor, ...]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from fitting.units import format_count, format_small
 from planner.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
+from planner.experts_words import expert_rows, sizes_in_words
 from planner.growth_words import growth_rows
 from planner.limited_data_words import data_rows
 
@@ -69,7 +70,7 @@ def print_tables(prepared: Prepared) -> None:
     plan = prepared.plan
     target = plan.target
     console.print(
-        f"[bold]{format_count(target.params)} params on {format_count(target.tokens)} tokens"
+        f"[bold]{sizes_in_words(plan)} on {format_count(target.tokens)} tokens"
         f"[/bold] (non-embedding; {format_count(target.tokens_per_param)} tokens a param, "
         f"{format_small(target.flops)} FLOPs)",
         highlight=False,
@@ -79,6 +80,11 @@ def print_tables(prepared: Prepared) -> None:
     console.print()
     console.print(run_table(prepared))
     console.print()
+    if plan.budget is not None:
+        from planner.cli.budget import budget_table
+
+        console.print(budget_table(plan.budget, plain_table))
+        console.print()
     console.print(witnesses_table(plan))
 
 
@@ -190,6 +196,8 @@ def run_table(prepared: Prepared) -> Table:
         "",
         f"{shape.params:,} params, {shape.total_params:,} with {tied} {shape.vocab_size:,} vocab",
     )
+    for name, words in expert_rows(plan):
+        table.add_row(name, words)
     if plan.error_cost is not None:
         table.add_row("being wrong", f"lr: {describe_error_cost(plan.error_cost.lr)}")
         table.add_row("", f"batch: {describe_error_cost(plan.error_cost.batch_tokens)}")
@@ -266,6 +274,9 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
             f"{'sharded' if sharded else 'replicated'}",
         )
     ]
+    if compute.tensor_parallel * compute.pipeline_parallel > 1:
+        split = f"tensor {compute.tensor_parallel} x pipeline {compute.pipeline_parallel}"
+        rows.append(("", f"each model over {split} GPUs"))
     if compute.hours is not None and compute.tokens_per_second is not None:
         assert compute.mfu is not None
         span = ""

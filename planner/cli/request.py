@@ -9,6 +9,7 @@ from pathlib import Path
 from fitting.errors import InputError
 from fitting.laws import Law
 from fitting.units import format_count, parse_count
+from planner.experts import Experts, sparse_shape
 from planner.hyperparameters import speaks_of
 from planner.lawbook import DEFAULT_LAWS, find_law, read_lawbook
 from planner.target import AGREEMENT, Target, resolve_scale
@@ -33,6 +34,8 @@ class Typed:
     n_heads: int | None
     n_kv_heads: int | None
     d_ff: int | None
+    """Of one expert, where there are experts."""
+    experts: Experts | None
     seq_len: int | None
     vocab_size: int | None
     tied: bool
@@ -64,7 +67,16 @@ def read_request(typed: Typed, law_files: tuple[Path, ...]) -> Request:
     shape, model_seq_len = given_shape(typed)
     seq_len = typed.seq_len or model_seq_len or DEFAULT_SEQ_LEN
     params = optional_count(typed.params, "--params")
-    if shape is not None:
+    if typed.experts is not None:
+        shape = sparse_shape(
+            typed.experts,
+            shape,
+            params,
+            vocab_size=typed.vocab_size or DEFAULT_VOCAB,
+            tied=typed.tied,
+        )
+        params = float(count_params(shape.shape).params)
+    elif shape is not None:
         params = params_of_shape(shape.shape, params)
     checkpoint_tokens = read_checkpoints(typed)
     tokens = optional_count(typed.tokens, "--tokens")
@@ -136,6 +148,8 @@ def given_shape(typed: Typed) -> tuple[ChosenShape | None, int | None]:
     if typed.model is not None:
         if named:
             raise InputError(f"{named[0]}: --model fixes the shape; leave out one of them")
+        if typed.experts is not None:
+            raise InputError("--experts: --model is dense; give --params or a shape of your own")
         return known_shape(typed, typed.model)
     if not named:
         return None, None
@@ -146,11 +160,18 @@ def given_shape(typed: Typed) -> tuple[ChosenShape | None, int | None]:
         n_layers=typed.n_layers,
         n_heads=typed.n_heads,
         n_kv_heads=typed.n_kv_heads,
-        d_ff=typed.d_ff,
+        d_ff=active_width(typed),
         vocab_size=typed.vocab_size or DEFAULT_VOCAB,
         tied_embeddings=typed.tied,
     )
     return shape, None
+
+
+def active_width(typed: Typed) -> int | None:
+    """d_ff of what a token sees: as typed, times the active experts where there are experts."""
+    if typed.d_ff is None or typed.experts is None:
+        return typed.d_ff
+    return typed.d_ff * typed.experts.active
 
 
 def known_shape(typed: Typed, name: str) -> tuple[ChosenShape, int | None]:

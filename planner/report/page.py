@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 import re
+from functools import cache
 from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -94,9 +95,11 @@ def steady(text: str) -> Markup:
     """The text escaped, numbers with an exponent kept on one line."""
     from markupsafe import Markup, escape
 
-    return Markup(EXPONENT.sub(r'<span class="n">\g<0></span>', escape(text)))
+    # As a plain string: a Markup would escape what is put in.
+    return Markup(EXPONENT.sub(r'<span class="n">\g<0></span>', str(escape(text))))
 
 
+@cache
 def packed_plotly() -> str:
     """plotly.js as base64 of gzip; the same text gives the same bytes."""
     from plotly.offline import get_plotlyjs

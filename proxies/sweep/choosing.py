@@ -84,15 +84,20 @@ def estimate_cells(
     """
     shapes = list(dict.fromkeys(cell.shape for cell in cells))
     rates = measure_rates(spec, shapes, desk, name=name)
-    held_out = FORWARD * spec.run.eval_sequences * spec.run.seq_len
     return [
         Estimate(
             cell=cell,
             tokens_per_second=rates[cell.shape],
-            seconds=cell.runs * (cell.tokens + held_out) / rates[cell.shape],
+            seconds=seconds_of(spec, cell, rates[cell.shape]),
         )
         for cell in cells
     ]
+
+
+def seconds_of(spec: SweepSpec, cell: Cell, tokens_per_second: float) -> float:
+    """Time of all a cell's runs at a speed of all runs at once, evaluation included."""
+    held_out = FORWARD * spec.run.eval_sequences * spec.run.seq_len
+    return cell.runs * (cell.tokens + held_out) / tokens_per_second
 
 
 def measure_rates(

@@ -8,7 +8,9 @@ is handed out again; nodes may come and go.
 
 from __future__ import annotations
 
+import logging
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
 NODE_LOSSES = 20
 """Nodes that a run may lose before it counts as failed: the end of a spot machine says little about
 the run."""
+
+ANSWER = 10.0
+"""Seconds that the head of a cluster has to answer."""
 
 WAITING = 10_000
 """Runs that may wait for the driver's answer at a time."""
@@ -112,13 +117,14 @@ def join_cluster(address: str | None) -> Iterator[ModuleType]:
         InputError: Ray is not installed, or there is no cluster at the address.
     """
     require_ray()
+    check_address(address)
     import ray
 
     # Ray puts a handler of its own on SIGTERM.
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:
         said = " ".join(str(error).split())
         raise InputError(f"--address {address}: no Ray cluster to be reached ({said})") from error
@@ -129,6 +135,23 @@ def join_cluster(address: str | None) -> Iterator[ModuleType]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def check_address(address: str | None) -> None:
+    """Refuse an address where nobody listens, for which Ray itself would wait for minutes.
+
+    Raises:
+        InputError: it is no host and port, or nobody listens there.
+    """
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise InputError(f"--address '{address}': no cluster's; HOST:PORT of its head, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER).close()
+    except OSError as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error})") from error
 
 
 def make_board(ray: ModuleType) -> Any:

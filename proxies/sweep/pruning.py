@@ -33,7 +33,7 @@ REPORTS = 50
 CHECKS = range(200, WHOLE, 100)
 """Report steps at which a run may be stopped: before a fifth of it, curves cross too often."""
 
-FALSE_PRUNES = 0.01
+FALSE_PRUNES = 0.05
 """Chance that a run is stopped that would have ended within 1% of its cell's best, over all
 checks, if the prediction's form holds."""
 

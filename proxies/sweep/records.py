@@ -14,6 +14,8 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from pydantic_core import from_json
+
 from fitting.errors import InputError
 from proxies.sweep.trials import Row
 
@@ -126,7 +128,7 @@ def read_records(folder: Path) -> list[Record]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(Record(**json.loads(line)))
+            found.append(Record(**from_json(line)))
         except (ValueError, TypeError) as error:
             raise InputError(
                 f"{path} line {number}: no record of a run; restore the file, or delete the line "

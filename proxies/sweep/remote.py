@@ -166,7 +166,9 @@ def write_files(folder: Path | None, files: Mapping[str, bytes]) -> None:
     # Imported here because it brings pandas, for which a driver without files does not wait.
     from fitting.table_files import replace_file
 
-    for name, content in files.items() if folder is not None else ():
+    if folder is None:
+        return
+    for name, content in files.items():
         path = folder / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -206,6 +206,7 @@ class Session:
             spec=make_run_spec(about.spec, cell, setting),
             directory=run_folder(self.given.folder, run_id),
             reports=about.spec.search.pruner != "none",
+            probes=about.spec.run.probes,
         )
 
     def _study(self, cell: Cell) -> CellStudy:

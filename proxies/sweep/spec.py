@@ -72,6 +72,15 @@ Seconds = Annotated[
     BeforeValidator(read_seconds, json_schema_input_type=float | str),
     Field(gt=0, allow_inf_nan=False),
 ]
+ProbeName = Literal[
+    "all",
+    "max_attention_logit",
+    "attention_entropy",
+    "output_log_z",
+    "grad_rms",
+    "top_singular_value",
+]
+"""A key of `proxies.probes.PROBES`, which needs torch; or all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,6 +266,8 @@ class RunSettings:
     """Sequences of one forward and backward pass; None for the whole batch."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of matrix products."""
+    probes: tuple[ProbeName, ...] = ()
+    """Columns of the runs table measured on each trained model, as `plan stability` reads them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,9 @@ ANY_VOCAB = 256
 def read_spec(path: Path) -> SweepSpec:
     """A sweep's spec, checked as far as no corpus, law or machine is needed.
 
+    Args:
+        path: SPEC.toml (`plan schema spec` says its keys).
+
     Raises:
         InputError: the file, the key, what is wrong with its value and what would be right.
     """

@@ -7,10 +7,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from proxies.probes import choose_probes
 from proxies.run import CurvePoint, RunResult, RunSpec, runs_row
 from proxies.state import UNREAD_UPDATES
 from proxies.sweep.pruning import REPORTS, WHOLE, report_step
@@ -100,12 +101,19 @@ def train_job(
     Raises:
         InputError: the run cannot be made, or its directory cannot be written.
     """
+    # Probes are written for our own model; the trainer takes those of any module.
+    probes: list[Any] = choose_probes(job.probes)
     while True:
         spec = halved(job)
         watch = Watch(job, report, stopping, device)
         try:
             result = train_run(
-                spec, corpus, directory=job_folder(job), device=device, on_step=watch.see
+                spec,
+                corpus,
+                directory=job_folder(job),
+                device=device,
+                probes=probes,
+                on_step=watch.see,
             )
         except (RuntimeError, MemoryError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__

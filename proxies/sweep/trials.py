@@ -34,6 +34,8 @@ class Job:
     """For checkpoints and the curve; None to keep nothing."""
     reports: bool = False
     """Whether the desk wants to hear of its losses on the way."""
+    probes: tuple[str, ...] = ()
+    """What is measured of the trained model, for `proxies.probes.choose_probes`."""
     halvings: int = 0
     """How often memory ran out before: the micro-batch is halved as often."""
 

@@ -27,7 +27,7 @@ from planner.conversion import Conversion, convert_lr
 from planner.estimate import Estimate
 from planner.ground import Ground, Sources, ask, move_lr, survey
 from planner.hyperparameters import law_inputs, pick_sources
-from planner.lawbook import read_lawbook
+from planner.lawbook import read_lawbook, without_own_laws
 from planner.sweeps import Tuned, read_tuned
 from proxies.parametrization import make_parametrization
 from proxies.sizing import choose_shape
@@ -81,7 +81,7 @@ def compare(book: Mapping[str, Law], tuned: Tuned) -> list[Compared]:
         parametrization=tuned.parametrization,
         base_d_model=tuned.base_d_model,
     )
-    sources = pick_sources(book, choices, ())
+    sources = pick_sources(without_own_laws(book), choices, ())
     shape = choose_shape(tuned.params, vocab_size=32_000, tied_embeddings=False).shape
     ground = survey(sources, law_inputs(tuned.params, tuned.tokens, shape, 2048))
     rule = make_parametrization(

@@ -5,30 +5,38 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import replace
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fitting.fitted_report import FittedLaws
 from fitting.laws import evaluate_law
 from fitting.surface import best_point, log_penalty, surface_from
 from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.document import Plan, load_plan, plan_to_json
+from planner.document import load_plan
 from planner.lawbook import read_lawbook
 from planner.recommendation import recommend
-from planner.report.evidence import Evidence, Files, fitted_tables, gather, option_values
+from planner.report.evidence import Files, fitted_tables, gather, option_values
+from planner.report.page import steady
 from planner.report.place import place_of
-from planner.target import Target
-from tests.synthetic import true_surface, tuned_table
+from tests.reports import (
+    EVIL,
+    default_plan,
+    evil_plan,
+    fitted_table,
+    small_target,
+    write_fitted,
+    write_plan,
+)
+from tests.synthetic import true_surface
 
 pytest.importorskip("plotly", reason="plotly is not installed (extra `report`)")
 pytest.importorskip("jinja2", reason="jinja2 is not installed (extra `report`)")
-
-EVIL = "</script><script>window.hacked = 1</script><img src=x onerror=alert(1)>"
 
 
 class Outline(HTMLParser):
@@ -57,17 +65,6 @@ class Outline(HTMLParser):
         return json.loads(self.scripts["data"])
 
 
-@cache
-def default_plan() -> Plan:
-    return recommend(Target(params=5e8, tokens=2e10, seq_len=2048, vocab_size=32000))
-
-
-def write_plan(folder: Path, plan: Plan) -> Path:
-    path = folder / "plan.json"
-    path.write_text(plan_to_json(plan))
-    return path
-
-
 def page_of(source: Path, folder: Path) -> Outline:
     assert main(["report", str(source), "-o", str(folder / "report.html")]) == 0
     return Outline((folder / "report.html").read_text())
@@ -81,20 +78,19 @@ def plan_page(tmp_path_factory: pytest.TempPathFactory) -> Outline:
 
 @pytest.fixture(scope="module")
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with runs, their laws, and a plan within the surface's reach."""
-    folder = tmp_path_factory.mktemp("fitted")
-    table = tuned_table(tokens=(2e9, 2e10), batches=(65536, 131072, 262144, 524288, 1048576))
-    table.to_parquet(folder / "runs.parquet")
-    runs, laws = str(folder / "runs.parquet"), str(folder / "laws.toml")
-    assert main(["fit", runs, "--prior", "none", "--out", laws]) == 0
-    target = Target(params=4e8, tokens=2e10, seq_len=2048, vocab_size=32000)
-    write_plan(folder, recommend(target, law_files=(Path(laws),)))
-    return folder
+    return write_fitted(tmp_path_factory.mktemp("fitted"))
 
 
 @pytest.fixture(scope="module")
-def fitted_page(fitted: Path, tmp_path_factory: pytest.TempPathFactory) -> Outline:
-    return page_of(fitted, tmp_path_factory.mktemp("page"))
+def fitted_page(fitted: Path) -> Outline:
+    return page_of(fitted, fitted)
+
+
+@pytest.fixture(scope="module")
+def fit(fitted: Path) -> FittedLaws:
+    found = gather(fitted).fit
+    assert found is not None
+    return found
 
 
 def q_of(surface: dict[str, Any], lr: float, batch: float) -> float:
@@ -111,11 +107,6 @@ def test_the_page_fetches_nothing_and_stays_small(plan_page: Outline) -> None:
     assert "url(" not in plan_page.scripts["page"]
     policy = next(m for m in plan_page.named("meta") if m.get("http-equiv"))
     assert "default-src 'none'" in str(policy["content"])
-
-
-def test_the_file_is_under_5_mb(fitted: Path, tmp_path: Path) -> None:
-    page_of(fitted, tmp_path)
-    assert (tmp_path / "report.html").stat().st_size < 5e6
 
 
 def test_the_data_are_the_plans(plan_page: Outline) -> None:
@@ -157,7 +148,7 @@ def test_the_pages_formula_is_the_surfaces(plan_page: Outline) -> None:
     ids=["pinned", "another law", "mup"],
 )
 def test_a_plans_place_on_its_surface_is_read_off_its_plateau(choices: Choices) -> None:
-    plan = recommend(default_target(), choices=choices)
+    plan = recommend(small_target(), choices=choices)
     book = read_lawbook()
     place = place_of(plan, [book[name] for name in plan.provenance.laws])
     assert place is not None
@@ -170,10 +161,6 @@ def test_a_plans_place_on_its_surface_is_read_off_its_plateau(choices: Choices) 
     assert priced == pytest.approx(plan.error_cost.batch_tokens.double, abs=1e-9)
 
 
-def default_target() -> Target:
-    return Target(params=5e8, tokens=2e10, seq_len=2048, vocab_size=32000)
-
-
 def test_a_surface_that_is_not_the_plans_is_refused() -> None:
     plan = default_plan()
     assert plan.plateau is not None
@@ -182,24 +169,21 @@ def test_a_surface_that_is_not_the_plans_is_refused() -> None:
     assert place_of(moved, [read_lawbook()["step-law-surface"]]) is None
 
 
-def test_every_measured_optimum_is_beside_the_line(fitted: Path, fitted_page: Outline) -> None:
-    fit = gather(fitted).fit
-    assert fit is not None
+def test_every_measured_optimum_is_beside_the_line(fit: FittedLaws, fitted_page: Outline) -> None:
     inside = [optimum for optimum in fit.optima if not optimum.edge]
     line = fitted_page.data["figures"]["line-lr-params"]
     assert len(line["measured"]) == len(inside) > 0
     assert len(line["bounds"]) == len(fit.optima) - len(inside)
 
 
-def test_a_folder_fills_every_section(fitted_page: Outline) -> None:
+def test_a_folder_fills_every_section(fitted: Path, fitted_page: Outline) -> None:
     assert {section["id"] for section in fitted_page.named("section")} == {
         "plan", "loss", "cost", "laws", "audit", "schedule", "others", "runs", "provenance",
     }  # fmt: skip
+    assert (fitted / "report.html").stat().st_size < 5e6
     assert {"cell-1", "contours", "line-batch-tokens-tokens"} <= set(fitted_page.data["figures"])
     columns = {column["name"]: column for column in fitted_page.data["widgets"]["runs"]["columns"]}
-    losses = tuned_table(tokens=(2e9, 2e10), batches=(65536, 131072, 262144, 524288, 1048576))[
-        "loss"
-    ]
+    losses = fitted_table()["loss"]
     assert sorted(columns["loss"]["values"]) == pytest.approx(sorted(losses), rel=1e-5)
 
 
@@ -254,20 +238,27 @@ def test_a_folder_whose_plan_is_of_other_laws_says_so(fitted: Path, tmp_path: Pa
     assert "was not made from" in gather(tmp_path).notes[0]
 
 
-def test_nothing_from_a_file_becomes_markup(tmp_path: Path) -> None:
-    plan = default_plan()
-    evil = replace(
-        plan,
-        warnings=(EVIL,),
-        lr=replace(plan.lr, law=EVIL),
-        alternatives=(replace(plan.alternatives[1], law=EVIL, lr=1e-3, batch_tokens=1e5),),
-        nearest=(replace(plan.nearest[0], run=EVIL),),
-        provenance=replace(plan.provenance, command=EVIL, laws={EVIL: "0", **plan.provenance.laws}),
-    )
-    page = page_of(write_plan(tmp_path, evil), tmp_path)
-    assert not page.named("img")
-    assert len(page.named("script")) == 3
+def test_nothing_from_a_file_becomes_markup(tmp_path: Path, fitted_page: Outline) -> None:
+    page = page_of(write_plan(tmp_path, evil_plan()), tmp_path)
+    for outline in (page, fitted_page):
+        assert not outline.named("img")
+        assert len(outline.named("script")) == 3
     assert page.data["figures"]["others-lr"]["laws"] == [[EVIL, 1e-3]]
+
+
+def test_numbers_stay_on_one_line_and_words_stay_words() -> None:
+    assert steady("2e-4 < 3") == '<span class="n">2e-4</span> &lt; 3'
+
+
+def test_a_missing_package_is_one_line_that_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    source = write_plan(tmp_path, default_plan())
+    assert main(["report", str(source), "-o", str(tmp_path / "report.html")]) == 2
+    assert capsys.readouterr().err == (
+        "plan: plan report: needs plotly; pip install 'windtunnel[report]'\n"
+    )
 
 
 def test_tables_and_figures_can_be_read_without_seeing(fitted_page: Outline) -> None:
@@ -327,8 +318,3 @@ def test_commands_are_read_as_a_shell_would() -> None:
     assert option_values(command, "--laws") == ["y.toml", "x.toml"]
     assert fitted_tables("plan calibrate --params 1B") == []
     assert option_values("plan 'torn", "--laws") == []
-
-
-def test_evidence_without_runs_or_laws_still_has_the_book() -> None:
-    found = Evidence(given=Path("plan.json"), files=Files(), book=read_lawbook())
-    assert "step-law" in found.book

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from planner.accelerators import accelerators, parse_gpus
 from planner.compute import estimate_compute
+from planner.memory import Layout
 from planner.timing import PUE, priced, run_timing
 from planner.utilisation import Setting, expected_utilisation, features, matmul_scale, read_law
 from tests.benchmarks import fit_utilisation
@@ -111,7 +112,7 @@ def test_uptime_is_that_of_published_runs() -> None:
 
 def test_energy_and_cost_are_those_of_all_devices_that_are_paid_for() -> None:
     gpus = parse_gpus("8xh100")
-    timing = run_timing(TINYLLAMA, gpus, devices=4, recompute=False)
+    timing = run_timing(TINYLLAMA, gpus, Layout(data=4))
     assert timing is not None
     assert timing.energy_kwh == pytest.approx(8 * timing.hours * 0.7 * PUE)
     assert priced(timing, 2.5).cost == pytest.approx(20 * timing.hours)

@@ -55,7 +55,9 @@ def nodes() -> Iterator[Any]:
     """A cluster of a head, where the driver is, and another node, one core each."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    made: Any = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+    )
     made.add_node(num_cpus=1)
     yield made
     made.shutdown()
@@ -153,6 +155,14 @@ def empty_desk(address: str | None) -> dict[str, Any]:
 def test_a_cluster_is_refused_where_no_executor_is_on_it(means: Means, said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_means(means)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"), [("here", "HOST:PORT"), ("127.0.0.1:1", "no Ray cluster answers there")]
+)
+def test_an_address_where_nobody_listens_is_refused_at_once(address: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        room.check_address(address)
 
 
 def test_a_missing_ray_is_said_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:

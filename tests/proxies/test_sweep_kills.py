@@ -96,6 +96,6 @@ def test_three_kills_change_nothing_in_the_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("executor", ["sequential", "processes"])
+@pytest.mark.parametrize("executor", ["sequential", "processes", "ensemble"])
 def test_twenty_kills_change_nothing_in_the_table(tmp_path: Path, executor: str) -> None:
     check_killed(tmp_path, executor=executor, kills=20, lrs=20, tokens=8192)

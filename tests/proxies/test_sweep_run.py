@@ -315,3 +315,18 @@ def test_a_searching_sweep_goes_on_to_the_same_runs(tmp_path: Path, sampler: str
     run_sweep(parsed(text), tmp_path / "b", execute=pretend, means=SEQUENTIAL)
     assert len(without_times(tmp_path / "a")) >= 10
     pd.testing.assert_frame_equal(without_times(tmp_path / "a"), without_times(tmp_path / "b"))
+
+
+def test_probes_that_a_spec_names_are_columns_of_the_table(tmp_path: Path) -> None:
+    spec = changed("seq_len = 32", 'seq_len = 32\nprobes = ["max_attention_logit"]')
+    run_sweep(spec, tmp_path, means=SEQUENTIAL)
+    table = read_runs(tmp_path / TABLE).table
+    assert (table["max_attention_logit"] > 0).all()
+    assert (table["attention_entropy"] > 0).all()
+    assert "grad_rms" not in table
+
+
+def test_runs_with_probes_are_measured_by_the_stacking_executor_too(tmp_path: Path) -> None:
+    spec = changed("seq_len = 32", 'seq_len = 32\nprobes = ["grad_rms"]')
+    run_sweep(spec, tmp_path, means=Means(executor="ensemble"))
+    assert (read_runs(tmp_path / TABLE).table["grad_rms"] > 0).all()

@@ -21,6 +21,7 @@ from proxies.sweep.samplers import (
     SAMPLERS,
     SpecSampler,
     distributions,
+    from_the_middle,
     local_optimum,
     read_setting,
     save_start,
@@ -232,3 +233,11 @@ def test_a_point_outside_the_lattice_is_never_proposed() -> None:
     assert why_done(spec, study, most_runs=20) == "no point of its lattice is left to run"
     with pytest.raises(InputError, match="no point of its lattice is left"):
         study.ask(distributions(spec))
+
+
+def test_the_grid_starts_in_its_middle_and_ends_in_its_corners() -> None:
+    lrs, batches = (1.0, 2.0, 4.0, 8.0, 16.0), (1, 2, 4)
+    found = from_the_middle([(lr, batch, 0.1) for lr in lrs for batch in batches])
+    assert found[0] == (4.0, 2, 0.1)
+    assert {point[:2] for point in found[-4:]} == {(1.0, 1), (1.0, 4), (16.0, 1), (16.0, 4)}
+    assert len(set(found)) == 15

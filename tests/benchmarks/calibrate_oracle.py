@@ -1,0 +1,145 @@
+"""`plan calibrate` where the answer is known: an oracle in place of training.
+
+usage: python -m tests.benchmarks.calibrate_oracle [--seeds 20] [--budget 1e19] [--prior step-law]
+       [--params 1e9] [--tokens 2e10] [--noise 0.002]
+
+The corpus is the synthetic one, losses are those of the surface of `tests/synthetic.py` with
+log-normal noise. Prints, for each seed, runs made, planned over true lr and batch, and whether the
+80% intervals of the plan hold the truth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+
+from planner.calibration.folder import Request
+from planner.calibration.loop import calibrate
+from planner.document import Value
+from proxies.sweep.runner import Means
+from proxies.sweep.trials import Desk, Ended, Execute, failed_row
+from tests.synthetic import true_loss, true_point
+
+CORPUS = "zipf:vocab=64"
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """Where one calibration landed."""
+
+    runs: int
+    lr: float
+    """Planned over true."""
+    batch: float
+    lr_held: bool
+    batch_held: bool
+
+
+def oracle(seed: int, noise: float) -> Execute:
+    """An executor that knows each loss, with noise by the run's own setting."""
+
+    def execute(desk: Desk) -> Iterator[Ended]:
+        while (job := desk.next_job()) is not None:
+            spec = job.spec
+            params = float(failed_row(spec)["params"])
+            batch = float(spec.batching.sequences * spec.seq_len)
+            exact = true_loss(params, float(spec.total_tokens), spec.lr, batch)
+            rng = np.random.default_rng([seed, zlib.crc32(job.run_id.encode())])
+            row = failed_row(spec) | {
+                "status": "finished",
+                "loss": exact * math.exp(noise * rng.normal()),
+                "tokens_seen": float(spec.total_tokens),
+                "unique_tokens": float(spec.total_tokens),
+                "seconds": 0.0,
+            }
+            yield Ended(run_id=job.run_id, row=row)
+
+    return execute
+
+
+def land(folder: Path, request: Request, *, noise: float) -> Landed:
+    """One calibration."""
+    found = calibrate(
+        request,
+        folder,
+        means=Means(executor="sequential"),
+        execute=oracle(request.seed, noise),
+    )
+    assert found is not None
+    lr, batch = true_point(request.params, request.tokens)
+    plan = found.prepared.plan
+    return Landed(
+        runs=found.ending.runs,
+        lr=plan.lr.value / lr,
+        batch=plan.batch_tokens.value / batch,
+        lr_held=holds(plan.lr, lr),
+        batch_held=holds(plan.batch_tokens, batch),
+    )
+
+
+def holds(value: Value, truth: float) -> bool:
+    """Whether an interval holds the truth."""
+    return value.low is not None and value.high is not None and value.low <= truth <= value.high
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--budget", default="1e19")
+    parser.add_argument("--prior", default="step-law")
+    parser.add_argument("--params", type=float, default=1e9)
+    parser.add_argument("--tokens", type=float, default=2e10)
+    parser.add_argument("--noise", type=float, default=0.002)
+    parser.add_argument("--interval", type=float, default=1.5)
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    found = []
+    print(f"{'seed':>4}{'runs':>6}{'lr / true':>11}{'batch / true':>14}  held")
+    for seed in range(args.seeds):
+        request = Request(
+            params=args.params,
+            tokens=args.tokens,
+            seq_len=2048,
+            vocab_size=32_000,
+            budget=args.budget,
+            corpus=CORPUS,
+            tokenizer="bytes",
+            parametrization="sp",
+            optimizer="adamw",
+            prior=args.prior,
+            interval=args.interval,
+            seed=seed,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            one = land(Path(folder) / "out", request, noise=args.noise)
+        found.append(one)
+        held = " ".join(n for n, h in (("lr", one.lr_held), ("batch", one.batch_held)) if h)
+        print(f"{seed:4}{one.runs:6}{one.lr:11.3f}{one.batch:14.3f}  {held}", flush=True)
+    print(say_sum(found))
+
+
+def say_sum(found: list[Landed]) -> str:
+    """How many landed near, and how many intervals held."""
+    near = sum(abs(one.lr - 1) <= 0.15 for one in found)
+    near_batch = sum(abs(one.batch - 1) <= 0.25 for one in found)
+    lr, batch = (
+        math.sqrt(np.mean([math.log(value) ** 2 for value in values]))
+        for values in ([one.lr for one in found], [one.batch for one in found])
+    )
+    return (
+        f"of {len(found)}: lr within 15% in {near}, batch within 25% in {near_batch}; held lr "
+        f"{sum(one.lr_held for one in found)}, batch {sum(one.batch_held for one in found)}; "
+        f"root mean square of ln: lr {lr:.2f}, batch {batch:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
