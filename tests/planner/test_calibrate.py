@@ -32,7 +32,7 @@ REQUEST = Request(
     optimizer="adamw",
     prior="step-law",
     # Wide, so that the search is soon done.
-    interval=6.0,
+    interval=2.5,
     seed=0,
 )
 ASKED = Asked(
