@@ -4,8 +4,10 @@ Rooms: `errors`, `units`; `laws`, `forms`, `tables` (law files); `runs`, `column
 `cautions`, `groups`, `table_files`, `readers` (runs tables); `cells`, `cell_fit` (optima of one
 cell); `surface` and `surface_*` (loss over lr and batch); `loss` and `loss_*` (loss over params
 and tokens); `practice` (published recipes); `tuned`, `levels`, `timescale`, `audit`, `bend`,
-`doubts`, `fitted`, `fitted_report`, `fitted_text` (all laws of a table); `importing`,
-`prediction`, `plot_data`, `plots`; `design` (which run to do next).
+`doubts`, `fitted`, `fitted_report`, `fitted_text` (all laws of a table); `trend` (metrics other
+than loss); `schemas`, `importing`, `prediction`, `plot_data`, `plots`; `design` (which run to do
+next); `run_log`, `log_noise`, `log_faults` (a run's log while it trains); `probe_law`,
+`sensitivity` (stability).
 
 Public names load on use, so that a plan does not wait for arrays. Nothing here imports `proxies`
 or `planner`, and nothing here needs torch.
@@ -17,12 +19,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fitting.curves.files import read_curve
+    from fitting.curves.fit import fit_curves
+    from fitting.design import next_runs
     from fitting.fitted import fit_laws
-    from fitting.runs import Runs, read_runs
+    from fitting.laws import read_law
+    from fitting.prediction import predict_runs
+    from fitting.runs import Runs, read_runs, write_runs
 
-__all__ = ["Runs", "fit_laws", "read_runs"]
+__all__ = [
+    "Runs",
+    "fit_curves",
+    "fit_laws",
+    "next_runs",
+    "predict_runs",
+    "read_curve",
+    "read_law",
+    "read_runs",
+    "write_runs",
+]
 
-_ROOMS = {"Runs": "runs", "fit_laws": "fitted", "read_runs": "runs"}
+_ROOMS = {
+    "Runs": "runs",
+    "fit_curves": "curves.fit",
+    "fit_laws": "fitted",
+    "next_runs": "design",
+    "predict_runs": "prediction",
+    "read_curve": "curves.files",
+    "read_law": "laws",
+    "read_runs": "runs",
+    "write_runs": "runs",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -74,6 +74,14 @@ def compare_plans(before: Plan, after: Plan) -> Difference:
     """What `after` says that `before` does not, and what its lr and batch cost.
 
     The cost is that of the lr and batch alone, at one target, optimizer and parametrization.
+
+    Args:
+        before: a plan.
+        after: another, of any target.
+
+    Returns:
+        Every leaf of their JSON that differs, and the cost as a share of the loss, or why it is
+        not known.
     """
     changes = tuple(changes_of("", plain_of(before), plain_of(after)))
     reason = why_unpriced(before, after)

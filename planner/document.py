@@ -317,12 +317,19 @@ def to_plain(part: Any) -> Any:
 
 
 def plan_to_json(plan: Plan) -> str:
-    """The plan's JSON text; NaN and infinity are refused by the encoder."""
+    """The plan's JSON text, which `load_plan` reads; NaN and infinity are refused by the encoder.
+
+    Args:
+        plan: the plan.
+    """
     return json.dumps(plan_to_dict(plan), indent=2, allow_nan=False, ensure_ascii=False)
 
 
 def load_plan(path: Path) -> Plan:
     """Read a plan's JSON.
+
+    Args:
+        path: what `plan ... --json` printed, or `plan_to_json` gave.
 
     Raises:
         InputError: unreadable, not JSON, of another schema, or a key missing or of a wrong type.

@@ -30,8 +30,8 @@ CHECKED_RATIO = (0.047, 0.109)
 EXPERT_STEP = 8
 """An expert's width is a multiple of it; assumed."""
 
-NEAR, TRIES = 0.015, 40
-"""How near a chosen shape's total comes to the request, and how often it is tried."""
+NEAR = 0.03
+"""Relative difference up to which a shape's own total counts as the request."""
 
 MOST_EXPERTS = 100_000
 
@@ -127,7 +127,7 @@ def sparse_shape(
     if own is not None:
         shape = in_experts(own.shape, experts)
         counted = count_experts(shape, experts).params
-        if params is not None and abs(params / counted - 1) > 2 * NEAR:
+        if params is not None and abs(params / counted - 1) > NEAR:
             raise InputError(
                 f"--params {format_count(params)}: the shape and its experts have "
                 f"{format_count(counted)} non-embedding parameters; leave --params out"
@@ -139,24 +139,20 @@ def sparse_shape(
             "--experts 64 --active 8), or a shape of your own"
         )
     active = params / (1 / 3 + 2 / 3 * experts.n_experts / experts.active)
-    best: tuple[float, ChosenShape] | None = None
-    for _ in range(TRIES):
-        chosen = choose_shape(active, vocab_size=vocab_size, tied_embeddings=tied)
-        chosen = ChosenShape(shape=in_experts(chosen.shape, experts), reason=chosen.reason)
-        off = params / count_experts(chosen.shape, experts).params
-        if best is None or abs(math.log(off)) < best[0]:
-            best = abs(math.log(off)), chosen
-        if abs(off - 1) < NEAR:
-            break
-        active *= off
-    assert best is not None
-    found = best[1].shape
+    usual = choose_shape(active, vocab_size=vocab_size, tied_embeddings=tied).shape
+    # Width and depth are those of the active params; the experts' width makes up the total.
+    narrow = replace(usual, d_ff=EXPERT_STEP * experts.active)
+    part = count_experts(narrow, experts)
+    one = usual.n_layers * experts.n_experts * MLPS[usual.mlp] * usual.d_model
+    width = EXPERT_STEP + (params - part.params) / one
+    found = in_experts(replace(usual, d_ff=max(1, round(width * experts.active))), experts)
     share = count_experts(found, experts).params / params - 1
+    side = "over" if share > 0 else "under"
     return ChosenShape(
         shape=found,
         reason=f"{found.n_layers} layers of {found.d_model:,}, the usual shape of "
-        f"{format_count(count_params(found).params)} params, its MLP cut in {experts.active} "
-        f"experts; in all {100 * abs(share):.1f}% {'over' if share > 0 else 'under'} the request",
+        f"{format_count(active)} params, its MLP in {experts.active} experts; in all "
+        f"{100 * abs(share):.1f}% {side} the request",
     )
 
 

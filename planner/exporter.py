@@ -121,6 +121,11 @@ def head_lines(plan: Plan, name: str, trainer: Trainer, said: Said) -> list[str]
 def write_files(files: Files, path: Path, *, force: bool = False) -> None:
     """Put an export at `path`: one file, or the files of a folder; all of them or none.
 
+    Args:
+        files: text by file name, as `export_plan` gives it; the name of a single file is empty.
+        path: of the file, or of the folder.
+        force: overwrite what is there.
+
     Raises:
         InputError: a file is there and `force` is not set, or the place cannot be written to.
     """

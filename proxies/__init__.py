@@ -9,4 +9,37 @@ budgets from one stable run), `checkpoint`, `evaluation`; `ensemble`, `stack`, `
 `ensemble_timing` (runs of one shape as one model); `activations`, `probes`, and `coordinates`,
 `coordinate_check`, `coordinate_plot`, `faults` (the coordinate check). A target is only the
 largest member of its family, so what describes a proxy describes it too.
+
+Public names load on use, so that importing the package costs nothing.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from proxies.run import RunSpec
+    from proxies.schedule import make_schedule
+    from proxies.sweep.runner import run_sweep
+    from proxies.sweep.spec import SweepSpec
+    from proxies.sweep.spec_file import read_spec
+    from proxies.train import train_run
+
+__all__ = ["RunSpec", "SweepSpec", "make_schedule", "read_spec", "run_sweep", "train_run"]
+
+_ROOMS = {
+    "RunSpec": "run",
+    "SweepSpec": "sweep.spec",
+    "make_schedule": "schedule",
+    "read_spec": "sweep.spec_file",
+    "run_sweep": "sweep.runner",
+    "train_run": "train",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported from its room on first use."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'proxies' has no attribute '{name}'")
+    return getattr(import_module(f"proxies.{_ROOMS[name]}"), name)

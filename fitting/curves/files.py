@@ -51,6 +51,9 @@ class Curve:
 def read_curve(path: Path) -> Curve:
     """A curve from CSV or Parquet.
 
+    Args:
+        path: a file with columns step, lr and loss (nats per token), one row a logged step.
+
     Raises:
         InputError: a column is missing, a cell is no finite number above 0, the steps do not
             rise, the curve has a hole, or it has too few rows.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fitting.errors import InputError
 from fitting.units import format_count
 from planner.change.cases import nearest_cases
@@ -45,7 +43,7 @@ def change_gpus(run: Run, *, gpus: str, at_token: float = 0.0) -> Change:
         numbers=tuple(gpu_numbers(run, fixed.compute, left=left)),
         notes=tuple(gpu_notes(run, fixed.compute)),
         nearest=nearest_cases("gpus", params=plan.target.params, tokens=plan.target.tokens),
-        plan=replace(moved, alternatives=plan.alternatives),
+        plan=moved,
         track=None,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from fitting.errors import InputError
 from planner import assembly
 from planner.choices import Choices, Pins
 from planner.experts import experts_of
@@ -59,8 +60,13 @@ def open_run(plan: Plan, command: str) -> Run:
     """A plan as a run.
 
     Raises:
-        InputError: parts of the plan contradict each other.
+        InputError: parts of the plan contradict each other, or its batch grows already.
     """
+    if plan.batch_growth is not None:
+        raise InputError(
+            "plan change: the plan's batch grows while it runs; plan it without that and change "
+            "the batch where it should grow (plan change batch)"
+        )
     return Run(plan=plan, settings=settings_of(plan), command=command)
 
 

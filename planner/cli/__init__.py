@@ -76,7 +76,21 @@ class LazyGroup(TyperGroup):
         module = import_module(f"planner.cli.{COMMANDS[cmd_name]}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
-        return command
+        return flowing(command)
+
+
+def flowing(command: Any) -> Any:
+    """A command whose help fills the terminal: rich would break lines where our source does.
+
+    Paragraphs that begin with a backspace keep their lines, as everywhere in click.
+    """
+    parts = (command.help or "").split("\n\n")
+    command.help = "\n\n".join(
+        part if part.startswith("\b") else " ".join(part.split()) for part in parts
+    )
+    for inner in getattr(command, "commands", {}).values():
+        flowing(inner)
+    return command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A group waits for nothing of `plan`'s own options, which take a while to load.
         group = typed[0] if typed and typed[0] in COMMANDS else None
         module = import_module(f"planner.cli.{COMMANDS[group] if group else 'plan'}")
-        code = typer.main.get_command(module.app).main(
+        code = flowing(typer.main.get_command(module.app)).main(
             args=typed[1:] if group else list(typed),
             prog_name=f"plan {group}" if group else "plan",
             standalone_mode=False,

@@ -28,7 +28,9 @@ OUTPUT = ("as_json", "explain", "export", "out", "lossy", "force", "version", "f
 """Parameters that say what is done with a plan, not what it is: never taken from one."""
 
 SHAPE = ("model", "d_model", "layers", "heads", "kv_heads", "d_ff")
-REST = ("tokens", "flops", "tokens_per_param")
+REST = ("tokens", "flops", "tokens_per_param", "days", "cost")
+LIMITS = ("inference_tokens", "max_params", "max_tokens")
+"""What bounds the split of a budget: of no use once params or tokens are given."""
 
 REPLACES = {
     "model": SHAPE,
@@ -71,7 +73,8 @@ def merge(kept: Mapping[str, Any], typed: Mapping[str, Any], before: Plan) -> di
     found = {name: value for name, value in kept.items() if name not in gone}
     rest = [name for name in REST if name in typed]
     if rest or any(name in typed for name in ("params", *SHAPE)):
-        found = {name: value for name, value in found.items() if name not in ("params", *REST)}
+        asked = ("params", *REST, *LIMITS)
+        found = {name: value for name, value in found.items() if name not in asked}
         if not any(name in found or name in typed for name in SHAPE) and len(rest) < 2:
             found["params"] = before.target.params
     found |= typed

@@ -243,9 +243,9 @@ def in_words(value: float | None, missing: str) -> str:
     """A number of any size in three digits, whole ones below a million in full."""
     if value is None:
         return missing
-    if value == int(value) and abs(value) < 1e6:
+    if value == int(value) and abs(value) < 1e5:
         return f"{value:,.0f}"
-    return format_count(value) if value >= 1e6 else format_small(value)
+    return format_count(value) if value >= 1e5 else format_small(value)
 
 
 def interval_in_words(number: Number) -> str:

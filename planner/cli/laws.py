@@ -41,7 +41,7 @@ LIMITS = {
 }
 """Ranges of a law and the letter that the list prints for each."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 LawFiles = Annotated[
     list[Path] | None,
@@ -50,11 +50,13 @@ LawFiles = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(
+    invoke_without_command=True, epilog="Examples:\n\nplan laws\n\nplan laws show step-law"
+)
 def laws(context: typer.Context, laws: LawFiles = None, as_json: AsJson = False) -> None:
     """List and show the laws of the law book.
 
-    Without a command it lists them. Examples: plan laws, plan laws show step-law
+    Without a command it lists them.
     """
     if context.invoked_subcommand is None:
         list_laws(laws, as_json)
@@ -65,13 +67,12 @@ def laws(context: typer.Context, laws: LawFiles = None, as_json: AsJson = False)
         )
 
 
-@app.command("list")
+@app.command("list", epilog="Examples:\n\nplan laws list\n\nplan laws list --laws mine.toml --json")
 def list_laws(laws: LawFiles = None, as_json: AsJson = False) -> None:
     """List all laws: what each covers, where it was measured, how well it is known.
 
     A law marked * is the default of the quantity so marked. Laws that give values come first,
-    then those that give exponents only, then advice in words. Examples: plan laws list,
-    plan laws list --laws mine.toml --json
+    then those that give exponents only, then advice in words.
     """
     book = read_lawbook(laws or (), check_shipped=True)
     if as_json:
@@ -80,7 +81,9 @@ def list_laws(laws: LawFiles = None, as_json: AsJson = False) -> None:
         print_list(book.values())
 
 
-@app.command("show")
+@app.command(
+    "show", epilog="Examples:\n\nplan laws show step-law\n\nplan laws show power-lines --toml"
+)
 def show_law(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A law that plan laws lists.")],
     laws: LawFiles = None,
@@ -91,7 +94,7 @@ def show_law(
 ) -> None:
     """Show one law in full: equations, coefficients, covariance, range, note, BibTeX.
 
-    Examples: plan laws show step-law, plan laws show power-lines --toml
+    Prints a law as people read it, or with --toml the file itself.
     """
     law = find_law(read_lawbook(laws or (), check_shipped=True), name, where="laws show")
     if as_toml:
@@ -102,7 +105,10 @@ def show_law(
         print(law_text(law, width=min(shutil.get_terminal_size((80, 24)).columns, 100)))
 
 
-@app.command("compare")
+@app.command(
+    "compare",
+    epilog="Examples:\n\nplan laws compare\n\nplan laws compare --anchor first --plot laws.png",
+)
 def compare(
     laws: LawFiles = None,
     anchor: Annotated[
@@ -117,8 +123,7 @@ def compare(
     """Compare every law with published optima and recipes, as factors by lab.
 
     Prints medians by law, then by lab; with --anchor first also how much closer each law comes
-    when the lab's smallest model anchors it. Examples: plan laws compare,
-    plan laws compare --anchor first --plot laws.png
+    when the lab's smallest model anchors it.
     """
     from planner.cli.laws_compare import comparison_json, print_comparison
     from planner.comparison import compare_laws

@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 NAMED = 3
 """Rejected rows and columns left out that are spelt out; the rest are counted."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+EXAMPLES = """Examples:
+
+plan import sweep.csv --map lr=learning_rate,batch_tokens=bs --seq-len 2048 -o runs.csv
+
+plan import mlruns --map loss=eval/loss -o runs.parquet"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
 
-@app.command()
+@app.command(epilog=EXAMPLES)
 def import_runs(
     source: Annotated[
         str, typer.Argument(metavar="FILE", help="File, folder or database URL of the runs.")
@@ -54,9 +60,7 @@ def import_runs(
 ) -> None:
     """Import runs from a CSV, W&B, TensorBoard, Optuna or MLflow.
 
-    Writes RUNS and prints what was read, mapped, left out and rejected. Examples:
-    plan import sweep.csv --map lr=learning_rate,batch_tokens=bs --seq-len 2048 -o runs.csv,
-    plan import mlruns --map loss=eval/loss -o runs.parquet
+    Writes RUNS and prints what was read, mapped, left out and rejected.
     """
     from fitting.importing import import_table, parse_mapping
     from fitting.readers import read_source

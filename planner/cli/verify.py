@@ -29,7 +29,7 @@ def verify(
     logs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[LOG.csv]...",
+            metavar="LOG.csv",
             help="A pilot's curve each (step,lr,loss), or a runs table of all.",
         ),
     ] = None,

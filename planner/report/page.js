@@ -578,7 +578,14 @@ async function start() {
     await draw(place, (where, colours) => DRAW[data.kind](data, where, colours));
   }
   drawProfiles();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach((render) => render()));
+  const redraw = () => drawn.forEach((render) => render());
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  // Fewer ticks fit a narrower page.
+  let pause = null;
+  window.addEventListener("resize", () => {
+    clearTimeout(pause);
+    pause = setTimeout(redraw, 200);
+  });
   document.body.dataset.ready = "yes";
 }
 start();

@@ -95,7 +95,8 @@ def steady(text: str) -> Markup:
     """The text escaped, numbers with an exponent kept on one line."""
     from markupsafe import Markup, escape
 
-    return Markup(EXPONENT.sub(r'<span class="n">\g<0></span>', escape(text)))
+    # As a plain string: a Markup would escape what is put in.
+    return Markup(EXPONENT.sub(r'<span class="n">\g<0></span>', str(escape(text))))
 
 
 @cache

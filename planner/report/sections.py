@@ -103,7 +103,9 @@ def loss_section(found: Evidence, place: Place | None, plan: Plan | None) -> Sec
             "; the bars through the plan span what costs at most 0.1% over the best along each axis"
         )
     if cells:
-        lead += ". Below, the largest cells that were measured: dots are runs, darker is better"
+        lead += (
+            ". Below, the largest cells that were measured: dots are runs, the stronger the better"
+        )
     return Section(
         name="loss",
         title=title,

@@ -188,6 +188,11 @@ def next_by_fit(spec: SweepSpec, study: Study, *, but: FrozenTrial | None = None
     return None if row is None else dict(zip(("lr", "batch_sequences"), points[row], strict=True))
 
 
+def pick_asked(spec: SweepSpec, study: Study, trial: FrozenTrial, space: Space) -> Point:
+    """Nothing: the session has asked for a point of this cell (`proxies.sweep.targeted`)."""
+    return {}
+
+
 def pick_next_point(spec: SweepSpec, study: Study, trial: FrozenTrial, space: Space) -> Point:
     """The first point of the grid that no trial has: from its middle outwards, seed by seed.
 
@@ -309,7 +314,7 @@ def why_done(spec: SweepSpec, study: Study, *, most_runs: int) -> str | None:
     if spec.search.sampler == "cells" and next_by_fit(spec, study) is None:
         return "no point of its lattice is left to run"
     width, ended = spec.budget.interval_width, sum(trial.state.is_finished() for trial in trials)
-    if width is None or ended < FEWEST:
+    if spec.search.sampler != "cells" or width is None or ended < FEWEST:
         return None
     found = local_optimum(spec, study)
     if found is None or found.width > width:
@@ -322,6 +327,7 @@ def why_done(spec: SweepSpec, study: Study, *, most_runs: int) -> str | None:
 
 SAMPLERS: Mapping[str, Callable[[SweepSpec, Study, FrozenTrial, Space], Point]] = {
     "cells": pick_by_fit,
+    "target": pick_asked,
     "grid": pick_next_point,
     "random": pick_by_optuna(lambda seed: RandomSampler(seed=seed)),
     "tpe": pick_by_optuna(lambda seed: TPESampler(seed=seed, n_startup_trials=STARTUP)),
@@ -332,6 +338,7 @@ SAMPLERS: Mapping[str, Callable[[SweepSpec, Study, FrozenTrial, Space], Point]] 
 
 PLANNED: Mapping[str, float] = {
     "cells": 2,
+    "target": 0,
     "grid": math.inf,
     "random": math.inf,
     "tpe": STARTUP,

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna import get_all_study_names
 
+from proxies.sweep.cells import total_flops
 from proxies.sweep.folder import drop_states, run_folder
 from proxies.sweep.progress import trained_flops
 from proxies.sweep.records import Record, Records
@@ -22,6 +23,7 @@ from proxies.sweep.runs import make_run_spec
 from proxies.sweep.samplers import is_planned, read_setting, saved_start, why_done
 from proxies.sweep.starts import predict_start
 from proxies.sweep.studies import CellStudy, ask, catch_up, open_study, report
+from proxies.sweep.targeted import done_of, next_for_target, why_known
 from proxies.sweep.trials import Ended, Job
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from proxies.corpus import Corpus
     from proxies.sweep.cells import Cell
     from proxies.sweep.folder import About
+    from proxies.sweep.samplers import Point
 
 FAILURES = 2
 """Failed runs of a cell in one session after which it is left alone."""
@@ -102,16 +105,40 @@ class Session:
             return None
         if self._broken_off:
             return self._start(*self._broken_off.pop(0))
-        about = self.given.about
+        if self.given.about.spec.search.target is not None:
+            return self._next_for_target()
+        cell = next(self._open_cells(), None)
+        return None if cell is None else self._start(cell, self._ask(cell))
+
+    def _open_cells(self) -> Iterator[Cell]:
+        """Cells that need more runs, cheapest first; the others are closed on the way."""
         for cell in self.given.cells:
             if cell.name in self.closed:
                 continue
-            study = self._study(cell)
-            reason = why_done(about.spec, study.memory, most_runs=cell.runs)
+            reason = why_done(self.given.about.spec, self._study(cell).memory, most_runs=cell.runs)
             if reason is None:
-                return self._start(cell, ask(study, about.spec))
-            self.closed[cell.name] = reason
+                yield cell
+            else:
+                self.closed[cell.name] = reason
+
+    def _next_for_target(self) -> Job | None:
+        """The run of any cell that tells most of the target; None closes all."""
+        spec, law, cells = self.given.about.spec, self.given.law, [*self._open_cells()]
+        running = [(cell, read_setting(spec, trial)) for cell, trial in self._running.values()]
+        done = done_of(self.records.done, running, seq_len=spec.run.seq_len)
+        most = spec.budget.flops or total_flops(self.given.cells)
+        left = most - self._flops - math.fsum(cell.flops for cell, _ in running)
+        reason = why_known(spec, self.given.cells, done, law=law)
+        chosen = None if reason else next_for_target(spec, cells, done, law=law, left=left)
+        if chosen is not None:
+            cell, point = chosen
+            return self._start(cell, self._ask(cell, point))
+        for cell in cells:
+            self.closed[cell.name] = reason or "what is left buys no further design"
         return None
+
+    def _ask(self, cell: Cell, point: Point | None = None) -> FrozenTrial:
+        return ask(self._study(cell), self.given.about.spec, point=point)
 
     def why_spent(self) -> str | None:
         """Which budget of the sweep is spent, or None."""

@@ -159,7 +159,8 @@ class BudgetSpec:
     """Seconds, or "15m", at which no new run starts; None for no limit."""
     interval_width: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
     """A cell is done when the 80% intervals of its best lr and batch are narrower than this factor
-    from end to end; None for when its runs are spent. The sampler cells only."""
+    from end to end; None for when its runs are spent. With the sampler target it is the sweep that
+    is done, and the intervals are those at the target. Those two samplers only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +171,18 @@ class StartSpec:
 
     lr: Positive
     batch_tokens: Positive
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetSpec:
+    """The run that the sweep is for."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = CONFIG
+
+    params: Count
+    """Non-embedding, as 1e9 or "1B"."""
+    tokens: Count
+    """Training tokens, as 2e10 or "20B"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,8 +197,11 @@ class SearchSpec:
     """Batch in tokens, whole sequences."""
     weight_decay: DecayAxis = 0.1
     """Base weight decay, times lr."""
-    sampler: Literal["cells", "grid", "random", "tpe", "gp", "cma"] = "cells"
-    """How the next run is picked: cells is this project's own, the others are Optuna's."""
+    sampler: Literal["cells", "target", "grid", "random", "tpe", "gp", "cma"] = "cells"
+    """How the next run is picked: cells searches each cell for its best, target takes the run of
+    any cell that tells most of `target`; the others are Optuna's."""
+    target: TargetSpec | None = None
+    """The model that is planned; for the sampler target, and no other."""
     runs_per_cell: Whole = 12
     """Most runs in each cell; the grid has as many as it has points."""
     law: str | None = None

@@ -28,6 +28,9 @@ ANY_VOCAB = 256
 def read_spec(path: Path) -> SweepSpec:
     """A sweep's spec, checked as far as no corpus, law or machine is needed.
 
+    Args:
+        path: SPEC.toml (`plan schema spec` says its keys).
+
     Raises:
         InputError: the file, the key, what is wrong with its value and what would be right.
     """
@@ -155,19 +158,27 @@ def check_sampler(spec: SweepSpec) -> None:
     axes = (search.lr, search.batch_tokens, search.weight_decay)
     if search.law is not None and search.start is not None:
         raise InputError("[search]: give one of law and start")
-    if search.sampler == "cells":
-        if search.law is None and search.start is None:
+    if (search.sampler == "target") != (search.target is not None):
+        raise InputError(
+            "[search] target: the sampler target needs one and no other takes one; give "
+            'target = { params = "1B", tokens = "20B" } and sampler = "target", or neither'
+        )
+    if search.sampler in ("cells", "target"):
+        if search.sampler == "cells" and search.law is None and search.start is None:
             raise InputError("[search] sampler: cells starts from a law; give law or start")
+        if search.sampler == "target" and search.start is not None:
+            raise InputError("[search] start: target starts from a law; give law, or neither")
         if is_varied(search.weight_decay):
             raise InputError(
-                "[search] weight_decay: cells searches lr and batch_tokens; give one weight "
-                "decay, or sampler tpe, gp or grid"
+                f"[search] weight_decay: {search.sampler} searches lr and batch_tokens; give one "
+                "weight decay, or sampler tpe, gp or grid"
             )
         if not any(map(is_varied, axes)):
             raise InputError("[search]: lr and batch_tokens have one value each; give a range")
     elif spec.budget.interval_width is not None:
         raise InputError(
-            f"[budget] interval_width: the sampler {search.sampler} knows no interval; use cells"
+            f"[budget] interval_width: the sampler {search.sampler} knows no interval; "
+            "use cells or target"
         )
     if search.sampler == "cma" and any(isinstance(axis, tuple) for axis in axes):
         raise InputError("[search] sampler: cma searches ranges, not lists; give low and high")

@@ -37,7 +37,8 @@ def most_rows(desk: Desk) -> int:
 def rows_together(desk: Desk, spec: SweepSpec) -> int:
     """Runs that a stack of the sweep has: those of one batch in a cell, or one in a search."""
     search = spec.search
-    if PLANNED.get(search.sampler) != math.inf or spec.run.optimizer != "adamw":
+    alone = spec.run.optimizer != "adamw" or bool(spec.run.probes)
+    if PLANNED.get(search.sampler) != math.inf or alone:
         return 1
     batches = len(batch_lattice(search.batch_tokens, seq_len=spec.run.seq_len))
     if search.sampler == "random" and isinstance(search.batch_tokens, AxisRange):
@@ -91,10 +92,15 @@ def take_ahead(desk: Desk, waiting: list[Job], *, enough: int) -> None:
 
 
 def fits(first: Job, job: Job) -> bool:
-    """Whether two runs can be in one stack; a run with itself always."""
+    """Whether two runs can be in one stack; a run with itself always.
+
+    Probes look at a model of its own, so a run that has any is trained alone.
+    """
     from proxies.ensemble import stackable
 
-    return first is job or len(stackable([halved(first), halved(job)])) == 1
+    if first is job or first.probes or job.probes:
+        return first is job
+    return len(stackable([halved(first), halved(job)])) == 1
 
 
 def train_stack(

@@ -23,7 +23,15 @@ from optuna.trial import FrozenTrial, TrialState
 from fitting.errors import InputError
 from proxies.sweep.pruning import make_pruner
 from proxies.sweep.records import Record, cut_torn_line
-from proxies.sweep.samplers import SpecSampler, distributions, live_trials, save_start, saved_start
+from proxies.sweep.samplers import (
+    Point,
+    SpecSampler,
+    distributions,
+    keep_varied,
+    live_trials,
+    save_start,
+    saved_start,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,12 +137,14 @@ def open_study(storage: BaseStorage, about: About, cell: str) -> CellStudy:
     return CellStudy(memory, stored, storage)
 
 
-def ask(study: CellStudy, spec: SweepSpec) -> FrozenTrial:
-    """A new running trial at the point that the sampler wants.
+def ask(study: CellStudy, spec: SweepSpec, *, point: Point | None = None) -> FrozenTrial:
+    """A new running trial at a point, or at the one that the sampler wants.
 
     Raises:
         InputError: the sampler has no point left.
     """
+    if point is not None:
+        study.memory.enqueue_trial(keep_varied(point, distributions(spec)))
     number = study.memory.ask(distributions(spec)).number
     trial = study.memory.get_trials(deepcopy=False)[number]
     study.stored.add_trial(trial)

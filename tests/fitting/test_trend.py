@@ -13,7 +13,7 @@ from fitting.trend import ERROR_RATE, FEWEST_TO_BEND, find_trend
 from planner.cli import main
 
 FLOPS = [10.0**e for e in np.linspace(18, 22, 15)]
-TABLES = 200
+TABLES = 100
 
 
 def noise(seed: int, sd: float = 0.02, runs: int = len(FLOPS)) -> np.ndarray:

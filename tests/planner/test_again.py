@@ -15,7 +15,7 @@ import typer
 from planner.anchor_text import read_anchors
 from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.cli.again import OUTPUT, REPLACES, REST, SHAPE
+from planner.cli.again import LIMITS, OUTPUT, REPLACES, REST, SHAPE
 from planner.cli.plan import app
 from planner.document import Plan, plan_to_json
 from planner.recommendation import recommend
@@ -188,4 +188,4 @@ def test_a_plan_that_cannot_be_read_back_is_refused_in_one_line(
 
 def test_options_that_put_others_out_of_force_are_options_of_the_command() -> None:
     names = {parameter.name for parameter in typer.main.get_command(app).params}
-    assert {*OUTPUT, *REPLACES, *chain(*REPLACES.values()), *SHAPE, *REST} <= names
+    assert {*OUTPUT, *REPLACES, *chain(*REPLACES.values()), *SHAPE, *REST, *LIMITS} <= names

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fitting.errors import InputError
 from planner.change.batch import change_batch
 from planner.change.cases import nearest_cases, read_cases
 from planner.change.continual import WARMUP_SHARE, continue_run
@@ -25,6 +26,7 @@ from planner.choices import Choices, Pins
 from planner.cli import main
 from planner.document import load_plan, plan_to_json
 from planner.exporter import export_plan
+from planner.growth_stages import GrowthChoice
 from planner.recommendation import recommend
 from planner.target import Target
 from proxies.shape import Shape
@@ -74,7 +76,7 @@ def test_a_grown_model_has_four_times_the_layers_and_its_own_plan() -> None:
 
 def test_a_depth_that_is_no_multiple_is_refused_with_the_nearest(run: Run) -> None:
     layers = run.settings.shape.n_layers
-    with pytest.raises(Exception, match=f"use --layers {2 * layers}"):
+    with pytest.raises(InputError, match=f"use --layers {2 * layers}"):
         grow_run(run, layers=2 * layers + 1, tokens=1e11)
 
 
@@ -163,7 +165,7 @@ def test_staying_costs_what_it_costs_at_the_laws_own_level(run: Run) -> None:
 
 
 def test_a_schedule_that_depends_on_its_length_is_sent_to_continual() -> None:
-    with pytest.raises(Exception, match="plan change continual"):
+    with pytest.raises(InputError, match="plan change continual"):
         extend_run(make_run(params=1e8, tokens=2e9, schedule="cosine"), tokens=4e9)
 
 
@@ -239,6 +241,11 @@ def test_other_gpus_change_the_accumulation_and_nothing_else(run: Run) -> None:
     assert part is not None
     product = part.micro_batch_sequences * part.accumulation * part.data_parallel
     assert product == run.plan.batch_sequences
+
+
+def test_a_plan_whose_batch_grows_already_is_refused() -> None:
+    with pytest.raises(InputError, match="batch grows"):
+        make_run(params=1e8, tokens=2e9, batch_growth=GrowthChoice())
 
 
 # Cases and the command line

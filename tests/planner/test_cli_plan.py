@@ -43,6 +43,9 @@ CONTRACT = [
     "provenance",
     "warnings",
     "anchors",
+    "batch_growth",
+    "budget",
+    "experts",
 ]
 """Keys of the plan's JSON, in order (the design's contract)."""
 

@@ -77,14 +77,14 @@ def test_published_models_have_their_published_counts(
     params=st.floats(3e8, 1e12),
     experts=st.sampled_from([(8, 2), (16, 1), (64, 8), (128, 8), (256, 9)]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_a_chosen_shape_has_the_params_asked_for_in_all(
     params: float, experts: tuple[int, int]
 ) -> None:
     asked = Experts(n_experts=experts[0], active=experts[1])
     shape = sparse_shape(asked, None, params, vocab_size=32000, tied=False).shape
     part = count_experts(shape, asked)
-    assert part.params == pytest.approx(params, rel=0.1)
+    assert part.params == pytest.approx(params, rel=0.05)
     assert part.d_ff_expert * asked.active == shape.d_ff
     assert part.active_params < part.params
 
@@ -185,7 +185,7 @@ def test_the_explanation_says_which_params_each_law_wants(
     said = capsys.readouterr().out
     assert "lr: ling-moe wants activated, non-embedding params" in said
     assert "assumed at the active params" in said
-    assert "params, 520M active" in said
+    assert "params, 532M active" in said
 
 
 def test_a_shape_of_ones_own_counts_one_experts_width(capsys: pytest.CaptureFixture[str]) -> None:

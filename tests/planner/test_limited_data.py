@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner import recommend
 from planner.choices import Choices
+from planner.cli import main
 from planner.data_part import DataPart
 from planner.document import Plan, load_plan, plan_to_json
 from planner.lawbook import read_lawbook
@@ -83,6 +84,7 @@ def test_limited_data_are_best_spent_on_fewer_params_and_more_epochs() -> None:
     assert limited.epochs == pytest.approx(9.7, rel=0.1)
 
 
+@settings(max_examples=25)
 @given(st.floats(1e8, 1e11), st.floats(1e9, 1e12), st.floats(1, 100))
 def test_no_neighbour_beats_the_best_split(params: float, tokens: float, epochs: float) -> None:
     repeats = Repeats(REPEATS, tokens / epochs)
@@ -237,3 +239,16 @@ def test_the_scatter_of_the_law_is_that_of_its_own_study(shared: Path) -> None:
     ]
     scatter = REPEATS.quantities["loss"].scatter
     assert math.sqrt(sum(squares) / len(squares)) == pytest.approx(scatter, abs=0.0005)
+
+
+@pytest.mark.slow
+def test_a_law_fitted_to_repeated_runs_plans_with_its_own_terms(
+    shared: Path, tmp_path: Path
+) -> None:
+    law = tmp_path / "mine.toml"
+    runs = shared / "data" / "data_constrained_train.csv"
+    assert main(["fit", str(runs), "--out", str(law)]) == 0
+    few, many = plan_with(law, 1e9), plan_with(law, 1e10)
+    assert few.data.law == many.data.law == "mine"
+    assert few.loss.value == few.data.loss.value > many.loss.value
+    assert few.data.loss.low is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,7 @@ from planner.document import load_plan
 from planner.lawbook import read_lawbook
 from planner.recommendation import recommend
 from planner.report.evidence import Files, fitted_tables, gather, option_values
+from planner.report.page import steady
 from planner.report.place import place_of
 from tests.reports import (
     EVIL,
@@ -242,6 +244,21 @@ def test_nothing_from_a_file_becomes_markup(tmp_path: Path, fitted_page: Outline
         assert not outline.named("img")
         assert len(outline.named("script")) == 3
     assert page.data["figures"]["others-lr"]["laws"] == [[EVIL, 1e-3]]
+
+
+def test_numbers_stay_on_one_line_and_words_stay_words() -> None:
+    assert steady("2e-4 < 3") == '<span class="n">2e-4</span> &lt; 3'
+
+
+def test_a_missing_package_is_one_line_that_names_the_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    source = write_plan(tmp_path, default_plan())
+    assert main(["report", str(source), "-o", str(tmp_path / "report.html")]) == 2
+    assert capsys.readouterr().err == (
+        "plan: plan report: needs plotly; pip install 'windtunnel[report]'\n"
+    )
 
 
 def test_tables_and_figures_can_be_read_without_seeing(fitted_page: Outline) -> None:

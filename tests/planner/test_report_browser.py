@@ -145,6 +145,8 @@ def test_the_plots_follow_dark_mode_and_a_phone_needs_no_sideways_scrolling(page
     page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    width = "document.getElementById('plot-contours')._fullLayout.width"
+    page.wait_for_function(f"{width} <= 390", timeout=PATIENCE)
     page.set_viewport_size({"width": 1280, "height": 900})
 
 

@@ -116,3 +116,11 @@ def test_a_growing_log_tells_each_fault_once(tmp_path: Path) -> None:
     told = [fault for _, new in looks for fault in new]
     assert [fault.kind for fault in told] == ["spike"]
     assert looks[-1][0].log.step[-1] == 6000
+
+
+def test_the_readmes_log_has_the_three_faults_that_were_laid_into_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["watch", "notebooks/watch_example.csv"]) == 1
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert sorted(line.split()[0] for line in lines) == ["drift", "plateau", "spike"]

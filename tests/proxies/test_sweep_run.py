@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from proxies.sweep.records import RESULTS, TABLE, read_records
 from proxies.sweep.runner import Means, run_sweep
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
+from proxies.sweep.targeted import FEWEST_RUNS
 from proxies.sweep.trials import Desk, Ended, Job, Row, failed_row
 
 SPEC = """
@@ -265,13 +267,43 @@ def test_a_damaged_record_is_named_by_its_line(tmp_path: Path) -> None:
         run_sweep(parsed(), tmp_path, execute=pretend, means=SEQUENTIAL)
 
 
-@pytest.mark.parametrize("sampler", ["random", "cells", "tpe", "cma"])
+TARGETED = (
+    SPEC.replace("tokens = [2048]", "tokens = [2048, 8192]")
+    .replace('"grid"', '"target"\ntarget = { params = "1M", tokens = "1M" }\nruns_per_cell = 6')
+    .replace(
+        "lr = [1e-3, 4e-3]\nbatch_tokens = [128, 256]",
+        "lr = { low = 1e-4, high = 1e-2 }\nbatch_tokens = { low = 64, high = 1024 }\n",
+    )
+)
+
+
+def test_a_sweep_for_a_target_goes_from_cell_to_cell_and_over_again(tmp_path: Path) -> None:
+    ending = run_sweep(parsed(TARGETED), tmp_path, execute=pretend, means=SEQUENTIAL)
+    cells = [record.cell for record in read_records(tmp_path)]
+    assert len(set(cells)) >= 2
+    assert len(set(cells[:5])) == 1
+    assert max(cells.count(cell) for cell in cells) <= 6
+    assert set(ending.reasons.values()) <= {"6 runs made", "what is left buys no further design"}
+    runs = read_runs(tmp_path / TABLE).table
+    assert not runs.duplicated(["params", "tokens", "lr", "batch_tokens"]).any()
+
+
+def test_a_sweep_for_a_target_ends_when_the_target_is_known(tmp_path: Path) -> None:
+    loose = TARGETED.replace("[2048, 8192] }", "[2048, 8192], interval_width = 1e9 }")
+    loose = re.sub(r"runs_per_cell = \d+", "runs_per_cell = 40", loose)
+    ending = run_sweep(parsed(loose), tmp_path, execute=pretend, means=SEQUENTIAL)
+    assert FEWEST_RUNS <= ending.runs <= FEWEST_RUNS + 5
+    assert any("at the target known within" in why for why in ending.reasons.values())
+
+
+@pytest.mark.parametrize("sampler", ["random", "cells", "target", "tpe", "cma"])
 def test_a_searching_sweep_goes_on_to_the_same_runs(tmp_path: Path, sampler: str) -> None:
     text = SPEC.replace('"grid"', f'"{sampler}"\nruns_per_cell = 5').replace(
         "lr = [1e-3, 4e-3]\nbatch_tokens = [128, 256]",
         "lr = { low = 1e-4, high = 1e-2 }\nbatch_tokens = { low = 64, high = 1024 }\n"
         "start = { lr = 2e-3, batch_tokens = 256 }",
     )
+    text = TARGETED if sampler == "target" else text
 
     def die_at_third(desk: Desk) -> Iterator[Ended]:
         for count, ended in enumerate(pretend(desk)):
@@ -284,7 +316,7 @@ def test_a_searching_sweep_goes_on_to_the_same_runs(tmp_path: Path, sampler: str
         with pytest.raises(RuntimeError, match="killed"):
             run_sweep(parsed(text), tmp_path / "b", execute=die_at_third, means=SEQUENTIAL)
     run_sweep(parsed(text), tmp_path / "b", execute=pretend, means=SEQUENTIAL)
-    assert len(without_times(tmp_path / "a")) == 10
+    assert len(without_times(tmp_path / "a")) >= 10
     pd.testing.assert_frame_equal(without_times(tmp_path / "a"), without_times(tmp_path / "b"))
 
 
@@ -295,3 +327,9 @@ def test_probes_that_a_spec_names_are_columns_of_the_table(tmp_path: Path) -> No
     assert (table["max_attention_logit"] > 0).all()
     assert (table["attention_entropy"] > 0).all()
     assert "grad_rms" not in table
+
+
+def test_runs_with_probes_are_measured_by_the_stacking_executor_too(tmp_path: Path) -> None:
+    spec = changed("seq_len = 32", 'seq_len = 32\nprobes = ["grad_rms"]')
+    run_sweep(spec, tmp_path, means=Means(executor="ensemble"))
+    assert (read_runs(tmp_path / TABLE).table["grad_rms"] > 0).all()

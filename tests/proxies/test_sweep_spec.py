@@ -125,6 +125,7 @@ def test_grid_counts_its_points_times_seeds() -> None:
         ("low = 1e-4", "low = 1", "[search] lr: low 1 is not below high 0.03"),
         ('"1M"', '"1X"', "[budget] tokens[0]: '1X' given; '1X': 'X' is not a unit"),
         ('"15m"', '"soon"', "[budget] wall_time: 'soon' given; write seconds, 90s"),
+        ('"cells"', '"target"', "[search] target: the sampler target needs one and no other"),
         ('"cells"', '"bayes"', "[search] sampler: 'bayes' given; input should be 'cells'"),
         ("n_layers = [2, 4]", "n_layers = [2, 4, 6]", "[model] n_layers: 3 values for 2 of"),
         ("head_dim = 32", "head_dim = 48", "[model] d_model: 64 is not a multiple of head_dim 48"),
