@@ -29,7 +29,7 @@ from planner.compute import Compute
 FACTORS = (1 / 2.25, 1 / 1.5, 1.0, 1.5, 2.25)
 """Params of the neighbours over those chosen."""
 
-LAST_STEP = 1.03
+LAST_STEP = 1.02
 """The search ends at steps of this factor in params, at which the loss is flat."""
 
 SMALLEST, LARGEST = 1e6, 2e12
@@ -219,7 +219,7 @@ def best_params(option: Callable[[float], BudgetOption | None], start: float, mo
 
     here, step = round_significant(min(start, most), 3), 2.0
     while loss(here) == math.inf and here > SMALLEST:
-        here = round_significant(here / 4, 3)
+        here = max(SMALLEST, round_significant(here / 4, 3))
     while step > LAST_STEP:
         moves = [min(round_significant(here * factor, 3), most) for factor in (step, 1 / step)]
         better = [n for n in moves if n >= SMALLEST and loss(n) < loss(here)]

@@ -123,7 +123,7 @@ def estimate_compute(workload: Workload, gpus: Gpus, *, price: float | None = No
             *utilisation_warnings(gpus),
             *batch_warnings(workload, gpus.count, layout),
             *memory_warnings(workload, layout, usable, room),
-            *bubble_warnings(layout),
+            *split_warnings(layout),
         ),
     )
 
@@ -231,16 +231,23 @@ def batch_warnings(workload: Workload, count: int, layout: Layout) -> list[str]:
     ]
 
 
-def bubble_warnings(layout: Layout) -> list[str]:
-    """A pipeline that is idle for long at the ends of each step."""
-    bubble = (layout.pipeline - 1) / layout.accumulation
-    if bubble <= WORTH_SAYING:
+def split_warnings(layout: Layout) -> list[str]:
+    """A model over several devices, which exports do not say, and a pipeline idle for long."""
+    split = layout.tensor * layout.pipeline
+    if split == 1:
         return []
-    return [
-        f"the pipeline of {layout.pipeline} stages is idle for about {bubble:.0%} of each step: it "
-        f"has {layout.accumulation} micro-batches; a larger --batch or fewer GPUs shorten that, "
-        "and the hours do not count it"
+    found = [
+        f"each model lies over {split} GPUs (tensor {layout.tensor} x pipeline {layout.pipeline}); "
+        "configs written by --export are data parallel only, so set those degrees in them"
     ]
+    bubble = (layout.pipeline - 1) / layout.accumulation
+    if bubble > WORTH_SAYING:
+        found.append(
+            f"the pipeline of {layout.pipeline} stages is idle for about {bubble:.0%} of the time "
+            f"that a step computes: it has {layout.accumulation} micro-batches; a larger --batch "
+            "or fewer GPUs shorten that, and the hours do not count it"
+        )
+    return found
 
 
 def memory_warnings(

@@ -37,6 +37,42 @@ def show(command: str) -> None:
     print_block(command, out.getvalue())
 
 
+def show_made(command: str, *, only: str = "") -> None:
+    """As `show`, in a folder that keeps the files made; `> FILE` at the end is obeyed.
+
+    Args:
+        command: `plan ...`.
+        only: words at the start of the lines to print, parted by `|`, with the indented lines
+            below them; empty for all. What is left out is marked by dots.
+    """
+    typed, _, kept = command.partition(" > ")
+    out, errors = io.StringIO(), io.StringIO()
+    arguments = shlex.split(typed)[1:]
+    with contextlib.chdir(scratch()), contextlib.redirect_stdout(out):
+        sys.argv = ["plan", *arguments]
+        with contextlib.redirect_stderr(errors if kept else out):
+            main(arguments)
+        if kept:
+            Path(kept).write_text(out.getvalue(), encoding="utf-8")
+    print_block(command, "" if kept else keep_lines(out.getvalue(), only))
+
+
+def keep_lines(output: str, only: str) -> str:
+    """The lines that start with one of some words, and the indented ones below them."""
+    if not only:
+        return output
+    kept: list[str] = []
+    keeping = False
+    for line in output.splitlines():
+        if not line.startswith(" "):
+            keeping = line.startswith(tuple(only.split("|")))
+        if keeping:
+            kept.append(line)
+        elif kept[-1:] != ["..."]:
+            kept.append("...")
+    return "\n".join(kept)
+
+
 def show_measured(command: str) -> None:
     """Run a command on the measurements; where those are absent, keep what was printed last.
 

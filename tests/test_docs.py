@@ -48,7 +48,7 @@ def test_what_the_readme_shows_of_slow_commands_is_what_they_print() -> None:
 
 
 def test_every_command_of_the_readme_is_shown_by_cog_or_sets_up() -> None:
-    shown = set(re.findall(r'show(?:_measured|_slow)?\("([^"]+)"\)', README))
+    shown = set(re.findall(r'show(?:_measured|_slow|_made)?\("([^"]+)"[,)]', README))
     prompts = set(re.findall(r"^\$ (.+)$", README, flags=re.MULTILINE))
     indented = set(
         re.findall(

@@ -31,7 +31,7 @@ class Cell:
     params: float
     tokens: float
     flops: float
-    """Of one run; their mean where candidates differ."""
+    """Of one run; the dearest where candidates differ, so that no visit passes the budget."""
     rows: Integers | None
     """Rows of its candidates that are left, shape (m,); None where any lr and batch may be run."""
     taken: int = 0
@@ -88,7 +88,7 @@ def from_candidates(candidates: Candidates) -> list[Cell]:
     cells = []
     for number, (params, tokens) in enumerate(sizes.tolist()):
         rows = np.flatnonzero(inverse == number)
-        cells.append(Cell(params, tokens, float(candidates.flops[rows].mean()), rows))
+        cells.append(Cell(params, tokens, float(candidates.flops[rows].max()), rows))
     return cells
 
 

@@ -1,4 +1,4 @@
-"""Which small models a budget can pay: a family of four members at two lengths each.
+"""Which small models a budget can pay: a family of three or four members at two lengths each.
 
 The members are rungs of a ladder of shapes whose parameters about double; each is trained for half
 and for twice the target's tokens per parameter, so that the laws of lr and batch see params and
@@ -24,20 +24,29 @@ from proxies.sweep.spec import (
     RunSettings,
     SearchSpec,
     SweepSpec,
+    TargetSpec,
 )
 
 if TYPE_CHECKING:
     from fitting.laws import Law
 
 LADDER = (
-    (32, 1), (32, 2), (48, 2), (64, 2), (64, 4), (96, 4), (128, 4), (128, 6), (192, 6), (256, 6),
-    (256, 10), (384, 8), (512, 8), (512, 14), (640, 14), (768, 16), (1024, 16), (1280, 18),
-    (1536, 20), (2048, 20),
+    (32, 1), (48, 1), (64, 1), (96, 1), (96, 2), (128, 3), (128, 6), (192, 6), (256, 6), (256, 10),
+    (384, 8), (512, 8), (512, 14), (640, 14), (768, 16), (1024, 16), (1280, 18), (1536, 20),
+    (2048, 20),
 )  # fmt: skip
-"""Width and depth of each rung, 16,000 to 1 billion non-embedding parameters."""
+"""Width and depth of each rung, 16,000 to 1 billion non-embedding parameters. The narrowest have
+one layer: two of that width jump in loss when they learn to copy, and no law holds across that."""
+
+INIT_STD, INIT_WIDTH = 0.02, 512
+"""Base std of the initial weights, and the width to which it is usual; narrower ones get more, as
+1 / sqrt(width), or they spend their few tokens on leaving zero."""
 
 MEMBERS = 4
 """Of a family: three sizes leave a bend of the law unseen."""
+
+FEWEST_MEMBERS = 3
+"""Of the smallest family: two sizes have an exponent and nothing to check it by."""
 
 LENGTHS = (0.5, 2.0)
 """Tokens per parameter of a member's runs over the target's."""
@@ -46,8 +55,12 @@ RATIO_BOUNDS = (10.0, 40.0)
 """Tokens per parameter that the lengths are taken around where the target's lies outside: proxies
 trained for hundreds of tokens a parameter would spend the budget on one cell."""
 
-RUNS_PER_CELL = 10
-"""Runs that place a cell's optimum: the replay of `tests.benchmarks.sweep_replay` needs as many."""
+RUNS_PER_CELL = 20
+"""Runs that a budget is designed for: 160 in 8 cells bring lr to 10% where 70 bring it to 15%
+(`python -m tests.benchmarks.calibrate_oracle`)."""
+
+SMALLEST_SHARE = 1 / 3
+"""Share of its design that the smallest family is begun with: minutes on two cores."""
 
 SEQUENCES = 8
 """Sequences of the smallest expected batch, at least: fewer leave the batch no room to vary."""
@@ -80,6 +93,8 @@ class Asked:
     optimizer: str
     corpus: str
     tokenizer: str
+    prior: str | None
+    """Name of the law that the search starts from; None for none."""
     seed: int
 
 
@@ -110,8 +125,11 @@ def design_family(asked: Asked, limits: Limits, law: Law, *, cost: Cost) -> Swee
         law: lr and batch by params and tokens, for the ranges that are searched.
         cost: what a sweep takes, in FLOPs or in seconds.
 
+    Returns:
+        The sweep; that of the smallest family where the budget pays a third of it or more.
+
     Raises:
-        InputError: the smallest family costs more than the budget, or wants more text.
+        InputError: the budget does not, or the smallest family wants more text.
     """
     limit = limits.flops if limits.seconds is None else limits.seconds
     if limit is None:
@@ -128,6 +146,8 @@ def design_family(asked: Asked, limits: Limits, law: Law, *, cost: Cost) -> Swee
         return found
     smallest = next(rising(asked, limits, law))
     wanted = max(cell.tokens for cell in expand_cells(smallest, vocab_size=1))
+    if wanted <= limits.corpus_tokens and SMALLEST_SHARE * cost(smallest) <= limit:
+        return smallest
     if wanted > limits.corpus_tokens:
         raise InputError(
             f"--corpus {asked.corpus}: {format_count(limits.corpus_tokens)} tokens; the smallest "
@@ -135,15 +155,15 @@ def design_family(asked: Asked, limits: Limits, law: Law, *, cost: Cost) -> Swee
         )
     unit = "FLOPs" if limits.seconds is None else "seconds"
     raise InputError(
-        f"--budget: {limit:.3g} {unit}; the smallest family takes {cost(smallest):.3g}, "
-        "give at least that"
+        f"--budget: {limit:.3g} {unit}; the smallest family takes "
+        f"{SMALLEST_SHARE * cost(smallest):.3g}, give at least that"
     )
 
 
 def rising(asked: Asked, limits: Limits, law: Law) -> Iterator[SweepSpec]:
     """The families that can be had, from the cheapest; the next one has a larger last member."""
-    for last in range(MEMBERS, len(LADDER) + 1):
-        rungs = LADDER[last - MEMBERS : last]
+    for last in range(FEWEST_MEMBERS, len(LADDER) + 1):
+        rungs = LADDER[max(last - MEMBERS, 0) : last]
         if count_rung(rungs[-1]) >= asked.params:
             return
         yield make_spec(rungs, asked, limits, law)
@@ -190,14 +210,16 @@ def make_spec(
                 low=max(cheap[1] * BATCH_REACH[0], float(seq_len)),
                 high=dear[1] * BATCH_REACH[1],
             ),
-            sampler="cells",
-            law="step-law",
+            sampler="target",
+            target=TargetSpec(params=asked.params, tokens=asked.tokens),
+            law=asked.prior,
             runs_per_cell=RUNS_PER_CELL,
             seed=asked.seed,
         ),
         corpus=CorpusSpec(source=asked.corpus, tokenizer=asked.tokenizer),
         run=RunSettings(
             seq_len=seq_len,
+            init_std=init_std_of(rungs, asked.parametrization),
             optimizer=asked.optimizer,  # type: ignore[arg-type]  # checked by pydantic
         ),
     )
@@ -240,3 +262,10 @@ def head_dim_of(rungs: tuple[tuple[int, int], ...]) -> int:
     """The largest head of 16, 32 or 64 features that divides every width at least twice."""
     sizes = (64, 32, 16)
     return next(size for size in sizes if all(w % size == 0 and w >= 2 * size for w, _ in rungs))
+
+
+def init_std_of(rungs: tuple[tuple[int, int], ...], parametrization: str) -> float:
+    """Base std of the weights: at the base width of muP, under SP at the middle of the widths."""
+    widths = [width for width, _ in rungs]
+    width = widths[0] if parametrization != "sp" else math.sqrt(widths[0] * widths[-1])
+    return INIT_STD * max(1.0, math.sqrt(INIT_WIDTH / width))

@@ -6,15 +6,24 @@ had come to: the sweep run by run, the rest anew from the runs.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import parse_count
 from planner.calibration.family import Asked, Cost, Limits, design_family
-from planner.calibration.folder import LAWS, PLAN, RUNS, Request, check_folder, write_request
-from planner.choices import Choices
+from planner.calibration.folder import (
+    LAWS,
+    PLAN,
+    REPORT,
+    RUNS,
+    Request,
+    check_folder,
+    write_request,
+)
+from planner.choices import Choices, check_choices
 from planner.document import plan_to_json
 from planner.lawbook import find_law, read_lawbook
 from planner.recommendation import Prepared, prepare
@@ -28,7 +37,6 @@ if TYPE_CHECKING:
     from fitting.fitted_report import FittedLaws
     from fitting.laws import Law
     from proxies.shape import Shape
-    from proxies.sweep.records import Record
     from proxies.sweep.runner import Ending, Means
     from proxies.sweep.session import Session
     from proxies.sweep.spec import SweepSpec
@@ -48,15 +56,8 @@ class Calibrated:
     ending: Ending
     fitted: FittedLaws
     prepared: Prepared
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watchers:
-    """Who is told how it goes."""
-
-    on_stage: Callable[[str], None] = lambda stage: None
-    on_start: Callable[[Session], None] = lambda session: None
-    on_record: Callable[[Record], None] = lambda record: None
+    no_report: str | None
+    """Why there is no report: the packages that it needs are missing; None where there is one."""
 
 
 def calibrate(
@@ -65,8 +66,8 @@ def calibrate(
     *,
     means: Means,
     command: str = "",
-    watchers: Watchers | None = None,
     execute: Execute | None = None,
+    on_start: Callable[[Session], None] = lambda session: None,
 ) -> Calibrated | None:
     """A plan from runs of your own, made within a budget.
 
@@ -75,8 +76,8 @@ def calibrate(
         folder: of this calibration, or new; gets the runs table, laws.toml and plan.json.
         means: executor, workers and device of the runs.
         command: as typed, for the plan's provenance.
-        watchers: told of stages and runs.
         execute: an executor of the caller's own, in place of that of `means`.
+        on_start: told of the sweep's session before its first run.
 
     Returns:
         The laws and the plan; None where the sweep was told to stop.
@@ -90,16 +91,14 @@ def calibrate(
     from fitting.table_files import replace_file
     from proxies.sweep.runner import run_sweep
 
-    watch = watchers or Watchers()
-    prior = None if request.prior == "none" else find_law(read_lawbook(), request.prior)
     check_request(request)
+    prior = find_prior(request)
     check_folder(folder, request)
-    watch.on_stage("choosing the proxies that the budget pays")
     spec = find_spec(request, folder, means, prior)
 
     def start(session: Session) -> None:
         write_request(folder, request)
-        watch.on_start(session)
+        on_start(session)
 
     ending = run_sweep(
         spec,
@@ -108,18 +107,23 @@ def calibrate(
         means=means,
         execute=execute,
         on_start=start,
-        on_record=watch.on_record,
     )
     if ending.stopped:
         return None
-    watch.on_stage("fitting laws")
     runs = read_runs([folder / RUNS])
     fitted = fit_laws(runs, prior=prior, target=(request.params, request.tokens))
-    replace_file(folder / LAWS, fitted.to_law("laws", command).content)
-    watch.on_stage("planning")
-    prepared = plan_by(folder / LAWS, request, command)
+    replace_file(folder / LAWS, fitted.to_law("laws", fit_command(folder, request)).content)
+    prepared = plan_by(folder / LAWS, request, spec, command)
     replace_file(folder / PLAN, (plan_to_json(prepared.plan) + "\n").encode())
-    return Calibrated(ending=ending, fitted=fitted, prepared=prepared)
+    no_report = write_report(folder, command)
+    return Calibrated(ending=ending, fitted=fitted, prepared=prepared, no_report=no_report)
+
+
+def fit_command(folder: Path, request: Request) -> str:
+    """The command that makes the laws again from the runs."""
+    size = f"{request.params:.15g}:{request.tokens:.15g}"
+    words = ["plan", "fit", str(folder / RUNS), "--prior", request.prior, "--target", size]
+    return shlex.join([*words, "--out", str(folder / LAWS)])
 
 
 def check_request(request: Request) -> None:
@@ -131,6 +135,41 @@ def check_request(request: Request) -> None:
     if not request.interval > 1:
         raise InputError(f"--interval {request.interval:g}: must be above 1, as 1.5")
     read_budget(request.budget)
+    check_choices(choices_of(request), target_of(request))
+
+
+def find_prior(request: Request) -> Law | None:
+    """The law that is combined with the runs.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if request.prior == "none":
+        return None
+    return find_law(read_lawbook(), request.prior, where="--prior")
+
+
+def target_of(request: Request) -> Target:
+    """The run that is planned."""
+    return Target(
+        params=request.params,
+        tokens=request.tokens,
+        seq_len=request.seq_len,
+        vocab_size=request.vocab_size,
+    )
+
+
+def choices_of(request: Request, spec: SweepSpec | None = None) -> Choices:
+    """The plan's choices; under muP and CompleteP with the base shape of the proxies."""
+    plain = Choices(optimizer=request.optimizer, parametrization=request.parametrization)
+    if spec is None or request.parametrization == "sp":
+        return plain
+    return replace(
+        plain,
+        base_d_model=spec.model.base_d_model,
+        base_n_layers=spec.model.base_n_layers,
+        base_head_dim=spec.model.head_dim,
+    )
 
 
 def find_spec(request: Request, folder: Path, means: Means, prior: Law | None) -> SweepSpec:
@@ -162,6 +201,7 @@ def find_spec(request: Request, folder: Path, means: Means, prior: Law | None) -
         optimizer=request.optimizer,
         corpus=request.corpus,
         tokenizer=request.tokenizer,
+        prior=None if prior is None else prior.name,
         seed=request.seed,
     )
     law = prior or find_law(read_lawbook(), FALLBACK_LAW)
@@ -213,25 +253,33 @@ def seconds_by(means: Means) -> Cost:
     return cost
 
 
-def plan_by(laws: Path, request: Request, command: str) -> Prepared:
+def plan_by(laws: Path, request: Request, spec: SweepSpec, command: str) -> Prepared:
     """The plan of the target by the fitted laws.
 
     Raises:
         InputError: laws and target contradict each other.
     """
-    target = Target(
-        params=request.params,
-        tokens=request.tokens,
-        seq_len=request.seq_len,
-        vocab_size=request.vocab_size,
-    )
-    choices = Choices(optimizer=request.optimizer, parametrization=request.parametrization)
-    chosen = choose_shape(request.params, vocab_size=request.vocab_size, tied_embeddings=False)
     return prepare(
-        target,
-        chosen,
-        choices,
+        target_of(request),
+        choose_shape(request.params, vocab_size=request.vocab_size, tied_embeddings=False),
+        choices_of(request, spec),
         book=read_lawbook((laws,)),
         user_laws=(laws.stem,),
         command=command,
     )
+
+
+def write_report(folder: Path, command: str) -> str | None:
+    """Write the report of all that the folder has; why there is none where its extra is missing."""
+    from fitting.table_files import replace_file
+    from planner.report.evidence import gather
+    from planner.report.page import check_extra
+    from planner.report.whole import whole_page
+
+    try:
+        check_extra()
+    except InputError as missing:
+        return str(missing)
+    page = whole_page(gather(folder), command=command)
+    replace_file(folder / REPORT, page.html.encode())
+    return None

@@ -50,8 +50,8 @@ INTERVAL = option(
     _PROXIES,
     "--interval",
     "FACTOR",
-    "done when lr and batch are known that well at the target; default 1.5",
-    default=1.5,
+    "done when lr and batch are known that well at the target; default 1.25",
+    default=1.25,
 )
 SEED = option(_PROXIES, "--seed", "SEED", "of the search; default 0", default=0)
 EXECUTOR = option(
@@ -88,7 +88,6 @@ def calibrate(
     laws.toml, plan.json and report.html in DIR. The same command goes on after a kill or Ctrl-C.
     """
     from planner.calibration.folder import Request
-    from planner.calibration.loop import Watchers
     from planner.calibration.loop import calibrate as run
     from planner.cli.sweep_view import print_progress, watch_sweep
     from proxies.sweep.runner import Means
@@ -114,7 +113,7 @@ def calibrate(
             out,
             means=means,
             command=shlex.join(["plan", *sys.argv[1:]]),
-            watchers=Watchers(on_start=watch.start),
+            on_start=watch.start,
         )
     progress = watch.measure()
     if progress is not None:
@@ -127,10 +126,13 @@ def calibrate(
 
 def show(found: Calibrated, out: Path) -> None:
     """Print the laws, the plan and where they are."""
-    from planner.calibration.folder import LAWS, PLAN, RUNS
+    from planner.calibration.folder import LAWS, PLAN, REPORT, RUNS
     from planner.cli.plan_table import show_plan
 
     print(found.fitted.summary())
     print()
     show_plan(found.prepared, as_json=False, explain=False)
-    print(f"written: {', '.join(str(out / name) for name in (RUNS, LAWS, PLAN))}")
+    names = (RUNS, LAWS, PLAN, *(() if found.no_report else (REPORT,)))
+    print(f"written: {', '.join(str(out / name) for name in names)}")
+    if found.no_report:
+        print(found.no_report)

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fitting.units import format_count, format_small
+from proxies.sweep.cells import total_flops
 from proxies.sweep.progress import Best, CellProgress, Progress, measure_cell, sum_up
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def print_estimates(estimates: Sequence[Estimate], *, executor: str, at_once: in
         )
     Console(highlight=False, markup=False, soft_wrap=True).print(table)
     runs = sum(one.cell.runs for one in estimates)
-    flops = math.fsum(one.cell.runs * one.cell.flops for one in estimates)
+    flops = total_flops(one.cell for one in estimates)
     seconds = math.fsum(one.seconds for one in estimates)
     print(
         f"{runs} runs, {flops:.3g} FLOPs, about {format_time(seconds)} by {executor} "

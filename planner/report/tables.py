@@ -133,18 +133,14 @@ def run_table(plan: Plan) -> Table:
         ("Parametrization", plan.parametrization.name),
     ]
     if plan.data is not None:
-        rows.append(
-            (
-                "Data",
-                f"{plan.data.epochs:.3g} epochs of {format_count(plan.data.unique_tokens)} unique "
-                f"tokens, worth {format_count(plan.data.effective_tokens)} fresh ones",
-            )
-        )
+        data = plan.data
+        words = f"{data.epochs:.3g} epochs of {format_count(data.unique_tokens)} unique tokens"
+        if data.effective_tokens is not None:
+            words += f", worth {format_count(data.effective_tokens)} fresh ones"
+        rows.append(("Data", words))
     rows += compute_rows(plan)
     for anchor in plan.anchors:
-        size = f"{format_count(anchor.params)} params"
-        if anchor.tokens is not None:
-            size += f", {format_count(anchor.tokens)} tokens"
+        size = f"{format_count(anchor.params)} params, {format_count(anchor.tokens)} tokens"
         rows.append(("Anchor", f"{size}: lr {format_small(anchor.lr)}"))
     return Table(caption="The run.", head=("", "Planned"), rows=tuple(rows))
 

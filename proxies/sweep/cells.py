@@ -12,6 +12,8 @@ from proxies.sizing import FF_RATIO, round_up
 from proxies.sweep.axes import lattice_points
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from proxies.sweep.spec import ModelSpec, SweepSpec
 
 
@@ -71,7 +73,7 @@ def count_runs(spec: SweepSpec) -> int:
     return spec.search.runs_per_cell
 
 
-def total_flops(cells: tuple[Cell, ...]) -> float:
+def total_flops(cells: Iterable[Cell]) -> float:
     """6 params tokens, summed over the most runs of all cells."""
     return math.fsum(cell.runs * cell.flops for cell in cells)
 

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     from proxies.sweep.spec import SweepSpec
 
 
+FEWEST_RUNS = 20
+"""Finished runs before the target counts as known: a sweep that a prior ends says nothing. Two
+designs of the sampler's in two cells. *Assumed.*"""
+
+
 def next_for_target(
     spec: SweepSpec, cells: Sequence[Cell], done: Done, *, law: Law | None, left: float
 ) -> tuple[Cell, Point] | None:
@@ -115,6 +120,6 @@ def why_known(spec: SweepSpec, cells: Sequence[Cell], done: Done, *, law: Law | 
         return None
     known = known_at(done, target=target_of(spec), prior=target_line(spec, cells[0], law))
     found = math.exp(2 * Z80 * max(known.lr_log_sd, known.batch_log_sd))
-    if known.runs == 0 or found > width:
+    if known.runs < FEWEST_RUNS or found > width:
         return None
     return f"best lr and batch at the target known within a factor {found:.3g}"

@@ -98,7 +98,7 @@ def main() -> None:
     parser.add_argument("--params", type=float, default=1e9)
     parser.add_argument("--tokens", type=float, default=2e10)
     parser.add_argument("--noise", type=float, default=0.002)
-    parser.add_argument("--interval", type=float, default=1.5)
+    parser.add_argument("--interval", type=float, default=1.25)
     args = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     found = []

@@ -147,7 +147,7 @@ def optimal(*, variance: bool, per_cost: bool) -> Strategy:
 
     def strategy(replay: Replay, budget: float, seed: int) -> list[int]:
         few = cheapest(replay.flops, np.random.default_rng(seed))[: len(replay.flops) // 10]
-        rows = np.random.default_rng(seed).permutation(few)[:OPENING].tolist()
+        rows: list[int] = np.random.default_rng(seed).permutation(few)[:OPENING].tolist()
         left = budget - replay.flops[rows].sum()
         while True:
             added = list(pick_batch(replay, rows, left, variance=variance, per_cost=per_cost))

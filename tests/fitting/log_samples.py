@@ -54,7 +54,7 @@ def healthy_log(
 
 def planned(kind: str, steps: int, at: Floats) -> Floats:
     """lr over the peak."""
-    points = ()
+    points: tuple[Checkpoint, ...] = ()
     if kind == "wsd-s":
         points = tuple(Checkpoint(int(steps * part), int(steps * 0.03)) for part in (0.25, 0.5, 1))
         return lr_fractions(make_schedule(kind, steps=steps, checkpoints=points), at)

@@ -149,7 +149,7 @@ def test_the_search_finds_the_closed_form_of_chinchilla(log_flops: float, served
         other = params * 1.02**k
         left = flops / (6 * other) - served / 3
         if other >= SMALLEST and left > 1000:
-            assert found <= run(other, left).loss * (1 + 2e-4)
+            assert found <= run(other, left).loss * (1 + 5e-4)
 
 
 @given(st.floats(1e3, 1e15))

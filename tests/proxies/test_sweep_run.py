@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from proxies.sweep.records import RESULTS, TABLE, read_records
 from proxies.sweep.runner import Means, run_sweep
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
+from proxies.sweep.targeted import FEWEST_RUNS
 from proxies.sweep.trials import Desk, Ended, Job, Row, failed_row
 
 SPEC = """
@@ -288,8 +290,9 @@ def test_a_sweep_for_a_target_goes_from_cell_to_cell_and_over_again(tmp_path: Pa
 
 def test_a_sweep_for_a_target_ends_when_the_target_is_known(tmp_path: Path) -> None:
     loose = TARGETED.replace("[2048, 8192] }", "[2048, 8192], interval_width = 1e9 }")
+    loose = re.sub(r"runs_per_cell = \d+", "runs_per_cell = 40", loose)
     ending = run_sweep(parsed(loose), tmp_path, execute=pretend, means=SEQUENTIAL)
-    assert ending.runs <= 5
+    assert FEWEST_RUNS <= ending.runs <= FEWEST_RUNS + 5
     assert any("at the target known within" in why for why in ending.reasons.values())
 
 
