@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,11 +14,11 @@ import pytest
 
 from fitting.errors import InputError
 from proxies.sweep import cluster as room
-from proxies.sweep.cluster import run_cluster
-from proxies.sweep.records import TABLE, Record, read_records
+from proxies.sweep.cluster import Cluster, run_cluster
+from proxies.sweep.records import TABLE, read_records
 from proxies.sweep.runner import Means, check_means, run_sweep
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.trials import Desk, Ended
+from proxies.sweep.trials import Desk, Ended, Job
 
 SPEC = """
 model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }
@@ -53,9 +53,9 @@ def quiet() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
     """A cluster of a head, where the driver is, and another node, one core each."""
-    from ray.cluster_utils import Cluster
+    from ray import cluster_utils
 
-    made: Any = Cluster(
+    made: Any = cluster_utils.Cluster(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
     )
     made.add_node(num_cpus=1)
@@ -93,21 +93,13 @@ class TestOnACluster:
         reported: list[str] = []
 
         def stop_soon(desk: Desk) -> Iterator[Ended]:
-            def next_job() -> Any:
-                job = desk.next_job()
-                return job and replace(job, reports=True)
-
             def report(run_id: str, step: int, loss: float) -> bool:
                 reported.append(run_id)
                 return True
 
+            told = reporting(desk, report)
             yield from run_cluster(
-                replace(
-                    desk,
-                    next_job=next_job,
-                    report=report,
-                    stopping=lambda: desk.stopping() or bool(reported),
-                )
+                replace(told, stopping=lambda: desk.stopping() or bool(reported))
             )
 
         spec = parse_spec(SPEC, where="SPEC")
@@ -117,21 +109,47 @@ class TestOnACluster:
         pd.testing.assert_frame_equal(read_table(tmp_path), sequential)
 
     def test_a_node_that_is_killed_loses_and_doubles_nothing(
-        self, tmp_path: Path, nodes: Any, sequential: pd.DataFrame
+        self, tmp_path: Path, nodes: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        spec = parse_spec(SPEC.replace("16384", "65536"), where="SPEC")
+        run_sweep(spec, tmp_path / "whole", means=Means(executor="sequential"))
         spare = nodes.add_node(num_cpus=1)
-        seen: list[Record] = []
+        under_way: set[str] = set()
+        lost: list[str] = []
+        put_back = room.lose
 
-        def kill_a_node(record: Record) -> None:
-            seen.append(record)
-            if len(seen) == 1:
+        def note(cluster: Cluster, job: Job, what: str, *, most: int) -> Ended | None:
+            lost.append(what)
+            return put_back(cluster, job, what, most=most)
+
+        def report(run_id: str, step: int, loss: float) -> bool:
+            under_way.add(run_id)
+            # Three runs at once are one on each node.
+            if len(under_way) == 3 and spare in nodes.worker_nodes:
                 nodes.remove_node(spare, allow_graceful=False)
+            return True
 
+        def kill_a_node(desk: Desk) -> Iterator[Ended]:
+            for ended in run_cluster(reporting(desk, report)):
+                under_way.discard(ended.run_id)
+                yield ended
+
+        monkeypatch.setattr(room, "lose", note)
         means = Means(executor="ray", address=nodes.address, workers=3)
-        spec = parse_spec(SPEC, where="SPEC")
-        run_sweep(spec, tmp_path, means=means, on_record=kill_a_node)
-        assert len({record.number for record in read_records(tmp_path)}) == len(seen) == RUNS
-        pd.testing.assert_frame_equal(read_table(tmp_path), sequential)
+        run_sweep(spec, tmp_path / "ray", execute=kill_a_node, means=means)
+        assert lost == ["node"]
+        assert len({record.number for record in read_records(tmp_path / "ray")}) == RUNS
+        pd.testing.assert_frame_equal(read_table(tmp_path / "ray"), read_table(tmp_path / "whole"))
+
+
+def reporting(desk: Desk, report: Callable[[str, int, float], bool]) -> Desk:
+    """The desk with jobs that report, to `report`."""
+
+    def next_job() -> Job | None:
+        job = desk.next_job()
+        return job and replace(job, reports=True)
+
+    return replace(desk, next_job=next_job, report=report)
 
 
 def empty_desk(address: str | None) -> dict[str, Any]:
