@@ -142,14 +142,7 @@ def prepare(
         anchors=tuple(assembly.part_of(doc.AnchorPart, anchor) for anchor in choices.anchors),
         budget=choices.budget,
     )
-    if choices.batch_growth is not None:
-        # Imported here because only a growing batch needs it.
-        from planner.batch_growth import growth_part
-
-        plan = replace(plan, batch_growth=growth_part(book, plan, choices.batch_growth))
-    if choices.experts is not None:
-        part = count_experts(shape, choices.experts)
-        plan = replace(plan, experts=part, loss=sparse_loss(plan.loss, numbers, part))
+    plan = with_asked_parts(plan, choices, shape, numbers=numbers, book=book)
     prepared = Prepared(
         plan=plan,
         target=target,
@@ -163,6 +156,26 @@ def prepare(
     )
     warnings = (*collect_cautions(prepared), *(() if compute is None else compute.warnings))
     return replace(prepared, plan=replace(plan, warnings=warnings))
+
+
+def with_asked_parts(
+    plan: doc.Plan,
+    choices: Choices,
+    shape: Shape,
+    *,
+    numbers: Hyperparameters,
+    book: Mapping[str, Law],
+) -> doc.Plan:
+    """The plan with a growing batch and experts, where they are asked for."""
+    if choices.batch_growth is not None:
+        # Imported here because only a growing batch needs it.
+        from planner.batch_growth import growth_part
+
+        plan = replace(plan, batch_growth=growth_part(book, plan, choices.batch_growth))
+    if choices.experts is not None:
+        part = count_experts(shape, choices.experts)
+        plan = replace(plan, experts=part, loss=sparse_loss(plan.loss, numbers, part))
+    return plan
 
 
 def parametrization_of(choices: Choices, shape: Shape) -> Parametrization:

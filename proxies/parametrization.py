@@ -215,23 +215,6 @@ def convert_sp_law(
     return lr / factors.matrix_lr, weight_decay / factors.matrix_weight_decay
 
 
-def list_assumptions(parametrization: Parametrization, *, optimizer: Optimizer) -> list[str]:
-    """What no source states about this pair, one line each; none for AdamW."""
-    found = []
-    if optimizer.name == "lion":
-        found.append("lion: lr / 5 and weight decay times 5 of AdamW's (reports: 3 to 10)")
-    if parametrization.name == "sp":
-        return found
-    if optimizer.name == "lion":
-        found.append(f"lion: follows AdamW's rule of width and depth under {parametrization.name}")
-    if optimizer.name == "muon":
-        found.append(
-            f"muon: matrices lr / sqrt(m), weight decay times sqrt(m) under {parametrization.name},"
-            " derived from the spectral condition"
-        )
-    return found
-
-
 def _check_base(name: str, what: str, base: int | None, own: int, *, used: bool) -> None:
     """Refuse a size below 1, and a base that changes nothing."""
     if own < 1:

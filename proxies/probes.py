@@ -127,21 +127,6 @@ def list_gradient_norms(model: ProxyModel, sequences: Tensor) -> dict[str, float
 
 
 @torch.no_grad()
-def list_update_norms(model: nn.Module, before: Mapping[str, Tensor]) -> dict[str, float]:
-    """Norm of each parameter's change, by name, over the norm it had.
-
-    Args:
-        model: after one update or more.
-        before: copies of its parameters, by name; a parameter that was zero counts as 1.
-    """
-    found = {}
-    for name, parameter in model.named_parameters():
-        norm = before[name].norm().item()
-        found[name] = (parameter - before[name]).norm().item() / (norm or 1.0)
-    return found
-
-
-@torch.no_grad()
 def list_singular_values(model: nn.Module) -> dict[str, float]:
     """The largest singular value of each hidden matrix, by name, exact to float32."""
     return {

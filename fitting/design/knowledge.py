@@ -31,10 +31,6 @@ class Knowledge:
     """sd of ln lr: how well the average cell's optimum is known there."""
     batch_log_sd: float
     """The same for the batch."""
-    lr_scatter: float | None
-    """sd of ln lr of single cells about it, which no more runs narrow; None by the prior alone."""
-    batch_scatter: float | None
-    """The same for the batch."""
     runs: int
     """Finished runs that it rests on; 0 is the prior alone."""
 
@@ -71,21 +67,13 @@ def known_at(
         surface = surface_of(
             (basis() @ alone.mean).tolist(), covariance=to_covariance(alone.covariance)
         )
-        return knowledge(surface, target, scatter=None, runs=0)
-    scatter = (fit.scatter.lr, fit.scatter.batch_tokens)
-    return knowledge(fit.surface, target, scatter=scatter, runs=fit.n)
+        return knowledge(surface, target, runs=0)
+    return knowledge(fit.surface, target, runs=fit.n)
 
 
-def knowledge(
-    surface: Surface,
-    target: tuple[float, float],
-    *,
-    scatter: tuple[float, float] | None,
-    runs: int,
-) -> Knowledge:
+def knowledge(surface: Surface, target: tuple[float, float], *, runs: int) -> Knowledge:
     """What a surface with its covariance says of the target."""
     known = surface_log_sd(surface, *target)
     assert known is not None
     lr, batch_tokens = best_point(surface, *target)
-    each = (None, None) if scatter is None else scatter
-    return Knowledge(lr, batch_tokens, known[0], known[1], each[0], each[1], runs)
+    return Knowledge(lr, batch_tokens, *known, runs)

@@ -105,6 +105,40 @@ def continual_numbers(
         for lr in (run.lr, peak)
     ]
     return [
+        *schedule_numbers(run, schedule, peak=peak),
+        Number(
+            name="share of old data replayed",
+            before=None,
+            after=REPLAY[shift],
+            source=f"{shift} shift; 2403.08763 (recalled)",
+        ),
+        Number(
+            name="weight decay",
+            before=run.weight_decay,
+            after=run.weight_decay,
+            source="kept, as the published runs",
+        ),
+        Number(
+            name="AdamW timescale, tokens",
+            before=scales[0],
+            after=scales[1],
+            exact=True,
+            source="B / (lr wd); arXiv 2405.13698",
+        ),
+        Number(
+            name="best lr of all tokens in one run",
+            before=run.lr,
+            after=law.value * ratio,
+            low=None if low is None else low * ratio,
+            high=None if high is None else high * ratio,
+            source=law.name,
+        ),
+    ]
+
+
+def schedule_numbers(run: Run, schedule: Schedule, *, peak: float) -> list[Number]:
+    """How the lr rises again and how far it falls."""
+    return [
         Number(
             name="peak lr, re-warmed",
             before=run.lr,
@@ -133,33 +167,6 @@ def continual_numbers(
             before=run.lr * run.schedule.final_lr_fraction,
             after=peak * schedule.final_lr_fraction,
             source="cosine to 10%; 2403.08763 (recalled)",
-        ),
-        Number(
-            name="share of old data replayed",
-            before=None,
-            after=REPLAY[shift],
-            source=f"{shift} shift; 2403.08763 (recalled)",
-        ),
-        Number(
-            name="weight decay",
-            before=run.weight_decay,
-            after=run.weight_decay,
-            source="kept, as the published runs",
-        ),
-        Number(
-            name="AdamW timescale, tokens",
-            before=scales[0],
-            after=scales[1],
-            exact=True,
-            source="B / (lr wd); arXiv 2405.13698",
-        ),
-        Number(
-            name="best lr of all tokens in one run",
-            before=run.lr,
-            after=law.value * ratio,
-            low=None if low is None else low * ratio,
-            high=None if high is None else high * ratio,
-            source=law.name,
         ),
     ]
 

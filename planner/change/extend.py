@@ -87,31 +87,10 @@ def extend_numbers(
     ratio = level(run)
     low, high = best.numbers.lr.interval()
     cost = stay.numbers.pin_cost
-    steps = found.schedule.steps
     before = own_weight_decay(run, run.plan.target.tokens)
     after = own_weight_decay(run, stay.target.tokens)
     return [
-        Number(
-            name="resume after step",
-            before=None,
-            after=found.resume_step,
-            exact=True,
-            source="end of what both runs share",
-        ),
-        Number(
-            name="steps",
-            before=run.schedule.steps,
-            after=steps,
-            exact=True,
-            source="tokens / batch",
-        ),
-        Number(
-            name="decay steps",
-            before=run.schedule.decay_steps,
-            after=found.schedule.decay_steps,
-            exact=True,
-            source="the same share of the run; arXiv 2405.18392",
-        ),
+        *step_numbers(run, found),
         Number(
             name="peak lr, kept",
             before=run.lr,
@@ -152,6 +131,33 @@ def extend_numbers(
             before=None,
             after=None if cost is None else 100 * cost,
             source="measured surface, lr and batch" if cost is not None else "surface ends before",
+        ),
+    ]
+
+
+def step_numbers(run: Run, found: Extension) -> list[Number]:
+    """Where the two runs part, and how long the second is."""
+    return [
+        Number(
+            name="resume after step",
+            before=None,
+            after=found.resume_step,
+            exact=True,
+            source="end of what both runs share",
+        ),
+        Number(
+            name="steps",
+            before=run.schedule.steps,
+            after=found.schedule.steps,
+            exact=True,
+            source="tokens / batch",
+        ),
+        Number(
+            name="decay steps",
+            before=run.schedule.decay_steps,
+            after=found.schedule.decay_steps,
+            exact=True,
+            source="the same share of the run; arXiv 2405.18392",
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""One schedule read at many points: at an array, where a trainer reads it, as a torch factor.
+"""One schedule read at many points: at an array of them, and at every update.
 
 Every value is `stage_fraction` of the same stage at the same progress, so all of them agree to
 the last bit with `lr_fraction`.
@@ -9,11 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from proxies.schedule.stages import Schedule, lr_fraction, stage_fraction
+from proxies.schedule.stages import Schedule, stage_fraction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
@@ -58,15 +56,3 @@ def update_fractions(schedule: Schedule) -> NDArray[np.float64]:
     import numpy as np
 
     return lr_fractions(schedule, np.arange(1, schedule.steps + 1))
-
-
-def lambda_factor(schedule: Schedule, *, offset: int = 1) -> Callable[[int], float]:
-    """The factor of `torch.optim.lr_scheduler.LambdaLR`: step k = 0, 1... reads lr(k + offset).
-
-    Past the last step it stays at the final lr, for torch asks once more after the last update.
-
-    Args:
-        schedule: the schedule.
-        offset: 1 for ours, so that the first update trains; 0 for trainers that read s = k.
-    """
-    return lambda step: lr_fraction(schedule, min(step + offset, schedule.steps))

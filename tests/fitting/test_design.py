@@ -172,7 +172,6 @@ def test_more_runs_narrow_the_interval_at_the_target() -> None:
 def test_without_runs_the_prior_alone_is_known() -> None:
     known = known_at(NOTHING, target=TARGET, prior=step_law_line())
     assert known.runs == 0
-    assert known.lr_scatter is None
     assert known.lr == pytest.approx(1.79 * 1e9**-0.713 * 2e10**0.307, rel=0.1)
     assert known_at(NOTHING, target=TARGET).lr_log_sd > known.lr_log_sd
 

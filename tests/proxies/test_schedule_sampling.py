@@ -17,14 +17,15 @@ from proxies.schedule import KINDS, SHAPES, Schedule, lr_fraction, make_schedule
 from proxies.schedule.chain import ScheduleRequest
 from proxies.schedule.compose import join_schedules
 from proxies.schedule.kinds import build_schedule
-from proxies.schedule.sampling import (
-    lambda_factor,
-    lr_fractions,
-    update_fractions,
-)
+from proxies.schedule.sampling import lr_fractions, update_fractions
 from tests.proxies.test_schedule import make_any
 
 PEAK = 3e-4
+
+
+def lambda_factor(schedule: Schedule, *, offset: int = 1) -> Callable[[int], float]:
+    """A schedule as torch's `LambdaLR` takes it; torch asks once more after the last update."""
+    return lambda step: lr_fraction(schedule, min(step + offset, schedule.steps))
 
 
 @given(
