@@ -1,8 +1,11 @@
 """Runs trained as ensembles: those that stack go through one batched model together.
 
-Jobs are taken ahead as long as none depends on how the others end, until a stack is full. A run
-that stacks with no other is trained alone, and so are those of a stack that failed for another
-reason than memory; where memory ran out, stacks are half as large from then on.
+Jobs are taken ahead as long as none depends on how the others end, until a stack is full. One that
+stacks with no other is a stack of one, so that a kill, after which the stacks are others, changes
+no loss: a stack's rows are the same bits whatever their number, on one CPU thread and on two in
+every case tried, which a run alone is not. Runs that cannot stack are trained alone, and so are
+those of a stack that failed for another reason than memory; where memory ran out, stacks are half
+as large from then on.
 """
 
 from __future__ import annotations
@@ -64,16 +67,17 @@ def run_ensembles(desk: Desk) -> Iterator[Ended]:
         take_ahead(desk, waiting, enough=most)
         if not waiting or desk.spent():
             return
-        stack = waiting[:1]
-        if waiting[0].run_id not in alone:
-            free = (job for job in waiting if job.run_id not in alone)
-            stack = [job for job in free if fits(waiting[0], job)][:most]
+        if waiting[0].run_id in alone or not stacks(waiting[0]):
+            yield from train_alone(waiting, corpus, desk)
+            continue
+        free = (job for job in waiting if job.run_id not in alone)
+        stack = [job for job in free if fits(waiting[0], job)][:most]
         error = yield from train_stack(stack, waiting, corpus, desk)
         if error is None:
             continue
-        if is_out_of_memory(error):
+        free_memory(desk.device)
+        if is_out_of_memory(error) and len(stack) > 1:
             most = len(stack) // 2
-            free_memory(desk.device)
         else:
             alone.update(job.run_id for job in stack)
 
@@ -91,16 +95,36 @@ def take_ahead(desk: Desk, waiting: list[Job], *, enough: int) -> None:
         fitting += fits(waiting[0], job)
 
 
-def fits(first: Job, job: Job) -> bool:
-    """Whether two runs can be in one stack; a run with itself always.
+def stacks(job: Job) -> bool:
+    """Whether a run can be in a stack; probes look at a model of its own."""
+    from proxies.ensemble import why_alone
 
-    Probes look at a model of its own, so a run that has any is trained alone.
-    """
+    return not job.probes and why_alone(halved(job)) is None
+
+
+def fits(first: Job, job: Job) -> bool:
+    """Whether two runs can be in one stack; a run with itself always."""
     from proxies.ensemble import stackable
 
-    if first is job or first.probes or job.probes:
-        return first is job
-    return len(stackable([halved(first), halved(job)])) == 1
+    if first is job:
+        return True
+    return stacks(job) and len(stackable([halved(first), halved(job)])) == 1
+
+
+def train_alone(waiting: list[Job], corpus: Corpus, desk: Desk) -> Iterator[Ended]:
+    """Train the first of the runs that wait.
+
+    Raises:
+        InputError: a run that cannot be made, or its directory cannot be written.
+    """
+    from proxies.sweep.training import train_job
+
+    ended = train_job(
+        waiting[0], corpus, device=desk.device, report=desk.report, stopping=desk.stopping
+    )
+    if ended is not None:
+        del waiting[0]
+        yield ended
 
 
 def train_stack(
@@ -115,16 +139,8 @@ def train_stack(
         InputError: a run that cannot be made, or its directory cannot be written.
     """
     from proxies.ensemble import each_result
-    from proxies.sweep.training import Watch, end_job, train_job
+    from proxies.sweep.training import Watch, end_job
 
-    if len(stack) == 1:
-        ended = train_job(
-            stack[0], corpus, device=desk.device, report=desk.report, stopping=desk.stopping
-        )
-        if ended is not None:
-            waiting.remove(stack[0])
-            yield ended
-        return None
     watches = [Watch(job, desk.report, lambda: False, desk.device) for job in stack]
     results = each_result(
         [halved(job) for job in stack],

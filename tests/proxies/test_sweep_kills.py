@@ -85,7 +85,7 @@ def check_killed(tmp_path: Path, *, executor: str, kills: int, lrs: int, tokens:
         for name in ("whole", "broken")
     )
     assert len(whole) == 4 * lrs
-    pd.testing.assert_frame_equal(whole, broken)
+    pd.testing.assert_frame_equal(whole, broken, check_exact=True)
     lines = (folder / RESULTS).read_text().splitlines()
     assert len({json.loads(line)["row"]["run_id"] for line in lines}) == len(lines) == len(whole)
     print(f"{killed} of {kills} kills hit a running sweep; {len(broken)} runs, each once")

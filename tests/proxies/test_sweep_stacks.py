@@ -159,7 +159,7 @@ def test_where_memory_runs_out_stacks_become_smaller(
     monkeypatch.setattr(ensemble, "start_ensemble", limited)
     spec = changed(lr="lr = [1e-3, 2e-3, 3e-3, 4e-3, 5e-3]", batch_tokens="batch_tokens = 256")
     found = table(spec, tmp_path, "ensemble")
-    assert (list(found["status"]), sizes) == (["finished"] * 5, [5, 2, 2])
+    assert (list(found["status"]), sizes) == (["finished"] * 5, [5, 2, 2, 1])
 
 
 def test_runs_that_a_stack_has_are_those_of_one_batch() -> None:
