@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fitting.errors import InputError
 from fitting.units import format_count, format_small
+from planner.choices import PRICE_BOUNDS, check_range
 
 MOST = 1e12
 """Days or money of a budget."""
@@ -148,6 +149,7 @@ def check_bounds(budget: Budget, *, named: bool) -> None:
             raise InputError(
                 f"{name} {value:g}: hours need accelerators by name; add --gpus, as 8xH100"
             )
+    check_range("--price", budget.price, PRICE_BOUNDS)
     if budget.cost is not None and budget.price is None:
         raise InputError(f"--cost {budget.cost:g}: needs the --price of a GPU-hour, as 2.5")
 

@@ -29,7 +29,7 @@ LR_BOUNDS = (1e-12, 1.0)
 
 WEIGHT_DECAY_BOUNDS = (0.0, 100.0)
 
-HIGHEST_PRICE = 1e6
+PRICE_BOUNDS = (1e-6, 1e6)
 """Of a GPU-hour, in any currency."""
 
 LARGEST_BATCH = 1e12
@@ -94,10 +94,7 @@ def check_choices(choices: Choices, target: Target) -> None:
     check_names(choices)
     check_base(choices)
     check_pins(choices.pins, target)
-    if choices.price is not None and not 0 < choices.price <= HIGHEST_PRICE:
-        raise InputError(
-            f"--price {choices.price:g}: must be above 0 and at most {HIGHEST_PRICE:g}"
-        )
+    check_range("--price", choices.price, PRICE_BOUNDS)
     if choices.price is not None and choices.gpus is None:
         raise InputError(f"--price {choices.price:g}: prices GPU-hours; add --gpus, as 8xH100")
     if target.tokens < target.seq_len:

@@ -96,6 +96,8 @@ def read_growth(text: str) -> GrowthChoice:
                 f"{OPTION} '{word}': not known{nearest_name(key, KEYS)}; key=value with "
                 f"{', '.join(KEYS)}"
             )
+        if key in said:
+            raise InputError(f"{OPTION} {word}: {key} is given twice; give it once")
         said[key] = value
     if kind == "ramp" and "fraction" in said:
         raise InputError(f"{OPTION} fraction={said['fraction']}: a ramp has none; use to=TOKENS")

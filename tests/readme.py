@@ -115,6 +115,7 @@ def scratch() -> Path:
     atexit.register(shutil.rmtree, place)
     (place / "shared").symlink_to(SHARED)
     (place / "work").mkdir()
+    (place / "work" / "data").symlink_to(ROOT / "data")
     return place / "work"
 
 

@@ -58,6 +58,8 @@ def check_folder(folder: Path, request: Request) -> None:
         InputError: naming what differs, or what is there.
     """
     path = folder / ASKED
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out {folder}: is a file; name a folder")
     if path.exists():
         before = read_request(path)
         for name in (f.name for f in fields(Request)):

@@ -11,6 +11,7 @@ import typer
 
 from fitting.units import parse_count
 from planner.cli.options import option
+from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
     from planner.calibration.loop import Calibrated
@@ -92,6 +93,7 @@ def calibrate(
     from planner.cli.sweep_view import print_progress, watch_sweep
     from proxies.sweep.runner import Means
 
+    require_torch()
     request = Request(
         params=parse_count(params, where="--params"),
         tokens=parse_count(tokens, where="--tokens"),

@@ -9,6 +9,7 @@ import typer
 
 from fitting.errors import InputError
 from planner.cli.options import option
+from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
     from fitting.laws import Law
@@ -86,6 +87,7 @@ def run_command(
     from proxies.sweep.runner import Means, run_sweep
     from proxies.sweep.spec_file import read_spec
 
+    require_torch()
     parsed = read_spec(spec)
     means = Means(
         executor=executor,

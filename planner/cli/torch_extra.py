@@ -14,4 +14,4 @@ def require_torch() -> None:
         InputError: torch is not installed.
     """
     if find_spec("torch") is None:
-        raise InputError("proxy: needs torch; pip install 'windtunnel[proxies]'")
+        raise InputError("training: needs torch; pip install '.[proxies]' in the checkout")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 EXPONENT = re.compile(r"[\d.]+e-\d+")
 """A number as 2.5e-4."""
 
-MISSING = "plan report: needs {}; pip install 'windtunnel[report]'"
+MISSING = "plan report: needs {}; pip install '.[report]' in the checkout"
 
 
 def check_extra() -> None:

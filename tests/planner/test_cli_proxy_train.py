@@ -167,7 +167,7 @@ def test_without_torch_one_line_names_the_extra(
     required = QUICK[2:10] if command == "train" else []
     assert main(["proxy", command, *required, *(["--out", "x"] if required else [])]) == 2
     assert capsys.readouterr().err == (
-        "plan: proxy: needs torch; pip install 'windtunnel[proxies]'\n"
+        "plan: training: needs torch; pip install '.[proxies]' in the checkout\n"
     )
 
 

@@ -257,7 +257,7 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     source = write_plan(tmp_path, default_plan())
     assert main(["report", str(source), "-o", str(tmp_path / "report.html")]) == 2
     assert capsys.readouterr().err == (
-        "plan: plan report: needs plotly; pip install 'windtunnel[report]'\n"
+        "plan: plan report: needs plotly; pip install '.[report]' in the checkout\n"
     )
 
 
