@@ -27,7 +27,11 @@ UNSEEN_LOG_SD = 0.25
 """Added in square for an accelerator of which no whole run is known; assumed."""
 
 CEILING = 0.8
-"""Upper bound of any utilisation: no published step reached 0.72."""
+"""Upper bound of an interval: no published step reached 0.72."""
+
+HIGHEST = {False: 0.625, True: 0.715}
+"""Highest published step of GPUs in bf16 (fms-fsdp, 7B on A100) and of TPUs (MaxText, 32B on v5p),
+both rows of `data/throughput.toml`: no run is expected above them."""
 
 LOWEST_INTENSITY = 156.0
 """FLOP a byte of the A100 80GB: nothing below it has a published run, so no gain is assumed."""
@@ -147,7 +151,11 @@ def expected_utilisation(accelerator: Accelerator, setting: Setting) -> Utilisat
         if scale < 1:
             basis += f", times {scale:.2f} for its lower best matmul share"
     half = math.exp(Z80 * math.sqrt(variance))
-    value = min(math.exp(log_value), CEILING)
+    value = math.exp(log_value)
+    highest = HIGHEST[setting.tpu] * law["uptime"]
+    if value > highest:
+        value = highest
+        basis += ", held at the highest published step and the median uptime"
     return Utilisation(
         value=value,
         low=value / half,

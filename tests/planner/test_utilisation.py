@@ -8,7 +8,14 @@ from planner.accelerators import accelerators, parse_gpus
 from planner.compute import estimate_compute
 from planner.memory import Layout
 from planner.timing import PUE, priced, run_timing
-from planner.utilisation import Setting, expected_utilisation, features, matmul_scale, read_law
+from planner.utilisation import (
+    HIGHEST,
+    Setting,
+    expected_utilisation,
+    features,
+    matmul_scale,
+    read_law,
+)
 from tests.benchmarks import fit_utilisation
 from tests.benchmarks.utilisation import leave_out
 from tests.planner.test_compute import LLAMA2_70B, TINYLLAMA
@@ -125,3 +132,13 @@ def test_energy_of_llama_2_is_an_upper_bound_near_the_published_hours() -> None:
     assert compute.timing is not None
     assert compute.timing.energy_kwh is not None
     assert compute.timing.energy_kwh / PUE == pytest.approx(1_720_320 * 0.4, rel=0.25)
+
+
+def test_no_run_is_expected_above_the_highest_published_step() -> None:
+    rows = [row for row in fit_utilisation.read_rows() if not row.setting.fp8]
+    for tpu, highest in HIGHEST.items():
+        best = max(row.mfu for row in rows if row.setting.tpu is tpu)
+        assert best == pytest.approx(highest, abs=1e-3)
+    rate = expected_utilisation(accelerators()["a100-80gb"], setting_on("a100-80gb", devices=8))
+    assert rate.value <= HIGHEST[False] * read_law()["uptime"]
+    assert "highest published" in rate.basis
