@@ -174,7 +174,7 @@ def above_critical_batch(prepared: Prepared) -> list[str]:
 def unusual_weight_decay(prepared: Prepared) -> list[str]:
     """A weight decay beyond every published recipe."""
     weight_decay = prepared.plan.weight_decay.value * prepared.numbers.conversion.factor
-    if prepared.choices.pins.weight_decay is not None:
+    if prepared.choices.pins.weight_decay is not None or prepared.choices.optimizer != "adamw":
         return []
     if weight_decay <= 2 * HIGHEST_PUBLISHED_DECAY:
         return []

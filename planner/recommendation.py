@@ -154,7 +154,10 @@ def prepare(
         compute=compute,
         book=book,
     )
-    warnings = (*collect_cautions(prepared), *(() if compute is None else compute.warnings))
+    cautions, cramped = collect_cautions(prepared), () if compute is None else compute.warnings
+    # A run that fits no device needs no other warning.
+    misfit = compute is not None and compute.fits is False
+    warnings = (*cramped, *cautions) if misfit else (*cautions, *cramped)
     return replace(prepared, plan=replace(plan, warnings=warnings))
 
 
