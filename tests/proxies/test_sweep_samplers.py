@@ -102,12 +102,12 @@ def test_names_in_the_spec_are_those_of_the_registry() -> None:
     assert set(get_args(get_type_hints(SearchSpec)["sampler"])) == set(SAMPLERS)
 
 
-# The sampler target picks nothing by itself: the session asks for its points.
 @pytest.mark.parametrize(
     "name",
     [
         pytest.param(n, marks=pytest.mark.slow if n == "gp" else ())
         for n in SAMPLERS
+        # The session asks for the points of `target`.
         if n != "target"
     ],
 )
