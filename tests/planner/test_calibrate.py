@@ -90,6 +90,7 @@ def test_budgets_are_flops_or_a_time() -> None:
             read_budget(wrong)
 
 
+@pytest.mark.slow
 def test_a_known_optimum_is_found_and_the_files_are_there(tmp_path: Path) -> None:
     folder = tmp_path / "mine"
     landed = land(folder, replace(REQUEST, interval=1.25), noise=0.002)
