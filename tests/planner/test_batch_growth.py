@@ -274,7 +274,7 @@ def test_pytorch_trains_the_planned_updates() -> None:
         return weight.expand(*tokens.shape, SMALL.vocab_size)
 
     module["make_optimizers"] = lambda _model: [Spy()]
-    call.parameters = model.parameters  # type: ignore[attr-defined]
+    call.parameters = model.parameters  # type: ignore[attr-defined]  # stands for a model
     module["train"](call, batches())
     total = settings.schedule.steps * settings.batch_sequences
     stages = settings.batch_growth

@@ -22,8 +22,9 @@ def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 def chosen(found: dict[str, Any]) -> dict[str, Any]:
     """The option that was chosen."""
+    one: dict[str, Any]
     [one] = [option for option in found["budget"]["options"] if option["chosen"]]
-    return one  # type: ignore[no-any-return]
+    return one
 
 
 def test_days_are_spent_and_no_neighbour_has_a_lower_loss(

@@ -82,6 +82,12 @@ def test_a_budget_too_small_names_what_the_smallest_family_takes() -> None:
         largest(1e16, corpus_tokens=1e5)
 
 
+def test_a_target_below_every_family_is_refused() -> None:
+    law = find_law(read_lawbook(), "step-law")
+    with pytest.raises(InputError, match="--params 20K: no family of proxies is smaller"):
+        design_family(replace(ASKED, params=2e4, tokens=4e5), limits(1e15), law, cost=flops_of)
+
+
 def test_budgets_are_flops_or_a_time() -> None:
     assert read_budget("2h") == (None, 7200.0)
     assert read_budget("3e18") == (3e18, None)
