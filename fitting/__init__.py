@@ -19,13 +19,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fitting.curves.files import read_curve
     from fitting.curves.fit import fit_curves
     from fitting.design import next_runs
-    from fitting.fitted import fit_laws
-    from fitting.laws import read_law
-    from fitting.prediction import predict_runs
-    from fitting.runs import Runs, read_runs, write_runs
+    from fitting.fit.laws import fit_laws
+    from fitting.fit.predict import predict_runs
+    from fitting.laws.law import read_law
+    from fitting.logs.curve_files import read_curve
+    from fitting.runs.table import Runs, read_runs, write_runs
 
 __all__ = [
     "Runs",
@@ -40,15 +40,15 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "Runs": "runs",
+    "Runs": "runs.table",
     "fit_curves": "curves.fit",
-    "fit_laws": "fitted",
+    "fit_laws": "fit.laws",
     "next_runs": "design",
-    "predict_runs": "prediction",
-    "read_curve": "curves.files",
-    "read_law": "laws",
-    "read_runs": "runs",
-    "write_runs": "runs",
+    "predict_runs": "fit.predict",
+    "read_curve": "logs.curve_files",
+    "read_law": "laws.law",
+    "read_runs": "runs.table",
+    "write_runs": "runs.table",
 }
 
 

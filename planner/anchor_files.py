@@ -6,14 +6,14 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fitting.cells import TUNED, CellOptimum, find_optima
+from fitting.cells.optimum import TUNED, CellOptimum, find_optima
 from fitting.errors import FitError, InputError
-from fitting.groups import require_one_group
-from fitting.runs import Runs, read_runs
-from fitting.surface import best_point
-from fitting.surface_fit import Effort, fit_surface
-from fitting.surface_interval import surface_log_sd
-from fitting.tuned import tuned_columns
+from fitting.fit.enough import tuned_columns
+from fitting.laws.surface import best_point
+from fitting.runs.setting import require_one_group
+from fitting.runs.table import Runs, read_runs
+from fitting.surface.fit import Effort, fit_surface
+from fitting.surface.interval import surface_log_sd
 from planner.anchors import DEFAULT_GRID, RUN_LOSS_LOG_SD, Anchor, make_anchor, own_errors
 from planner.document import load_plan
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from fitting.laws import Range, evaluate_law, log_distances
-from fitting.laws import distance_squared as outside
+from fitting.laws.law import Range, evaluate_law, log_distances
+from fitting.laws.law import distance_squared as outside
 from planner.elsewhere import move_variance, setup_variance
 from planner.estimate import FORM_LOG_SD, OWN_FORM_LOG_SD, Estimate
 

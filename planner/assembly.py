@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
-from fitting.laws import Law, evaluate_law, read_law
+from fitting.laws.law import Law, evaluate_law, read_law
 from planner import document as doc
 from planner.elsewhere import SETUPS
 from planner.estimate import Estimate

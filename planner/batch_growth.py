@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws import evaluate_law
+from fitting.laws.law import evaluate_law
 from fitting.units import format_count
 from planner.growth_stages import (
     OPTION,
@@ -32,7 +32,7 @@ from planner.growth_stages import (
 from proxies.batching import LR_RULES
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
     from planner.document import Plan
 
 CRITICAL_LAW = "power-lines"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from fitting.plots import LAW, MEASURED, TARGET, check_suffix
-from fitting.table_files import replace_file
+from fitting.files import replace_file
+from fitting.fit.figure import LAW, MEASURED, TARGET, check_suffix
 from fitting.units import format_count
 
 if TYPE_CHECKING:

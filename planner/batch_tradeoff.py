@@ -22,13 +22,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.laws import evaluate_law
+from fitting.laws.law import evaluate_law
 from planner.assembly import lie_of
 from planner.differences import recommended
 from planner.surfaces import BATCH_REACH
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
     from planner.assembly import Lie
     from planner.document import Plan
     from planner.noise_runs import NoiseFit

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fitting.laws import evaluate_law, log_distances
+from fitting.laws.law import evaluate_law, log_distances
 from fitting.units import format_count, format_small
 from planner.experts_words import expert_cautions
 from planner.growth_words import growth_cautions

@@ -15,7 +15,7 @@ from functools import cache
 from statistics import median
 
 from fitting.errors import InputError
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner.anchors import Anchor
 from planner.choices import Choices
 from planner.conversion import convert_lr

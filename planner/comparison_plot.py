@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from fitting.plots import LAW, MEASURED, check_suffix
-from fitting.table_files import replace_file
+from fitting.files import replace_file
+from fitting.fit.figure import LAW, MEASURED, check_suffix
 from planner.comparison import PLAN, Factor
 
 if TYPE_CHECKING:

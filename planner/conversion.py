@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner.estimate import Z80
 from proxies.parametrization import (
     OPTIMIZERS,

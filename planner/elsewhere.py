@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fitting.forms import FORMS
-from fitting.laws import Law, Quantity
+from fitting.laws.forms import FORMS
+from fitting.laws.law import Law, Quantity
 
 SETUPS = "setups"
 """The law file with the spread between setups."""

@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws import Law, Quantity, distance_squared, evaluate_law, law_log_sd
+from fitting.laws.law import Law, Quantity, distance_squared, evaluate_law, law_log_sd
 
 if TYPE_CHECKING:
     from planner.anchoring import Carried

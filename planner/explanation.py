@@ -10,8 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.forms import FORMS, ema_fraction
-from fitting.laws import log_distances
+from fitting.laws.forms import FORMS, ema_fraction
+from fitting.laws.law import log_distances
 from fitting.units import format_small
 from planner.anchor_words import explain_anchors, explain_elsewhere
 from planner.assembly import workload_of
@@ -24,7 +24,7 @@ from planner.limited_data_words import explain_data
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fitting.laws import Law, Quantity
+    from fitting.laws.law import Law, Quantity
     from planner.recommendation import Prepared
     from planner.surfaces import Move
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fitting.errors import InputError
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner.elsewhere import extra_variance
 from planner.estimate import Estimate, estimate_from
 from planner.surfaces import BATCH_REACH, Landscape, Move, landscape_at, saturating_factor

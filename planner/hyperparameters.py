@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner.batch import settle_batch
 from planner.conversion import Conversion, convert_lr, converted_law, measured_optimizer
 from planner.elsewhere import SETUPS

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.laws import Law, Quantity, evaluate_law, law_log_sd
-from fitting.loss import saturating_count, useful_params
+from fitting.laws.law import Law, Quantity, evaluate_law, law_log_sd
+from fitting.laws.loss import saturating_count, useful_params
 from fitting.units import format_count, format_small
 from planner.data_part import (
     DataPart,

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.probe_law import crossing_lr, predict_probe
+from fitting.probes.law import crossing_lr, predict_probe
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from fitting.probe_law import Estimate, ProbeLaw
+    from fitting.probes.law import Estimate, ProbeLaw
 
 PAPER = "arXiv 2309.14322"
 """Of every mitigation here: what it was seen to cure, and the thresholds not marked assumed."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import InputError
-from fitting.runs import read_runs
+from fitting.runs.table import read_runs
 
 if TYPE_CHECKING:
     from pathlib import Path

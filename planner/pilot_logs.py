@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fitting.curves.files import read_columns
 from fitting.errors import InputError
-from fitting.outcomes import Outcome as Ending
-from fitting.runs import read_runs
-from fitting.table_files import read_table
+from fitting.files import read_table
+from fitting.logs.curve_files import read_columns
+from fitting.runs.outcomes import Outcome as Ending
+from fitting.runs.table import read_runs
 from fitting.units import format_count, format_small
 from planner.target import AGREEMENT
 from planner.verdict import Outcome
 
 if TYPE_CHECKING:
-    from fitting.runs import Runs
+    from fitting.runs.table import Runs
     from planner.document import Plan
 
 LAST = 0.1

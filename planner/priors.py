@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fitting.laws import Law
-    from fitting.runs import Runs
+    from fitting.laws.law import Law
+    from fitting.runs.table import Runs
 
 DEFAULT_PRIOR = "step-law"
-"""Law that stands in where runs say too little; see `fitting.fitted.wants_prior`."""
+"""Law that stands in where runs say too little; see `fitting.fit.laws.wants_prior`."""
 
 
 def choose_prior(runs: Runs | None, name: str | None, files: Sequence[Path]) -> Law | None:
@@ -29,7 +29,7 @@ def choose_prior(runs: Runs | None, name: str | None, files: Sequence[Path]) -> 
         InputError: no law of that name, a law file that cannot be read, or a mixed table.
     """
     # Imported here: it loads the fits, which a name alone does not need.
-    from fitting.fitted import wants_prior
+    from fitting.fit.laws import wants_prior
 
     if name == "none" or (name is None and runs is not None and not wants_prior(runs)):
         return None

@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.columns import TUNING
 from fitting.design import RANGES, done_from, known_at, next_runs, target_space
 from fitting.design.files import proposals_table, read_candidates
 from fitting.errors import InputError
-from fitting.fitted import prior_line
-from fitting.groups import DEFAULT_OPTIMIZER, DEFAULT_PARAMETRIZATION, Group, require_one_group
+from fitting.fit.laws import prior_line
+from fitting.runs.columns import TUNING
+from fitting.runs.setting import (
+    DEFAULT_OPTIMIZER,
+    DEFAULT_PARAMETRIZATION,
+    Group,
+    require_one_group,
+)
 from fitting.units import format_small
 from planner.priors import choose_prior
 
@@ -21,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fitting.design import Candidates, Done, Knowledge, Proposal, Ranges, Space
-    from fitting.laws import Law
-    from fitting.runs import Runs
+    from fitting.laws.law import Law
+    from fitting.runs.table import Runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

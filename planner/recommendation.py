@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner import assembly
 from planner import document as doc
 from planner.cautions import collect_cautions

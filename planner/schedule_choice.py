@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.files import Curve
 from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import curve_law, last_row
-from fitting.curves.paths import draw_line, make_path
+from fitting.curves.path import draw_line, make_path
 from fitting.errors import InputError
-from fitting.laws import read_law
+from fitting.laws.law import read_law
+from fitting.logs.curve_files import Curve
 from proxies.last_iterate import LastIterateBound, last_iterate_bound
 from proxies.schedule import Checkpoint, Schedule, make_schedule
 from proxies.schedule.sampling import lr_fractions
@@ -120,8 +120,8 @@ def chosen_gains(law: CurveLaw, chosen: Schedule, lr: float) -> list[Gain]:
 def best_schedule(law: CurveLaw, *, steps: int, lr: float, warmup_steps: int | None) -> Schedule:
     """The WSD schedule with the lowest final loss by the law, over length, shape and end of decay.
 
-    A free design (`fitting.curves.design`) is lower still by what stages cannot follow; this one
-    can be said in a plan and in trainers' words.
+    A free design (`fitting.curves.schedule_design`) is lower still by what stages cannot follow;
+    this one can be said in a plan and in trainers' words.
 
     Args:
         law: the curve law.

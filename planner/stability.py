@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.outcomes import Outcome
-from fitting.probe_law import LAWS, crossing_lr, fit_probe, predict_probe, why_unknown
-from fitting.sensitivity import common_range, lr_sensitivities
+from fitting.probes.law import LAWS, crossing_lr, fit_probe, predict_probe, why_unknown
+from fitting.probes.lr_sensitivity import common_range, lr_sensitivities
+from fitting.runs.outcomes import Outcome
 from planner.mitigations import THRESHOLD, Evidence, Mitigation, Target, judge, log_vocab_of
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from fitting.probe_law import Estimate, ProbeLaw
-    from fitting.runs import Runs
-    from fitting.sensitivity import Sensitivity
+    from fitting.probes.law import Estimate, ProbeLaw
+    from fitting.probes.lr_sensitivity import Sensitivity
+    from fitting.runs.table import Runs
 
 LOGIT = "max_attention_logit"
 

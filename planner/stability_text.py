@@ -12,8 +12,8 @@ from planner.mitigations import between
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fitting.probe_law import ProbeLaw
-    from fitting.sensitivity import Sensitivity
+    from fitting.probes.law import ProbeLaw
+    from fitting.probes.lr_sensitivity import Sensitivity
     from planner.mitigations import Target
     from planner.stability import Crossing, SetupStability
 

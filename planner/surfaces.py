@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fitting.errors import FitError, InputError
-from fitting.laws import Law, Range, evaluate_law, log_distances
-from fitting.surface import Surface, best_batch, best_point, log_penalty, surface_from
-from fitting.surface_price import Plateau, Span, move_lr, plateau
+from fitting.laws.law import Law, Range, evaluate_law, log_distances
+from fitting.laws.plateau import Plateau, Span, move_lr, plateau
+from fitting.laws.surface import Surface, best_batch, best_point, log_penalty, surface_from
 
 REACH = math.log(2)
 """How far outside the range it was fitted in the surface's shape is still used; assumed."""

@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 
 from fitting.errors import InputError
-from fitting.laws import Law, evaluate_law
+from fitting.laws.law import Law, evaluate_law
 from planner.anchors import Anchor, make_anchor, own_errors
 from planner.recipes import number_or_none, whole_or_none
 

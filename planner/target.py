@@ -13,7 +13,7 @@ from fitting.errors import InputError
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
 
 BOUNDS = ((1e3, 1e15), (1e3, 1e18))
 """Params and tokens that a target may have."""

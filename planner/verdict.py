@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import InputError
-from fitting.surface_interval import Z80
+from fitting.surface.interval import Z80
 from planner.document import Value
 
 if TYPE_CHECKING:
-    from fitting.surface_solver import Floats
+    from fitting.surface.solver import Floats
     from planner.document import Plan
     from planner.yardstick import Yardstick
 
@@ -39,7 +39,7 @@ Law's runs), so that less could not be seen in the full run either."""
 
 PRIOR_LOG_SD = math.log(2)
 """Least sd of ln(best lr / planned lr) before any pilot. *Assumed*, as
-`fitting.surface_prior.TRANSFER`: tuned lrs of different setups lie within a factor of two."""
+`fitting.surface.prior.TRANSFER`: tuned lrs of different setups lie within a factor of two."""
 
 DEPTH_LOG_SD = 0.33
 """sd of ln of the factor k on the surface's depth in another setup. *Assumed*; pilots of one's

@@ -18,7 +18,7 @@ from planner.verdict import Verdict, judge
 from planner.yardstick import make_yardstick
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
     from planner.document import Plan
 
 NOISE = 0.002

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.files import Curve
 from fitting.curves.law import forecast
 from fitting.errors import InputError
-from fitting.log_faults import FEWEST_ROWS, Fault, find_above, find_faults, groups
-from fitting.log_noise import measure_noise
+from fitting.logs.curve_files import Curve
+from fitting.logs.faults import FEWEST_ROWS, Fault, find_above, find_faults, groups
+from fitting.logs.noise import measure_noise
 from fitting.units import format_small
 from planner.schedule_choice import planned_curve
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from fitting.curves.law import CurveLaw
-    from fitting.loss_slopes import Floats
-    from fitting.run_log import RunLog
+    from fitting.logs.series import RunLog
+    from fitting.loss.slopes import Floats
     from planner.document import Plan
 
 OTHER_LR = 0.05

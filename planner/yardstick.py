@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import FitError, InputError
-from fitting.surface import (
+from fitting.laws.surface import (
     COEFFICIENTS,
     Setting,
     Surface,
@@ -25,13 +25,13 @@ from fitting.surface import (
     terms_of,
     weights,
 )
-from fitting.surface_interval import Z80
-from fitting.surface_prior import TRANSFER
+from fitting.surface.interval import Z80
+from fitting.surface.prior import TRANSFER
 from planner.document import Value
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
-    from fitting.surface_solver import Floats
+    from fitting.laws.law import Law
+    from fitting.surface.solver import Floats
     from planner.document import Plan
 
 TRANSFER_EXPONENT = TRANSFER.exponent

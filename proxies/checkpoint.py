@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fitting.errors import InputError
-from fitting.table_files import replace_file
+from fitting.files import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from fitting.table_files import replace_file
+from fitting.files import replace_file
 from proxies.activations import KINDS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.table_files import read_table, write_table
+from fitting.files import read_table, write_table
 from proxies.checkpoint import identify_run
 
 if TYPE_CHECKING:

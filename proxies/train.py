@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from fitting.table_files import write_table
+from fitting.files import write_table
 from proxies.checkpoint import CURVE, identify_run, make_folder, read_checkpoint, write_checkpoint
 from proxies.corpus import Corpus, read_held_out, unique_tokens
 from proxies.evaluation import bits_per_byte, evaluate

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from fitting.surface import Setting, Surface, best_point, log_terms, surface_of
-from fitting.surface_solver import FREE, basis
+from fitting.laws.surface import Setting, Surface, best_point, log_terms, surface_of
+from fitting.surface.solver import FREE, basis
 
 TRUTH = dict(
     zip(

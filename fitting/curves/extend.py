@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.design import Begun, design
-from fitting.curves.files import Curve
 from fitting.curves.forms import Paths
 from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import last_row
-from fitting.curves.paths import make_path
+from fitting.curves.path import make_path
 from fitting.curves.problem import BLOCKS, Data, block_means, gather
+from fitting.curves.schedule_design import Begun, design
 from fitting.errors import InputError
+from fitting.logs.curve_files import Curve
 
 if TYPE_CHECKING:
     from fitting.curves.law import CurveLaw
-    from fitting.loss_slopes import Floats
+    from fitting.loss.slopes import Floats
 
 SOON = 1.1
 """A decay begun now that ends at this multiple of the steps done: what stopping here would give."""
@@ -70,7 +70,7 @@ def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) 
         law: of the same model; of the form multi-power.
         log: its rows so far, with their losses.
         steps: the new horizon, above the log's last step.
-        warmup_steps: of the log, see `fitting.curves.paths.make_path`.
+        warmup_steps: of the log, see `fitting.curves.path.make_path`.
 
     Raises:
         InputError: too few rows, no lr left to go on with, or a horizon that is not after them.

@@ -9,15 +9,15 @@ import numpy as np
 
 from fitting.curves.intervals import find_spread, folds, inflation_of, misses
 from fitting.curves.problem import FORMS, PULL, Data, Held, gather, pose
-from fitting.loss_solver import search
+from fitting.robust import search
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fitting.curves.files import Curve
     from fitting.curves.forms import CurveForm, Reference
-    from fitting.loss_slopes import Floats
-    from fitting.loss_solver import Problem
+    from fitting.logs.curve_files import Curve
+    from fitting.loss.slopes import Floats
+    from fitting.robust import Problem
 
 STARTS = 48
 
@@ -58,7 +58,7 @@ def fit_curves(
     Args:
         curves: with their losses; curves that differ in schedule tell most.
         form: what is fitted, as in `FORMS`; None for the extended form.
-        warmup_steps: of every curve, see `fitting.curves.paths.make_path`.
+        warmup_steps: of every curve, see `fitting.curves.path.make_path`.
 
     Raises:
         InputError: a curve has too few rows after its warmup.

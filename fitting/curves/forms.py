@@ -22,8 +22,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fitting.curves.paths import Path
-    from fitting.loss_slopes import Evaluated, Floats
+    from fitting.curves.path import Path
+    from fitting.loss.slopes import Evaluated, Floats
 
 SUM_UNIT = 3.0
 """Summed lr at which the factor S1^(r-1) of the extended form is 1."""

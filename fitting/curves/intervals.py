@@ -15,11 +15,11 @@ import numpy as np
 
 from fitting.curves.forms import Paths
 from fitting.curves.problem import BLOCKS, PULL, Data, Held, assemble, block_means, pose
-from fitting.loss_solver import solve
+from fitting.robust import solve
 
 if TYPE_CHECKING:
-    from fitting.loss_slopes import Floats
-    from fitting.loss_solver import Problem
+    from fitting.loss.slopes import Floats
+    from fitting.robust import Problem
 
 COVERED, HALF_WIDTH = 0.8, 1.2816
 """Share of blocks that an interval is to cover, and the normal quantile of it."""

@@ -14,17 +14,17 @@ import numpy as np
 
 from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Reference
 from fitting.curves.intervals import HALF_WIDTH
-from fitting.curves.paths import make_path
+from fitting.curves.path import make_path
 from fitting.errors import InputError
-from fitting.laws import Covariance, Law, Quantity, Range, Source
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fitting.curves.files import Curve
     from fitting.curves.fit import CurveFit
-    from fitting.curves.paths import Path
-    from fitting.loss_slopes import Floats
+    from fitting.curves.path import Path
+    from fitting.logs.curve_files import Curve
+    from fitting.loss.slopes import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ class CurveLaw:
 def forecast(law: CurveLaw, schedule: Curve, *, warmup_steps: float = 0.0) -> Forecast:
     """The loss that a law foretells at each row of a schedule.
 
-    Rows of a long schedule beyond `fitting.curves.paths.MOST_ROWS` are interpolated in ln loss.
+    Rows of a long schedule beyond `fitting.curves.path.MOST_ROWS` are interpolated in ln loss.
 
     Args:
         law: from `curve_law`.
         schedule: its rows; the lr is linear between them.
-        warmup_steps: see `fitting.curves.paths.make_path`.
+        warmup_steps: see `fitting.curves.path.make_path`.
 
     Raises:
         InputError: no lr has been summed by the first row, so that there is no loss to foretell.
@@ -146,7 +146,7 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
 def law_of_fit(
     fit: CurveFit, curves: Sequence[Curve], *, name: str, command: str, warmup_steps: float
 ) -> Law:
-    """A fit as a law; `fitting.laws.law_to_toml` writes it.
+    """A fit as a law; `fitting.laws.law.law_to_toml` writes it.
 
     Args:
         fit: from `fitting.curves.fit.fit_curves`.

@@ -1,6 +1,6 @@
 """What is minimised when a loss-curve law is fitted: curves made ready, a form, its pull.
 
-The objective is that of `fitting.loss_solver`: Huber on the residuals of ln loss, and a weak
+The objective is that of `fitting.robust`: Huber on the residuals of ln loss, and a weak
 pull on the free parameters towards what published fits came out at.
 """
 
@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.files import FEWEST_ROWS
 from fitting.curves.forms import CURVE_FORMS, CurveForm, Paths, Reference
-from fitting.curves.paths import make_path, means_about
+from fitting.curves.path import make_path, means_about
 from fitting.errors import InputError
-from fitting.loss_solver import Problem
+from fitting.logs.curve_files import FEWEST_ROWS
+from fitting.robust import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from fitting.curves.files import Curve
-    from fitting.curves.paths import Path
-    from fitting.loss_slopes import Floats
+    from fitting.curves.path import Path
+    from fitting.logs.curve_files import Curve
+    from fitting.loss.slopes import Floats
 
 EXTENDED = {"log_q": float(np.log(0.8)), "log_r": float(np.log(0.85))}
 """Exponents that the extended form holds: of those tried on the 25M model of 2503.12811 they

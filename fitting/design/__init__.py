@@ -10,7 +10,7 @@ Source: chosen by replay on Step Law's runs (arXiv 2503.04715), `tests/benchmark
 """
 
 from fitting.design.belief import Done, done_from
-from fitting.design.choosing import next_runs
+from fitting.design.choose import next_runs
 from fitting.design.knowledge import Knowledge, known_at
 from fitting.design.proposal import Proposal
 from fitting.design.space import RANGES, Candidates, Ranges, Space, target_space

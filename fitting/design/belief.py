@@ -1,6 +1,6 @@
 """What is believed of the surface: a prior and the runs so far, as one fast fit.
 
-It is the fit of `fitting.surface_fit` without intervals, its ridge widened or narrowed by a law's
+It is the fit of `fitting.surface.fit` without intervals, its ridge widened or narrowed by a law's
 line. It only says where to look next; what is reported comes from `fit_surface` itself.
 """
 
@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import FitError
-from fitting.surface import REFERENCE, Surface, best_point, surface_of
-from fitting.surface_fit import closeness, nearness
-from fitting.surface_line import Line, line_gradient, optimum_lines
-from fitting.surface_prior import WeightPrior, neutral_prior
-from fitting.surface_solver import Floats, Runs, basis, prepare, solve
-from fitting.tuned import tuned_columns
+from fitting.fit.enough import tuned_columns
+from fitting.laws.surface import REFERENCE, Surface, best_point, surface_of
+from fitting.surface.fit import closeness, nearness
+from fitting.surface.line import Line, line_gradient, optimum_lines
+from fitting.surface.prior import WeightPrior, neutral_prior
+from fitting.surface.solver import Floats, Runs, basis, prepare, solve
 
 if TYPE_CHECKING:
-    from fitting.runs import Runs as Table
+    from fitting.runs.table import Runs as Table
 
 NEAR = 0.02
 """Gap of ln loss to its cell's best at which a run counts half (fitting-notes, section 4)."""

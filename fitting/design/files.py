@@ -8,9 +8,9 @@ import pandas as pd
 
 from fitting.design.space import Candidates
 from fitting.errors import InputError
-from fitting.prediction import check_row
-from fitting.runs import convert_number, join_problems
-from fitting.table_files import read_table
+from fitting.files import read_table
+from fitting.fit.predict import check_row
+from fitting.runs.table import convert_number, join_problems
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

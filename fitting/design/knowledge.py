@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 from fitting.design.belief import finished, weight_prior
 from fitting.errors import FitError
-from fitting.surface import best_point, surface_of
-from fitting.surface_fit import Effort, fit_surface, to_covariance
-from fitting.surface_interval import surface_log_sd
-from fitting.surface_solver import basis
+from fitting.laws.surface import best_point, surface_of
+from fitting.surface.fit import Effort, fit_surface, to_covariance
+from fitting.surface.interval import surface_log_sd
+from fitting.surface.solver import basis
 
 if TYPE_CHECKING:
     from fitting.design.belief import Done
-    from fitting.surface import Surface
-    from fitting.surface_line import Line
+    from fitting.laws.surface import Surface
+    from fitting.surface.line import Line
 
 BOOTSTRAPS = 60
 """Refits behind the intervals: enough for a tenth of their width, fewer for a thousand runs."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws import evaluate_law
+from fitting.laws.law import evaluate_law
 from fitting.units import format_count
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.spec import (
@@ -28,7 +28,7 @@ from proxies.sweep.spec import (
 )
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
 
 LADDER = (
     (32, 1), (48, 1), (64, 1), (96, 1), (96, 2), (128, 3), (128, 6), (192, 6), (256, 6), (256, 10),

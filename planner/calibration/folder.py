@@ -75,7 +75,7 @@ def check_folder(folder: Path, request: Request) -> None:
 
 def write_request(folder: Path, request: Request) -> None:
     """Write down what a folder is made for, before its first run."""
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
 
     replace_file(folder / ASKED, (json.dumps(asdict(request), indent=1) + "\n").encode())
 

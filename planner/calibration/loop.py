@@ -34,8 +34,8 @@ from proxies.sweep.spec import read_seconds
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fitting.fitted_report import FittedLaws
-    from fitting.laws import Law
+    from fitting.fit.result import FittedLaws
+    from fitting.laws.law import Law
     from proxies.shape import Shape
     from proxies.sweep.runner import Ending, Means
     from proxies.sweep.session import Session
@@ -86,9 +86,9 @@ def calibrate(
         InputError: a request that cannot be met, or a folder made for another.
         FitError: the runs do not give a law.
     """
-    from fitting.fitted import fit_laws
-    from fitting.runs import read_runs
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
+    from fitting.fit.laws import fit_laws
+    from fitting.runs.table import read_runs
     from proxies.sweep.runner import run_sweep
 
     check_request(request)
@@ -271,7 +271,7 @@ def plan_by(laws: Path, request: Request, spec: SweepSpec, command: str) -> Prep
 
 def write_report(folder: Path, command: str) -> str | None:
     """Write the report of all that the folder has; why there is none where its extra is missing."""
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
     from planner.report.evidence import gather
     from planner.report.page import check_extra
     from planner.report.whole import whole_page

@@ -18,10 +18,10 @@ from planner.cli.fit import refuse_clobbering, refuse_existing
 
 if TYPE_CHECKING:
     from fitting.curves.extend import Extension
-    from fitting.curves.files import Curve
     from fitting.curves.fit import CurveFit
     from fitting.curves.law import CurveLaw, Forecast
-    from fitting.laws import Law
+    from fitting.laws.law import Law
+    from fitting.logs.curve_files import Curve
 
 app = typer.Typer(
     add_completion=False,
@@ -97,14 +97,14 @@ def fit(
 
     Prints its numbers with one standard deviation; the law goes to --out, a figure to --plot.
     """
-    from fitting.curves.files import read_curve
+    from fitting.curves.figure import curve_plot_data, write_curve_plot
     from fitting.curves.fit import fit_curves
     from fitting.curves.law import law_of_fit
-    from fitting.curves.plots import curve_plot_data, write_curve_plot
     from fitting.curves.problem import FORMS
-    from fitting.laws import law_to_toml
-    from fitting.plots import check_suffix
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
+    from fitting.fit.figure import check_suffix
+    from fitting.laws.law import law_to_toml
+    from fitting.logs.curve_files import read_curve
 
     if form not in FORMS:
         raise InputError(
@@ -145,8 +145,8 @@ def predict(
     Prints CSV: step,lr,loss,low,high; low to high is an 80% interval for the loss averaged over
     an eighth of a run. A plan is foretold at every step from the end of its warmup on.
     """
-    from fitting.curves.files import read_schedule
     from fitting.curves.law import forecast
+    from fitting.logs.curve_files import read_schedule
     from planner.document import load_plan
     from planner.schedule_choice import lr_caution, planned_curve, read_curve_law, steps_caution
 
@@ -185,7 +185,7 @@ def best(
     Prints CSV: step,lr, linear between rows, or writes it to -o; what it saves over WSD, linear
     and cosine, each with its defaults, goes to stderr.
     """
-    from fitting.curves.design import design, warmed_up
+    from fitting.curves.schedule_design import design, warmed_up
     from planner.schedule_choice import (
         gain_over,
         judged_lr,
@@ -226,7 +226,7 @@ def extend(
     lr to go on with by the law and by the convex last-iterate bound; -o takes the designed lr.
     """
     from fitting.curves.extend import extend as extend_run
-    from fitting.curves.files import read_curve
+    from fitting.logs.curve_files import read_curve
     from planner.schedule_choice import bound_lr, lr_caution, read_curve_law, steps_caution
 
     check_output(out, [law, log], force=force)
@@ -280,7 +280,7 @@ def print_forecast(found: Forecast) -> None:
 
 def write_schedule(found: Curve, out: Path | None) -> None:
     """CSV of step,lr on stdout, or in a file."""
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
 
     rows = (f"{step:.10g},{lr:.6g}\n" for step, lr in zip(found.step, found.lr, strict=True))
     text = "step,lr\n" + "".join(rows)

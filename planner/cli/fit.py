@@ -17,7 +17,7 @@ from fitting.errors import InputError
 from fitting.units import parse_count
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
 
 EXAMPLES = """Examples:
 
@@ -87,9 +87,9 @@ def fit(
     # variables count only before its first import, and a user's own setting stands.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    from fitting.fitted import fit_laws
-    from fitting.runs import read_runs
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
+    from fitting.fit.laws import fit_laws
+    from fitting.runs.table import read_runs
     from planner.priors import choose_prior
 
     size = None if target is None else read_target(target)
@@ -100,7 +100,7 @@ def fit(
         refuse_existing(path, force)
         refuse_clobbering(path, [*runs, *(laws or []), *([plot] if path is out and plot else [])])
     if plot is not None:
-        from fitting.plots import check_suffix
+        from fitting.fit.figure import check_suffix
 
         check_suffix(plot)
     with progress() as say:
@@ -109,7 +109,7 @@ def fit(
         law = choose_prior(table, prior, laws or [])
         found = fit_laws(table, prior=law, target=size, progress=say)
         if plot is not None:
-            from fitting.plots import write_plot
+            from fitting.fit.figure import write_plot
 
             say("drawing")
             write_plot(table, found, plot)

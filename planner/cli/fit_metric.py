@@ -13,7 +13,7 @@ from fitting.units import format_small
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fitting.trend import Trend
+    from fitting.probes.trend import Trend
 
 BETTER = ("higher", "lower")
 
@@ -31,7 +31,7 @@ def show_metric(
     Raises:
         InputError: no such column, a cell that is no number, or too few runs.
     """
-    from fitting.trend import find_trend
+    from fitting.probes.trend import find_trend
 
     if better is not None and better not in BETTER:
         raise InputError(f"--better '{better}': is not higher or lower")
@@ -58,7 +58,7 @@ def read_metric(paths: list[Path], metric: str) -> tuple[list[float], list[float
     Raises:
         InputError: naming the column or the row.
     """
-    from fitting.table_files import read_table
+    from fitting.files import read_table
 
     flops, values = [], []
     for path in paths:
@@ -96,7 +96,7 @@ def number_of(cell: object, path: Path, row: int) -> float:
 
 def trend_lines(trend: Trend, metric: str, better: str | None) -> list[str]:
     """The finding in words, with the p of its tests and their error rate."""
-    from fitting.trend import ERROR_RATE, FEWEST_TO_BEND
+    from fitting.probes.trend import ERROR_RATE, FEWEST_TO_BEND
 
     bend = (
         f"too few runs for a bend (at least {FEWEST_TO_BEND})"

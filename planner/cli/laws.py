@@ -13,8 +13,8 @@ from typing import Annotated, Any
 import typer
 
 from fitting.errors import InputError
-from fitting.forms import FORMS, INPUTS
-from fitting.laws import Law, Quantity, Range
+from fitting.laws.forms import FORMS, INPUTS
+from fitting.laws.law import Law, Quantity, Range
 from fitting.units import format_count
 from planner.lawbook import DEFAULT_LAWS, bibtex, find_law, read_lawbook
 

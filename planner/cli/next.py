@@ -88,7 +88,7 @@ def next_runs(
         os.environ.setdefault(variable, "1")
     from fitting.design import Ranges
     from fitting.design.files import to_csv
-    from fitting.runs import read_runs
+    from fitting.runs.table import read_runs
     from planner.proposing import Request, propose
 
     if count < 1 or seq_len < 1 or seed < 0:
@@ -144,7 +144,7 @@ def read_range(text: str, *, where: str) -> tuple[float, float]:
 
 def say_known(known: Knowledge, target: str) -> str:
     """What the runs so far say of the target, with 80% intervals."""
-    from fitting.surface_interval import Z80
+    from fitting.surface.interval import Z80
 
     def interval(value: float, log_sd: float) -> tuple[float, float]:
         factor = math.exp(Z80 * log_sd)

@@ -14,7 +14,7 @@ import typer
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
-    from fitting.prediction import Prediction
+    from fitting.fit.predict import Prediction
 
 EXAMPLES = """Examples:
 
@@ -39,8 +39,8 @@ def predict(
 
     Rows with lr and batch_tokens are predicted there, others at their best.
     """
-    from fitting.laws import read_law
-    from fitting.prediction import cautions_of, predict_runs, read_rows
+    from fitting.fit.predict import cautions_of, predict_runs, read_rows
+    from fitting.laws.law import read_law
 
     law, rows = read_law(laws), read_rows(runs)
     found = predict_runs(law, rows)

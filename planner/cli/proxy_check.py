@@ -160,7 +160,7 @@ def plot_target(plot: Path | None, *, force: bool) -> Path | None:
     """
     from importlib.util import find_spec
 
-    from fitting.plots import check_suffix
+    from fitting.fit.figure import check_suffix
     from planner.cli.fit import refuse_clobbering, refuse_existing
 
     if plot is None:

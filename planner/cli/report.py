@@ -43,7 +43,7 @@ def report(
     # As in `plan fit`: threads of the array library cost more than they save.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
     from planner.report.evidence import gather
     from planner.report.page import check_extra
     from planner.report.whole import whole_page

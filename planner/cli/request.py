@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from fitting.errors import InputError
-from fitting.laws import Law
+from fitting.laws.law import Law
 from fitting.units import format_count, parse_count
 from planner.experts import Experts, sparse_shape
 from planner.hyperparameters import speaks_of

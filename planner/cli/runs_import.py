@@ -11,7 +11,7 @@ import typer
 from fitting.errors import InputError
 
 if TYPE_CHECKING:
-    from fitting.importing import Import
+    from fitting.runs.importing import Import
 
 NAMED = 3
 """Rejected rows and columns left out that are spelt out; the rest are counted."""
@@ -62,9 +62,9 @@ def import_runs(
 
     Writes RUNS and prints what was read, mapped, left out and rejected.
     """
-    from fitting.importing import import_table, parse_mapping
-    from fitting.readers import read_source
-    from fitting.runs import write_runs
+    from fitting.runs.importing import import_table, parse_mapping
+    from fitting.runs.readers import read_source
+    from fitting.runs.table import write_runs
 
     mapping = parse_mapping(columns)
     if out.exists() and not force:

@@ -49,7 +49,7 @@ def make_plan_schema() -> dict[str, Any]:
 
 def make_law_schema() -> dict[str, Any]:
     """The schema of a law file."""
-    from fitting.schemas import law_schema
+    from fitting.laws.schema import law_schema
 
     return law_schema()
 
@@ -63,7 +63,7 @@ def make_spec_schema() -> dict[str, Any]:
 
 def make_runs_schema() -> dict[str, Any]:
     """The schema of a runs table's rows."""
-    from fitting.schemas import runs_schema
+    from fitting.laws.schema import runs_schema
 
     return runs_schema()
 

@@ -59,8 +59,8 @@ def stability(
     Prints how each probe grows with lr and params, at which lr the largest attention logit passes
     the threshold, how much a wrong lr costs, and which mitigations the target calls for.
     """
-    from fitting.plots import check_suffix
-    from fitting.runs import read_runs
+    from fitting.fit.figure import check_suffix
+    from fitting.runs.table import read_runs
     from planner.cli.fit import refuse_clobbering, refuse_existing
     from planner.mitigations import THRESHOLD
     from planner.stability import LOGIT, assess, by_setup
@@ -79,7 +79,7 @@ def stability(
         raise InputError(f"{runs[0]}: no column lr, which stability is judged against")
     found = assess(table, target=judged, params=params, threshold=limit)
     if plot is not None:
-        from fitting.stability_plot import write_stability_plot
+        from fitting.probes.figure import write_stability_plot
 
         drawn = next((each for each in found if LOGIT in each.laws), found[0])
         part = dict(by_setup(table))[drawn.setup]

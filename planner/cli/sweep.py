@@ -12,7 +12,7 @@ from planner.cli.options import option
 from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
+    from fitting.laws.law import Law
     from proxies.sweep.runner import Means
     from proxies.sweep.spec import SweepSpec
 
@@ -147,7 +147,7 @@ def find_start_law(spec: SweepSpec) -> Law | None:
     name = spec.search.law
     if name is None:
         return None
-    from fitting.laws import read_law
+    from fitting.laws.law import read_law
     from planner.lawbook import find_law, read_lawbook
 
     if name.endswith(".toml"):

@@ -17,8 +17,8 @@ import typer
 from fitting.errors import InputError
 
 if TYPE_CHECKING:
-    from fitting.log_faults import Fault
-    from fitting.run_log import RunLog
+    from fitting.logs.faults import Fault
+    from fitting.logs.series import RunLog
     from planner.watch import Watched
 
 FOUND = 1
@@ -68,7 +68,7 @@ def watch(
     Prints each fault with its step and size. Thresholds come from the log's own noise: a healthy
     log gives an alarm about once in a hundred. Exit code 0 healthy, 1 something found, 2 bad input.
     """
-    from fitting.run_log import read_growing, read_log
+    from fitting.logs.series import read_growing, read_log
     from planner.document import load_plan
     from planner.schedule_choice import read_curve_law
     from planner.watch import watch_growing, watch_log

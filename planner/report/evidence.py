@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import FitError, InputError
-from fitting.laws import read_law
+from fitting.laws.law import read_law
 from fitting.units import parse_count
 from planner.document import load_plan
 from planner.lawbook import DEFAULT_LAWS, read_lawbook
@@ -24,9 +24,9 @@ from planner.lawbook import DEFAULT_LAWS, read_lawbook
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fitting.fitted_report import FittedLaws
-    from fitting.laws import Law
-    from fitting.runs import Runs
+    from fitting.fit.result import FittedLaws
+    from fitting.laws.law import Law
+    from fitting.runs.table import Runs
     from planner.document import Plan
     from proxies.sweep.folder import About
 
@@ -219,8 +219,8 @@ def read_sweep(folder: Path) -> About | None:
 
 def with_runs(found: Evidence, progress: Callable[[str], None]) -> Evidence:
     """The evidence with its runs, fitted again as the law file says it was."""
-    from fitting.fitted import fit_laws, wants_prior
-    from fitting.runs import read_runs
+    from fitting.fit.laws import fit_laws, wants_prior
+    from fitting.runs.table import read_runs
 
     runs = read_runs(found.files.runs)
     found = replace(found, runs=runs)

@@ -22,7 +22,7 @@ from proxies.sizing import choose_shape
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fitting.plot_data import LawPanel, Scope
+    from fitting.fit.figure_data import LawPanel, Scope
     from planner.document import Plan, Value
     from planner.report.evidence import Evidence
 
@@ -48,7 +48,7 @@ def law_figures(found: Evidence) -> tuple[Figure, ...]:
     scope = own_scope(found)
     if scope is None:
         return () if found.plan is None else plan_figures(found)
-    from fitting.plot_data import scope_panels
+    from fitting.fit.figure_data import scope_panels
 
     source = found.fit.quantities() if found.law is None and found.fit else {}
     laws = found.law.quantities if found.law is not None else source
@@ -59,7 +59,7 @@ def law_figures(found: Evidence) -> tuple[Figure, ...]:
 
 def own_scope(found: Evidence) -> Scope | None:
     """What the lines of the user's own laws are drawn over; None where there are none."""
-    from fitting.plot_data import Scope, scope_of
+    from fitting.fit.figure_data import Scope, scope_of
 
     plan = found.plan
     target = None if plan is None else (plan.target.params, plan.target.tokens)
@@ -81,7 +81,7 @@ def own_scope(found: Evidence) -> Scope | None:
 
 
 def panel_figure(panel: LawPanel, plan: Plan | None) -> Figure:
-    """A law panel of `fitting.plot_data` for the page."""
+    """A law panel of `fitting.fit.figure_data` for the page."""
     edge = panel.edge > 0
     return line_figure(
         panel.quantity,

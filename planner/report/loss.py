@@ -1,7 +1,7 @@
 """Loss over lr and batch as the page draws it, and the loss curve that a schedule foretells.
 
-The page evaluates the surface itself, by the formula of `fitting.surface` with lr and batch alone
-left free: ln(1 + sum of exp(a + g ln(lr/lr0) + h ln(B/B0))) over its three terms.
+The page evaluates the surface itself, by the formula of `fitting.laws.surface` with lr and batch
+alone left free: ln(1 + sum of exp(a + g ln(lr/lr0) + h ln(B/B0))) over its three terms.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from fitting.surface import surface_from
+from fitting.laws.surface import surface_from
 from fitting.units import format_count, format_small
 from planner.report.parts import Figure
 from planner.report.place import Place, place_of
 
 if TYPE_CHECKING:
-    from fitting.plot_data import CellPanel
+    from fitting.fit.figure_data import CellPanel
     from planner.document import Plan
     from planner.report.evidence import Evidence
 
@@ -148,7 +148,7 @@ def cell_figure(panel: CellPanel, place: Place, number: int) -> Figure:
 
 def cell_figures(found: Evidence) -> tuple[Figure, ...]:
     """The largest cells of the runs, each with the surface fitted to all of them."""
-    from fitting.plot_data import cell_panels
+    from fitting.fit.figure_data import cell_panels
 
     if found.runs is None or found.fit is None or found.fit.surface is None:
         return ()

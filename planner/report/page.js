@@ -28,7 +28,7 @@ const percent = (share) => `${share < 0 ? "−" : "+"}${Math.abs(100 * share).to
 // Plotly reads tags in its texts; names come from files.
 const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 
-// The surface, by the formula of fitting/surface.py with lr and batch alone left free.
+// The surface, by the formula of fitting/laws/surface.py with lr and batch alone left free.
 function penalty(surface, lr, batch) {
   const x = Math.log(lr / surface.at[0]);
   const y = Math.log(batch / surface.at[1]);

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import FitError
-from fitting.surface import (
+from fitting.laws.plateau import plateau
+from fitting.laws.surface import (
     Setting,
     best_point,
     log_penalty,
@@ -21,14 +22,13 @@ from fitting.surface import (
     surface_from,
     terms_of,
 )
-from fitting.surface_price import plateau
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fitting.laws import Law
-    from fitting.surface import Surface
-    from fitting.surface_solver import Floats
+    from fitting.laws.law import Law
+    from fitting.laws.surface import Surface
+    from fitting.surface.solver import Floats
     from planner.document import Plan
 
 CLOSE = 1e-6

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fitting.runs import Runs
+    from fitting.runs.table import Runs
 
 MOST_RUNS = 5_000
 """Runs that a page holds, so that it stays a file to send; the largest compute comes first."""

@@ -11,8 +11,8 @@ from planner.report.parts import Headline, Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fitting.audit import Audit
-    from fitting.laws import Quantity
+    from fitting.fit.audit import Audit
+    from fitting.laws.law import Quantity
     from planner.document import Bounds, ErrorCostPart, HalfDouble, Plan, Value
     from planner.report.evidence import Evidence
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
-from fitting.table_files import read_table
+from fitting.files import read_table
 from proxies.schedule.stages import Role, Schedule, Stage
 
 if TYPE_CHECKING:

@@ -80,7 +80,7 @@ def write_about(folder: Path, about: About) -> None:
         InputError: it cannot be written.
     """
     # Imported here because it brings pandas, which `plan sweep status` does not wait for.
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
 
     replace_file(folder / ABOUT, (json.dumps(asdict(about), indent=1) + "\n").encode())
 

@@ -149,8 +149,8 @@ def optimum_width(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> flo
     """
     import numpy as np
 
-    from fitting.local_fit import Tried, neutral_surface, start_at
-    from fitting.local_search import find_local_optimum
+    from fitting.cells.few_runs import Tried, neutral_surface, start_at
+    from fitting.cells.search import find_local_optimum
     from proxies.sweep.axes import lattice_points
 
     known = [r for r in records if r.status in ("finished", "diverged")]

@@ -14,7 +14,7 @@ import numpy as np
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
-from fitting.final_loss import Peers, predict_final
+from fitting.logs.final_loss import Peers, predict_final
 from proxies.sweep.samplers import STOPPED_GAP, read_setting
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ FEWEST_PEERS = 4
 class ExtrapolationPruner(BasePruner):
     """Stops a run whose predicted final loss is more than 1% above the best of its cell.
 
-    The prediction is that of `fitting.final_loss` from the finished runs of the cell; "more than"
-    holds but for a chance of `FALSE_PRUNES`, shared evenly among the checks.
+    The prediction is that of `fitting.logs.final_loss` from the finished runs of the cell; "more
+    than" holds but for a chance of `FALSE_PRUNES`, shared evenly among the checks.
     """
 
     def __init__(self, spec: SweepSpec) -> None:

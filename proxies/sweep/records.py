@@ -183,8 +183,8 @@ def write_records(records: Iterable[Record], path: Path) -> None:
     """
     import pandas as pd
 
-    from fitting.columns import COLUMNS
-    from fitting.table_files import write_table
+    from fitting.files import write_table
+    from fitting.runs.columns import COLUMNS
 
     rows = [
         record.row for record in sorted(records, key=lambda r: (r.row["flops"], r.cell, r.number))

@@ -164,7 +164,7 @@ def write_files(folder: Path | None, files: Mapping[str, bytes]) -> None:
         InputError: they cannot be written.
     """
     # Imported here because it brings pandas, for which a driver without files does not wait.
-    from fitting.table_files import replace_file
+    from fitting.files import replace_file
 
     if folder is None:
         return

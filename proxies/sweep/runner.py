@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from fitting.laws import Law
+    from fitting.laws.law import Law
     from proxies.corpus import Corpus
     from proxies.sweep.cells import Cell
     from proxies.sweep.records import Record

@@ -24,9 +24,9 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
+from fitting.cells.few_runs import Start, Tried
+from fitting.cells.search import LocalOptimum, find_local_optimum, propose_run
 from fitting.errors import InputError
-from fitting.local_fit import Start, Tried
-from fitting.local_search import LocalOptimum, find_local_optimum, propose_run
 from fitting.units import format_small
 from proxies.sweep.axes import batch_lattice, is_varied, lattice, lattice_points, sequence_bounds
 from proxies.sweep.runs import Setting
@@ -162,7 +162,7 @@ def final_loss(trial: FrozenTrial) -> float:
 
 
 def pick_by_fit(spec: SweepSpec, study: Study, trial: FrozenTrial, space: Space) -> Point:
-    """The point of the lattice where `fitting.local_search` wants the next run."""
+    """The point of the lattice where `fitting.cells.search` wants the next run."""
     point = next_by_fit(spec, study, but=trial)
     if point is None:
         raise InputError(f"study {study.study_name}: no point of its lattice is left to run")

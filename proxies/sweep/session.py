@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-    from fitting.laws import Law
-    from fitting.surface_solver import Runs
+    from fitting.laws.law import Law
+    from fitting.surface.solver import Runs
     from proxies.corpus import Corpus
     from proxies.sweep.cells import Cell
     from proxies.sweep.folder import About
@@ -240,7 +240,7 @@ class Session:
 
 def finished_runs(records: Sequence[Record]) -> Runs | None:
     """The runs that a surface can be fitted to; None where there are none."""
-    from fitting.surface_solver import Runs
+    from fitting.surface.solver import Runs
 
     names = ("params", "tokens", "lr", "batch_tokens", "loss")
     rows = [

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fitting.cells.few_runs import Start, neutral_surface, start_at
 from fitting.errors import FitError, InputError
-from fitting.laws import evaluate_law
-from fitting.local_fit import Start, neutral_surface, start_at
-from fitting.surface import REFERENCE, best_point
-from fitting.surface_fit import Effort, fit_surface
-from fitting.surface_line import Line
-from fitting.surface_prior import line_from_law, mup_line
+from fitting.laws.law import evaluate_law
+from fitting.laws.surface import REFERENCE, best_point
+from fitting.surface.fit import Effort, fit_surface
+from fitting.surface.line import Line
+from fitting.surface.prior import line_from_law, mup_line
 from proxies.parametrization import OPTIMIZERS, convert_adamw_law, convert_sp_law
 from proxies.sweep.runs import member_parametrization
 
 if TYPE_CHECKING:
-    from fitting.laws import Law
-    from fitting.surface_solver import Runs
+    from fitting.laws.law import Law
+    from fitting.surface.solver import Runs
     from proxies.sweep.cells import Cell
     from proxies.sweep.spec import SweepSpec
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from optuna.study import Study
 
-    from fitting.local_fit import Start
+    from fitting.cells.few_runs import Start
     from proxies.sweep.folder import About
     from proxies.sweep.spec import SweepSpec
 

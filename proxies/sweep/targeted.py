@@ -13,15 +13,15 @@ import numpy as np
 
 from fitting.design import Candidates, Done, known_at, next_runs
 from fitting.errors import InputError
-from fitting.surface_interval import Z80
+from fitting.surface.interval import Z80
 from proxies.sweep.axes import lattice_points
 from proxies.sweep.starts import law_point, line_through
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fitting.laws import Law
-    from fitting.surface_line import Line
+    from fitting.laws.law import Law
+    from fitting.surface.line import Line
     from proxies.sweep.cells import Cell
     from proxies.sweep.records import Record
     from proxies.sweep.runs import Setting

@@ -19,8 +19,8 @@ from types import ModuleType
 
 import pandas as pd
 
-from fitting.laws import Law
-from fitting.runs import Runs, check_runs
+from fitting.laws.law import Law
+from fitting.runs.table import Runs, check_runs
 from planner.anchor_files import anchor_of_cell
 from planner.anchor_text import read_anchors
 from planner.anchoring import distance_squared

@@ -27,9 +27,9 @@ import pandas as pd
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import huber
 
-from fitting.loss_families import FAMILIES, Family, natural
-from fitting.loss_slopes import Floats, centre_of, to_features
-from fitting.loss_solver import DELTA, Problem, make_problem, search, solve
+from fitting.loss.families import FAMILIES, Family, natural
+from fitting.loss.slopes import Floats, centre_of, to_features
+from fitting.robust import DELTA, Problem, make_problem, search, solve
 
 BOOTSTRAPS = 4000
 CHINCHILLA = FAMILIES["chinchilla"]

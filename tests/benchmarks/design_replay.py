@@ -29,10 +29,10 @@ import numpy as np
 from fitting.design import Candidates, Done, next_runs
 from fitting.design.belief import NEAR, weight_prior
 from fitting.errors import FitError, InputError
-from fitting.surface import best_point, surface_of
-from fitting.surface_fit import Effort, fit_surface, nearness
-from fitting.surface_line import line_gradient, size_direction
-from fitting.surface_solver import (
+from fitting.laws.surface import best_point, surface_of
+from fitting.surface.fit import Effort, fit_surface, nearness
+from fitting.surface.line import line_gradient, size_direction
+from fitting.surface.solver import (
     NOISE,
     Floats,
     Integers,

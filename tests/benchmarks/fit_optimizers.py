@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import tomli_w
 
-from fitting.forms import evaluate_saturating
-from fitting.laws import Covariance, Law, Quantity, Range, Source, evaluate_law, given
+from fitting.laws.forms import evaluate_saturating
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source, evaluate_law, given
 from planner.lawbook import read_lawbook
 from planner.sweeps import Tuned, read_tuned
 from proxies.parametrization import OPTIMIZERS

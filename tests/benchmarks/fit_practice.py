@@ -16,9 +16,9 @@ from pathlib import Path
 
 import tomli_w
 
-from fitting.laws import Covariance, Quantity, Range, Source, evaluate_law, given, law_log_sd
-from fitting.practice import Choice, Practice, fit_practice
+from fitting.laws.law import Covariance, Quantity, Range, Source, evaluate_law, given, law_log_sd
 from planner.recipes import Recipe, read_recipes
+from tests.benchmarks.law_making.practice import Choice, Practice, fit_practice
 
 Z80 = 1.2815515655446004
 """Half-width of a central 80% interval of a normal distribution, in standard deviations."""

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.fitted import fit_laws
-from fitting.prediction import predict_runs
-from fitting.runs import check_runs, read_runs
+from fitting.fit.laws import fit_laws
+from fitting.fit.predict import predict_runs
+from fitting.runs.table import check_runs, read_runs
 
 NEAR = 1.1
 """Loss over its cell's best up to which a run is near it."""

@@ -4,8 +4,9 @@ usage: python -m tests.benchmarks.fit_setups [LAW.toml]
 
 Compares every optimum of data/optima.csv with the default laws, lr at its own batch, weight decay
 at its own lr and batch, and estimates how levels and slopes differ from setup to setup
-(`fitting.setups`). Prints the spread, and whether the wider interval of a plan, `elsewhere`, holds
-the optima of each lab when the spread is estimated without that lab; with LAW.toml, writes it.
+(`tests.benchmarks.law_making.setups`). Prints the spread, and whether the wider interval of a plan,
+`elsewhere`, holds the optima of each lab when the spread is estimated without that lab; with
+LAW.toml, writes it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ from statistics import median
 
 import tomli_w
 
-from fitting.laws import Law, Range, Source, given
-from fitting.setups import Offset, Spread, fit_spread, spread_quantity
+from fitting.laws.law import Law, Range, Source, given
 from planner.choices import Choices
 from planner.comparison import published
 from planner.conversion import Conversion, convert_lr
@@ -31,6 +31,7 @@ from planner.lawbook import read_lawbook, without_own_laws
 from planner.sweeps import Tuned, read_tuned
 from proxies.parametrization import make_parametrization
 from proxies.sizing import choose_shape
+from tests.benchmarks.law_making.setups import Offset, Spread, fit_spread, spread_quantity
 
 SOURCE = Source(
     key="windtunnel2026setups",

@@ -12,9 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.laws import Covariance, Law, Quantity, Range, Source, law_to_toml
-from fitting.surface import COEFFICIENTS, Surface, best_point, surface_of, surface_quantity, weights
-from fitting.surface_fit import Effort, SurfaceFit, fit_surface
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source, law_to_toml
+from fitting.laws.surface import (
+    COEFFICIENTS,
+    Surface,
+    best_point,
+    surface_of,
+    surface_quantity,
+    weights,
+)
+from fitting.surface.fit import Effort, SurfaceFit, fit_surface
 from tests.benchmarks.step_law_cells import columns, read_cells, read_table
 
 SOURCE = Source(

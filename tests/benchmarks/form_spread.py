@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from scipy.optimize import minimize_scalar
 
-from fitting.laws import Law, distance_squared, evaluate_law
+from fitting.laws.law import Law, distance_squared, evaluate_law
 from planner.estimate import FORM_LOG_SD, Estimate, estimate_from
 from planner.lawbook import read_lawbook
 from planner.recipes import Recipe

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fitting.laws import Quantity, evaluate_law, read_law
+from fitting.laws.law import Quantity, evaluate_law, read_law
 from planner.recipes import read_recipes
 from tests.benchmarks.regret_tool import load_regret
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.laws import read_law
-from fitting.surface import Surface, best_lr, best_point, surface_from
-from fitting.surface_fit import Effort, fit_surface
-from fitting.surface_price import move_lr
+from fitting.laws.law import read_law
+from fitting.laws.plateau import move_lr
+from fitting.laws.surface import Surface, best_lr, best_point, surface_from
+from fitting.surface.fit import Effort, fit_surface
 from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 FACTORS = (0.25, 0.5, 2.0, 4.0)

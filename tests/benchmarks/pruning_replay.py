@@ -22,8 +22,8 @@ import pandas as pd
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fitting.local_fit import neutral_surface, places, rise, start_at
-from fitting.table_files import read_table
+from fitting.cells.few_runs import neutral_surface, places, rise, start_at
+from fitting.files import read_table
 from proxies.sweep.folder import About, read_about, run_folder
 from proxies.sweep.pruning import PRUNERS, REPORTS, WHOLE
 from proxies.sweep.records import read_records

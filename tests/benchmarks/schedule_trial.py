@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fitting.curves.design import design, warmed_up
-from fitting.curves.files import Curve
 from fitting.curves.fit import fit_curves
 from fitting.curves.law import curve_law, law_of_fit
+from fitting.curves.schedule_design import design, warmed_up
+from fitting.logs.curve_files import Curve
 from proxies.batching import Batching
 from proxies.corpus import open_corpus
 from proxies.parametrization import OPTIMIZERS, make_parametrization

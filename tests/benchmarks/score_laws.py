@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fitting.laws import Law, evaluate_law
+from fitting.laws.law import Law, evaluate_law
 from planner.lawbook import read_lawbook
 from tests.benchmarks.regret_tool import load_regret
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.probe_law import crossing_lr, fit_probe
-from fitting.runs import read_runs
-from fitting.sensitivity import lr_sensitivities
+from fitting.probes.law import crossing_lr, fit_probe
+from fitting.probes.lr_sensitivity import lr_sensitivities
+from fitting.runs.table import read_runs
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.surface_optima import SmoothCell, smooth_cell
-from fitting.surface_solver import Runs
+from fitting.cells.spline import SmoothCell, smooth_cell
+from fitting.surface.solver import Runs
 
 TABLE = "lr_batch_runs_to_537M.csv"
 

@@ -21,10 +21,10 @@ import numpy as np
 import pandas as pd
 
 from fitting.errors import FitError
-from fitting.surface import best_point, surface_of
-from fitting.surface_fit import best_start, nearness
-from fitting.surface_prior import neutral_prior
-from fitting.surface_solver import FREE, basis, prepare
+from fitting.laws.surface import best_point, surface_of
+from fitting.surface.fit import best_start, nearness
+from fitting.surface.prior import neutral_prior
+from fitting.surface.solver import FREE, basis, prepare
 from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table
 
 WINDOWS = (0.01, 0.02, 0.03, 0.04, 0.06)

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.laws import read_law
-from fitting.surface import best_point
-from fitting.surface_fit import Effort, SurfaceFit, fit_surface
-from fitting.surface_interval import Z80, surface_log_sd
-from fitting.surface_line import Line
-from fitting.surface_optima import Optimum, measured_optima
-from fitting.surface_prior import line_from_law
+from fitting.cells.spline import Optimum, measured_optima
+from fitting.laws.law import read_law
+from fitting.laws.surface import best_point
+from fitting.surface.fit import Effort, SurfaceFit, fit_surface
+from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.line import Line
+from fitting.surface.prior import line_from_law
 from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 LAW = Path(__file__).parents[2] / "data" / "laws" / "step-law.toml"

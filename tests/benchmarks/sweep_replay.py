@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from fitting.laws import Law, Quantity, read_law
-from fitting.surface_interval import Z80
-from fitting.surface_optima import lowest
-from fitting.surface_solver import Runs
+from fitting.cells.spline import lowest
+from fitting.laws.law import Law, Quantity, read_law
+from fitting.surface.interval import Z80
+from fitting.surface.solver import Runs
 from proxies.sweep.cells import Cell as SweepCell
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.samplers import local_optimum, tried_runs, why_done

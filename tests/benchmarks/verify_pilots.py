@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.laws import Law
-from fitting.surface import (
+from fitting.laws.law import Law
+from fitting.laws.surface import (
     Surface,
     best_lr,
     log_penalty,
@@ -31,9 +31,9 @@ from fitting.surface import (
     surface_quantity,
     weights,
 )
-from fitting.surface_fit import Effort, fit_surface
-from fitting.surface_prior import NEUTRAL
-from fitting.surface_solver import FREE, basis
+from fitting.surface.fit import Effort, fit_surface
+from fitting.surface.prior import NEUTRAL
+from fitting.surface.solver import FREE, basis
 from planner.document import Plan, Value
 from planner.lawbook import read_lawbook
 from planner.recommendation import recommend

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.log_faults import Fault, find_faults
-from fitting.log_noise import measure_noise
-from fitting.run_log import RunLog, read_log
+from fitting.logs.faults import Fault, find_faults
+from fitting.logs.noise import measure_noise
+from fitting.logs.series import RunLog, read_log
 from tests.conftest import SHARED
 from tests.fitting.log_samples import (
     healthy_log,

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from fitting.curves.files import Curve
 from fitting.curves.law import curve_law, forecast
-from fitting.loss_slopes import Floats
-from fitting.run_log import RunLog
+from fitting.logs.curve_files import Curve
+from fitting.logs.series import RunLog
+from fitting.loss.slopes import Floats
 from planner.lawbook import find_law, read_lawbook
 from proxies.schedule import Checkpoint, make_schedule
 from proxies.schedule.sampling import lr_fractions

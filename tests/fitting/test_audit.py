@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fitting.audit import (
+from fitting.fit.audit import (
     LEAST_SPREAD,
     UNAUDITED_SPREAD,
     Audit,
@@ -14,11 +14,11 @@ from fitting.audit import (
     form_spread,
     missed_by,
 )
-from fitting.bend import Bend
-from fitting.runs import check_runs
-from fitting.surface_fit import Effort
-from fitting.surface_solver import Runs
-from fitting.tuned import tuned_columns
+from fitting.fit.bend import Bend
+from fitting.fit.enough import tuned_columns
+from fitting.runs.table import check_runs
+from fitting.surface.fit import Effort
+from fitting.surface.solver import Runs
 from tests.synthetic import tuned_table
 
 EFFORT = Effort(starts=1, bootstraps=40)

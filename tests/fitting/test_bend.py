@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from fitting.bend import Bend, find_bends, fit_bend, threshold
-from fitting.surface_optima import Optimum
+from fitting.cells.spline import Optimum
+from fitting.fit.bend import Bend, find_bends, fit_bend, threshold
 from tests.synthetic import true_point, true_surface
 
 SIZES = tuple(1e8 * 2.0 ** np.arange(6))

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.cell_fit import derivatives, descend, evaluate_monomials, monomials
-from fitting.cells import CellOptimum, Optimum, find_optima
-from fitting.runs import check_runs, read_runs
+from fitting.cells.optimum import CellOptimum, Optimum, find_optima
+from fitting.cells.polynomial import derivatives, descend, evaluate_monomials, monomials
+from fitting.runs.table import check_runs, read_runs
 
 Floats = npt.NDArray[np.float64]
 

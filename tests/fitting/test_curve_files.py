@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fitting.curves.files import read_curve, read_schedule
 from fitting.errors import InputError
+from fitting.logs.curve_files import read_curve, read_schedule
 
 GOOD = [f"{100 * k},0.001,{4 - k / 100}" for k in range(1, 31)]
 

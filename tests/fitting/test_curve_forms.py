@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.curves import paths as curve_paths
-from fitting.curves.files import Curve
+from fitting.curves import path as curve_paths
 from fitting.curves.forms import CURVE_FORMS, Paths, Reference
-from fitting.curves.paths import make_path, means_about, thin_rows
+from fitting.curves.path import make_path, means_about, thin_rows
 from fitting.errors import InputError
+from fitting.logs.curve_files import Curve
 from tests.fitting.curve_samples import (
     PUBLISHED,
     TRAINED_ON,

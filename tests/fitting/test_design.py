@@ -19,10 +19,10 @@ from fitting.design import (
     target_space,
 )
 from fitting.errors import InputError
-from fitting.laws import read_law
-from fitting.runs import check_runs
-from fitting.surface_line import Line
-from fitting.surface_prior import line_from_law
+from fitting.laws.law import read_law
+from fitting.runs.table import check_runs
+from fitting.surface.line import Line
+from fitting.surface.prior import line_from_law
 from tests.synthetic import BATCHES, LRS, SIZES, TOKENS, true_loss, true_point, tuned_table
 
 LAWS = Path(__file__).parents[2] / "data" / "laws"

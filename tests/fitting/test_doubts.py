@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fitting.doubts import doubts_of, low_outliers
-from fitting.fitted import fit_laws
-from fitting.fitted_report import Verdict
-from fitting.runs import check_runs
-from fitting.surface_fit import Effort, fit_surface
-from fitting.tuned import tuned_columns
+from fitting.fit.doubts import doubts_of, low_outliers
+from fitting.fit.enough import tuned_columns
+from fitting.fit.laws import fit_laws
+from fitting.fit.result import Verdict
+from fitting.runs.table import check_runs
+from fitting.surface.fit import Effort, fit_surface
 from tests.synthetic import LRS, tuned_table
 
 QUICK = Effort(bootstraps=0)

@@ -8,12 +8,12 @@ import pytest
 
 import fitting
 from fitting.errors import FitError, InputError
-from fitting.fitted import fit_laws, prior_line
-from fitting.fitted_report import FittedLaws, Verdict
-from fitting.groups import Group
-from fitting.laws import Law, evaluate_law, law_log_sd, law_to_toml, read_law
-from fitting.runs import check_runs
-from fitting.surface import best_point, surface_from
+from fitting.fit.laws import fit_laws, prior_line
+from fitting.fit.result import FittedLaws, Verdict
+from fitting.laws.law import Law, evaluate_law, law_log_sd, law_to_toml, read_law
+from fitting.laws.surface import best_point, surface_from
+from fitting.runs.setting import Group
+from fitting.runs.table import check_runs
 from tests.synthetic import (
     BATCHES,
     LRS,

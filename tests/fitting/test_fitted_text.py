@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from fitting.fitted_text import law_lines, log_sd_at, say_percent, timescale_lines, wrap
-from fitting.laws import Covariance, Quantity, Range
+from fitting.fit.summary import law_lines, log_sd_at, say_percent, timescale_lines, wrap
+from fitting.laws.law import Covariance, Quantity, Range
 
 LR = Quantity(
     form="power",

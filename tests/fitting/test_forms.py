@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitting.forms import FORMS, LOSS_FORMS, SURFACE_COEFFICIENTS
-from fitting.laws import Covariance, Point, Quantity, evaluate_law, law_log_sd
-from fitting.loss import FAMILIES
+from fitting.laws.forms import FORMS, LOSS_FORMS, SURFACE_COEFFICIENTS
+from fitting.laws.law import Covariance, Point, Quantity, evaluate_law, law_log_sd
+from fitting.laws.loss import FAMILIES
 
 SATURATING = {
     "scale": 2.0,

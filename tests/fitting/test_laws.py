@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from fitting.laws import (
+from fitting.laws.law import (
     QUANTITIES,
     Covariance,
     Evidence,

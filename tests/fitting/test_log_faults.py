@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.curves.files import Curve
-from fitting.log_faults import Fault, find_above, find_faults
-from fitting.log_noise import measure_noise
-from fitting.run_log import RunLog
+from fitting.logs.curve_files import Curve
+from fitting.logs.faults import Fault, find_above, find_faults
+from fitting.logs.noise import measure_noise
+from fitting.logs.series import RunLog
 from tests.benchmarks.watch_logs import TRIAL
 from tests.fitting.curve_samples import published_loss, read_size
 from tests.fitting.log_samples import (

@@ -1,4 +1,4 @@
-"""Each family's gradient, and its formula against the one in `fitting.loss`."""
+"""Each family's gradient, and its formula against the one in `fitting.laws.loss`."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from fitting.loss import predict_loss
-from fitting.loss_families import FAMILIES, natural, natural_slope
-from fitting.loss_slopes import Features, Floats, centre_of, curve_of_params, to_features
+from fitting.laws.loss import predict_loss
+from fitting.loss.families import FAMILIES, natural, natural_slope
+from fitting.loss.slopes import Features, Floats, centre_of, curve_of_params, to_features
 
 
 def some_runs(seed: int) -> tuple[Floats, Floats, Floats, Features]:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pytest_regressions.file_regression import FileRegressionFixture
 
 from fitting.errors import FitError, InputError
-from fitting.laws import (
+from fitting.laws.file import quantity_problem
+from fitting.laws.law import (
     Law,
     Quantity,
     Range,
@@ -24,12 +25,11 @@ from fitting.laws import (
     law_to_toml,
     read_law,
 )
-from fitting.loss import predict_loss
-from fitting.loss_choice import LossTable, held_out_sets, suited_families
-from fitting.loss_fit import fit_loss
-from fitting.loss_report import FitStatus, LossFit
-from fitting.loss_slopes import Floats
-from fitting.tables import quantity_problem
+from fitting.laws.loss import predict_loss
+from fitting.loss.choice import LossTable, held_out_sets, suited_families
+from fitting.loss.fit import fit_loss
+from fitting.loss.result import FitStatus, LossFit
+from fitting.loss.slopes import Floats
 from tests.benchmarks.loss_extrapolation import largest, read_table, score_split
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, minimize
 
-from fitting.loss_families import FAMILIES, Family, draw_starts, natural
-from fitting.loss_slopes import Floats, centre_of, to_features
-from fitting.loss_solver import Problem, make_problem, search, solve
+from fitting.loss.families import FAMILIES, Family, draw_starts, natural
+from fitting.loss.slopes import Floats, centre_of, to_features
+from fitting.robust import Problem, make_problem, search, solve
 from tests.benchmarks.chinchilla_fit import read_runs, start_grid, to_free
 
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from fitting.measured_cell import measure_cell
-from fitting.surface_solver import Runs
+from fitting.cells.measured import measure_cell
+from fitting.surface.solver import Runs
 
 BEST = np.log([2e-3, 1e5])
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from fitting.errors import InputError
-from fitting.fitted import fit_laws
-from fitting.fitted_report import FittedLaws
-from fitting.plot_data import fit_data
-from fitting.plots import check_suffix, fit_figure, write_plot
-from fitting.runs import Runs, check_runs
+from fitting.fit.figure import check_suffix, fit_figure, write_plot
+from fitting.fit.figure_data import fit_data
+from fitting.fit.laws import fit_laws
+from fitting.fit.result import FittedLaws
+from fitting.runs.table import Runs, check_runs
 from tests.synthetic import loss_table, tuned_table
 
 

@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from fitting.errors import InputError
-from fitting.fitted import fit_laws
-from fitting.laws import Covariance, Law, Quantity, Range, Source, read_law
-from fitting.prediction import Prediction, predict_runs, read_rows
-from fitting.runs import check_runs, read_runs
-from fitting.surface import best_point, surface_from
-from fitting.surface_interval import Z80
+from fitting.fit.laws import fit_laws
+from fitting.fit.predict import Prediction, predict_runs, read_rows
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source, read_law
+from fitting.laws.surface import best_point, surface_from
+from fitting.runs.table import check_runs, read_runs
+from fitting.surface.interval import Z80
 from tests.synthetic import true_loss, true_point, tuned_table
 
 BOOK = Path(__file__).parents[2] / "data" / "laws"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.probe_law import crossing_lr, fit_probe, predict_probe, why_unknown
-from fitting.runs import check_runs
-from fitting.sensitivity import common_range, lr_sensitivities
+from fitting.probes.law import crossing_lr, fit_probe, predict_probe, why_unknown
+from fitting.probes.lr_sensitivity import common_range, lr_sensitivities
+from fitting.runs.table import check_runs
 
 LRS = np.geomspace(1e-3, 0.1, 7)
 SIZES = (1e5, 4e5, 1.6e6)

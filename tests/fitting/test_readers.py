@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from fitting.errors import InputError
-from fitting.importing import Import, import_table, parse_mapping
-from fitting.readers import READERS, load_reader, read_source
+from fitting.runs.importing import Import, import_table, parse_mapping
+from fitting.runs.readers import READERS, load_reader, read_source
 
 
 def pass_on(files: Sequence[Path], doing: str) -> Iterable[Path]:

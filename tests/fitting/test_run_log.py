@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from fitting.run_log import read_growing, read_log
+from fitting.logs.series import read_growing, read_log
 
 TEXT = "step,loss,lr\n1,5.5,0.001\n2,5.25,0.002\n3,5.125,0.003\n"
 

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from fitting.groups import find_groups, require_one_group
-from fitting.outcomes import Outcome
-from fitting.runs import Runs, check_runs, read_runs, write_runs
+from fitting.runs.outcomes import Outcome
+from fitting.runs.setting import find_groups, require_one_group
+from fitting.runs.table import Runs, check_runs, read_runs, write_runs
 
 HEADER = "params,tokens,lr,batch_tokens,loss\n"
 GOOD = "60000000,2000000000,0.001,65536,2.9\n"
@@ -305,7 +305,7 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path, name: str) -> None:
 KILLED_WRITER = """
 import os, signal, sys
 import pandas as pd
-import fitting.table_files as files
+import fitting.files as files
 real = os.fsync
 def die(handle):
     real(handle)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fitting.errors import FitError
-from fitting.laws import read_law
-from fitting.setups import REFERENCE, Offset, fit_spread, spread_quantity
+from fitting.laws.law import read_law
 from tests.benchmarks.fit_setups import TEXT
+from tests.benchmarks.law_making.setups import REFERENCE, Offset, fit_spread, spread_quantity
 
 SETUPS = Path(__file__).parents[2] / "data" / "laws" / "setups.toml"
 

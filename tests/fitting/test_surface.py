@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import FitError, InputError
-from fitting.laws import Quantity, read_law
-from fitting.surface import (
+from fitting.laws.law import Quantity, read_law
+from fitting.laws.surface import (
     Setting,
     Surface,
     Term,

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from fitting.surface_fit import Effort
-from fitting.surface_optima import measured_optima
+from fitting.cells.spline import measured_optima
+from fitting.surface.fit import Effort
 from tests.benchmarks.step_law_cells import columns, read_table
 from tests.benchmarks.surface_extrapolation import (
     DRAWS,

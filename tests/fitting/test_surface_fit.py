@@ -3,13 +3,13 @@ import pytest
 from scipy.optimize import approx_fprime, least_squares
 
 from fitting.errors import FitError, InputError
-from fitting.laws import Quantity, evaluate_law, law_log_sd
-from fitting.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
-from fitting.surface_fit import Effort, closeness, fit_surface, nearness, power_laws
-from fitting.surface_interval import Z80, surface_log_sd
-from fitting.surface_line import Line, share_of
-from fitting.surface_prior import Transfer, line_from_law, neutral_prior
-from fitting.surface_solver import (
+from fitting.laws.law import Quantity, evaluate_law, law_log_sd
+from fitting.laws.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
+from fitting.surface.fit import Effort, closeness, fit_surface, nearness, power_laws
+from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.line import Line, share_of
+from fitting.surface.prior import Transfer, line_from_law, neutral_prior
+from fitting.surface.solver import (
     FREE,
     NOISE,
     Floats,

@@ -3,9 +3,9 @@ import pytest
 from scipy.optimize import approx_fprime
 
 from fitting.errors import InputError
-from fitting.laws import Quantity
-from fitting.surface import best_point, surface_of
-from fitting.surface_line import (
+from fitting.laws.law import Quantity
+from fitting.laws.surface import best_point, surface_of
+from fitting.surface.line import (
     Line,
     combine,
     line_gradient,
@@ -13,8 +13,8 @@ from fitting.surface_line import (
     shift_line,
     size_direction,
 )
-from fitting.surface_prior import MUP_EXPONENT, line_from_law, mup_line, neutral_prior
-from fitting.surface_solver import Floats, basis
+from fitting.surface.prior import MUP_EXPONENT, line_from_law, mup_line, neutral_prior
+from fitting.surface.solver import Floats, basis
 
 FREE_WEIGHTS = neutral_prior().mean
 STEP_LAW_LR = Quantity(

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitting.surface_optima import measured_optima
-from fitting.surface_solver import Runs
+from fitting.cells.spline import measured_optima
+from fitting.surface.solver import Runs
 from tests.benchmarks.step_law_cells import TABLE, columns, read_table
 
 

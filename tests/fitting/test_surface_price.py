@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitting.laws import read_law
-from fitting.surface import Surface, best_lr, best_point, log_penalty, surface_from
-from fitting.surface_price import cost, curvature, move_lr, plateau
+from fitting.laws.law import read_law
+from fitting.laws.plateau import cost, curvature, move_lr, plateau
+from fitting.laws.surface import Surface, best_lr, best_point, log_penalty, surface_from
 
 LAW = Path(__file__).parents[2] / "data" / "laws" / "step-law-surface.toml"
 

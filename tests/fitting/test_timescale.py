@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from fitting.cells import BestValue, CellOptimum, Optimum
-from fitting.laws import evaluate_law
-from fitting.timescale import SCATTER, fit_timescale, pooled_scatter, timescale_of
+from fitting.cells.optimum import BestValue, CellOptimum, Optimum
+from fitting.fit.weight_decay import SCATTER, fit_timescale, pooled_scatter, timescale_of
+from fitting.laws.law import evaluate_law
 
 LR, BATCH = 2e-3, 3e5
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fitting.errors import InputError
-from fitting.trend import ERROR_RATE, FEWEST_TO_BEND, find_trend
+from fitting.probes.trend import ERROR_RATE, FEWEST_TO_BEND, find_trend
 from planner.cli import main
 
 FLOPS = [10.0**e for e in np.linspace(18, 22, 15)]

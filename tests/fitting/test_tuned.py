@@ -3,9 +3,7 @@ import pandas as pd
 import pytest
 
 from fitting.errors import FitError
-from fitting.groups import require_one_group
-from fitting.runs import Runs, check_runs
-from fitting.tuned import (
+from fitting.fit.enough import (
     check_tuned,
     schedule_notes,
     together_notes,
@@ -14,6 +12,8 @@ from fitting.tuned import (
     varies,
     wants_default_prior,
 )
+from fitting.runs.setting import require_one_group
+from fitting.runs.table import Runs, check_runs
 from tests.synthetic import BATCHES, LRS, decayed_table, loss_table, tuned_table
 
 

@@ -16,7 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from fitting.laws import Law
+from fitting.laws.law import Law
 from fitting.units import format_small
 from planner.anchor_text import parse_anchor, read_anchors
 from planner.anchors import Anchor

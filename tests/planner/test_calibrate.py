@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from fitting.errors import InputError
-from fitting.laws import read_law
+from fitting.laws.law import read_law
 from planner.calibration.family import Asked, Limits, design_family
 from planner.calibration.folder import Request
 from planner.calibration.loop import calibrate, flops_of, read_budget

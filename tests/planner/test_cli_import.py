@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fitting.runs import read_runs
+from fitting.runs.table import read_runs
 from planner.cli import main
 
 SWEEP = "n,d,learning_rate,bs,final,seed_name\n" + "".join(

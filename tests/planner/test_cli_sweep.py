@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from _pytest.capture import CaptureFixture
 
-from fitting.runs import read_runs
+from fitting.runs.table import read_runs
 from planner.cli import main
 
 SPEC = """

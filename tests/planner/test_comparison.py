@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner.cli import main
 from planner.comparison import PLAN, Factor, compare_laws, typical, typical_by_setup
 from planner.comparison_plot import comparison_data

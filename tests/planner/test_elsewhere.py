@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from fitting.laws import Law
+from fitting.laws.law import Law
 from planner.elsewhere import extra_variance, setup_variance
 from planner.lawbook import read_lawbook
 from planner.sweeps import Tuned, read_tuned

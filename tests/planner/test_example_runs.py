@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fitting.fitted import fit_laws
-from fitting.fitted_report import Verdict
-from fitting.runs import read_runs
+from fitting.fit.laws import fit_laws
+from fitting.fit.result import Verdict
+from fitting.runs.table import read_runs
 from planner.cli import main
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.spec_file import read_spec

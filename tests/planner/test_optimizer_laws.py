@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fitting.laws import evaluate_law
+from fitting.laws.law import evaluate_law
 from planner.choices import Choices, Pins
 from planner.cli import main
 from planner.lawbook import OPTIMIZER_LAWS, read_lawbook, without_own_laws

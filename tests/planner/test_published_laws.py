@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fitting.forms import log_relative
-from fitting.laws import evaluate_law
+from fitting.laws.forms import log_relative
+from fitting.laws.law import evaluate_law
 from planner.lawbook import read_lawbook
 
 TABLE = tomllib.loads(

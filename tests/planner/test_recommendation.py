@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.laws import Law
+from fitting.laws.law import Law
 from fitting.units import parse_count
 from planner.choices import Choices, Pins
 from planner.document import Plan, Value

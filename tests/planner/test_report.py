@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from fitting.fitted_report import FittedLaws
-from fitting.laws import evaluate_law
-from fitting.surface import best_point, log_penalty, surface_from
+from fitting.fit.result import FittedLaws
+from fitting.laws.law import evaluate_law
+from fitting.laws.surface import best_point, log_penalty, surface_from
 from planner.choices import Choices, Pins
 from planner.cli import main
 from planner.document import load_plan

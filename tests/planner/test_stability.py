@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fitting.runs import check_runs, read_runs
+from fitting.runs.table import check_runs, read_runs
 from planner.cli import main
 from planner.mitigations import Target
 from planner.stability import SetupStability, assess

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from fitting.errors import InputError
-from fitting.surface import Surface, best_lr, log_penalty, surface_from
+from fitting.laws.surface import Surface, best_lr, log_penalty, surface_from
 from planner.choices import Choices, Pins
 from planner.cli import main
 from planner.document import Plan, plan_to_json

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitting.run_log import RunLog, read_growing
+from fitting.logs.series import RunLog, read_growing
 from planner.cli import main
 from planner.document import load_plan
 from planner.watch import planned_lr, watch_growing, watch_log

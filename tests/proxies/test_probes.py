@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fitting.columns import COLUMNS
 from fitting.errors import InputError
+from fitting.runs.columns import COLUMNS
 from proxies.groups import param_groups
 from proxies.model import ProxyModel, make_model
 from proxies.parametrization import OPTIMIZERS, make_parametrization

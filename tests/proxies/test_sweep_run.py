@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from fitting.errors import InputError
-from fitting.runs import read_runs
+from fitting.runs.table import read_runs
 from proxies.sweep.folder import hold_lock, read_about, run_folder
 from proxies.sweep.records import RESULTS, TABLE, read_records
 from proxies.sweep.runner import Means, run_sweep

@@ -13,8 +13,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from fitting.cells.few_runs import Start, neutral_surface, places, rise, start_at
 from fitting.errors import InputError
-from fitting.local_fit import Start, neutral_surface, places, rise, start_at
 from proxies.sweep.axes import lattice_points
 from proxies.sweep.runs import Setting
 from proxies.sweep.samplers import (

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fitting.cells.few_runs import neutral_surface, places, rise, start_at
 from fitting.errors import InputError
-from fitting.laws import read_law
-from fitting.local_fit import neutral_surface, places, rise, start_at
-from fitting.surface_solver import Runs
+from fitting.laws.law import read_law
+from fitting.surface.solver import Runs
 from proxies.sweep.cells import Cell, expand_cells
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec

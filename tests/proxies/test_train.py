@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from fitting.errors import InputError
-from fitting.runs import check_runs
+from fitting.runs.table import check_runs
 from proxies.batching import Batching
 from proxies.checkpoint import CHECKPOINT
 from proxies.run import CurvePoint, RunResult, runs_row

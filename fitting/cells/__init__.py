@@ -1,0 +1,1 @@
+"""The best values of one cell of runs: one params, one tokens."""

@@ -1,0 +1,1 @@
+"""From a runs table to laws: the fits of every quantity, their audit and their report."""

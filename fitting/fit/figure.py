@@ -1,0 +1,223 @@
+"""Figures of a fit: cells with their optima, laws with bands, residuals.
+
+`fitting.fit.figure_data.fit_data` collects what is drawn, `fit_figure` draws it. Measured is a
+filled marker, a bound an open one, the law a line, 80% a band, the target a vertical rule.
+matplotlib is imported inside.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fitting.errors import InputError
+from fitting.files import replace_file
+from fitting.fit.figure_data import fit_data
+from fitting.units import format_count, format_small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fitting.fit.figure_data import CellPanel, FitData, LawPanel, LossPanel, ResidualPanel
+    from fitting.fit.result import FittedLaws
+    from fitting.runs.table import Runs
+
+SUFFIXES = (".png", ".pdf", ".svg")
+"""Endings that a figure may be written under."""
+
+NEAR = 3.0
+"""Percent of the loss: runs that pay less are those a law is judged by."""
+
+COSTS = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Contours: percent of the loss above the law's best."""
+
+LAW, MEASURED, TARGET = "#0072B2", "#222222", "#D55E00"
+"""Colours by role, of Okabe and Ito's palette, told apart by colour-blind readers."""
+
+
+def write_plot(runs: Runs, fit: FittedLaws, path: Path) -> None:
+    """Draw a fit and write the figure, whole or not at all.
+
+    Raises:
+        InputError: another ending than .png, .pdf or .svg, matplotlib is absent, or the folder
+            cannot be written to.
+    """
+    check_suffix(path)
+    buffer = io.BytesIO()
+    fit_figure(fit_data(runs, fit)).savefig(buffer, format=path.suffix[1:], dpi=130)
+    replace_file(path, buffer.getvalue())
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse an ending that no figure is written under, or a missing matplotlib.
+
+    Raises:
+        InputError: which of the two.
+    """
+    from importlib.util import find_spec
+
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: ends in '{path.suffix}'; a figure is {', '.join(SUFFIXES)}")
+    if find_spec("matplotlib") is None:
+        raise InputError("--plot: needs matplotlib; pip install 'windtunnel[report]'")
+
+
+def fit_figure(data: FitData) -> Figure:
+    """The figure of a fit, three panels a row."""
+    from matplotlib.figure import Figure
+
+    draws: list[Callable[[Axes], None]] = [cell_drawer(panel) for panel in data.cells]
+    draws += [law_drawer(panel) for panel in data.laws]
+    if data.residuals is not None:
+        draws.append(residual_drawer(data.residuals))
+    if data.loss is not None:
+        draws.append(loss_drawer(data.loss))
+    columns = min(3, len(draws))
+    rows = math.ceil(len(draws) / columns)
+    figure = Figure(figsize=(5.2 * columns, 4.2 * rows + 0.6), layout="constrained")
+    for place, draw in enumerate(draws, start=1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.spines[["top", "right"]].set_visible(False)
+        draw(axes)
+    figure.supxlabel(data.caption, fontsize=9, color="#555555")
+    return figure
+
+
+def cell_drawer(panel: CellPanel) -> Callable[[Axes], None]:
+    """Draws a cell: contours of the surface, runs, both optima."""
+
+    def draw(axes: Axes) -> None:
+        lines = axes.contour(
+            panel.grid_batch, panel.grid_lr, panel.grid_cost, levels=COSTS, colors=LAW,
+            linewidths=0.9, alpha=0.8,
+        )  # fmt: skip
+        axes.clabel(lines, fmt=lambda cost: f"+{cost:g}%", fontsize=7)
+        order = np.argsort(-panel.cost)
+        shade = np.clip(np.log10(np.maximum(panel.cost[order], 0.05)), -1.3, 1.0)
+        axes.scatter(
+            panel.batch_tokens[order], panel.lr[order], c=shade, cmap="Greys_r", vmin=-1.5,
+            vmax=1.2, s=14, linewidths=0,
+        )  # fmt: skip
+        axes.plot(panel.law[1], panel.law[0], "x", color=LAW, ms=9, mew=2.5)
+        lower = panel.measured is None or panel.law[0] <= panel.measured.lr
+        mark(axes, "law", panel.law, LAW, below=lower)
+        title = f"{format_count(panel.params)} params, {format_count(panel.tokens)} tokens"
+        at = panel.measured
+        if at is not None:
+            face = "none" if at.edge else TARGET
+            axes.plot(at.batch_tokens, at.lr, "o", mfc=face, mec=TARGET, ms=8)
+            word = "bound" if at.edge else "measured"
+            mark(axes, word, (at.lr, at.batch_tokens), TARGET, below=at.lr < panel.law[0])
+            kind = "bound" if at.edge else "measured"
+            title += f":\nthe law's lr is {panel.law[0] / at.lr:.2f} times the {kind}"
+        log_axes(axes, x=format_count, y=format_small)
+        axes.set_xlabel("batch, tokens")
+        axes.set_ylabel("peak lr")
+        axes.set_title(title, fontsize=10)
+
+    return draw
+
+
+def mark(axes: Axes, text: str, at: tuple[float, float], colour: str, *, below: bool) -> None:
+    """A label beside a point (lr, batch), clear of its marker."""
+    shown = axes.annotate(
+        text,
+        (at[1], at[0]),
+        xytext=(6, -11 if below else 5),
+        textcoords="offset points",
+        color=colour,
+        fontsize=9,
+    )
+    shown.set_bbox({"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5})
+
+
+def law_drawer(panel: LawPanel) -> Callable[[Axes], None]:
+    """Draws a law with its band and the cells' optima."""
+
+    def draw(axes: Axes) -> None:
+        axes.fill_between(panel.x, panel.low, panel.high, color=LAW, alpha=0.15, linewidth=0)
+        axes.plot(panel.x, panel.value, color=LAW)
+        bound = panel.edge > 0
+        axes.plot(panel.measured_x[~bound], panel.measured[~bound], "o", color=MEASURED, ms=5)
+        axes.plot(
+            panel.measured_x[bound], panel.measured[bound], "o", mfc="none", mec=MEASURED, ms=5
+        )
+        if panel.target is not None:
+            axes.axvline(panel.target, color=TARGET, linestyle="--", linewidth=1)
+        is_lr = panel.quantity == "lr"
+        log_axes(axes, x=format_count, y=format_small if is_lr else format_count)
+        other = "tokens" if panel.against == "params" else "params"
+        name = "peak lr" if is_lr else "batch, tokens"
+        verb = "falls" if panel.exponent < 0 else "rises"
+        axes.set_xlabel(panel.against)
+        axes.set_ylabel(f"best {name}, moved to {format_count(panel.held)} {other}")
+        axes.set_title(
+            f"the best {name.split(',')[0]} {verb} as {panel.against}^{panel.exponent:.2f}",
+            fontsize=10,
+        )
+
+    return draw
+
+
+def residual_drawer(panel: ResidualPanel) -> Callable[[Axes], None]:
+    """Draws the residuals of runs against what their lr and batch cost."""
+
+    def draw(axes: Axes) -> None:
+        near = panel.paid < NEAR
+        axes.axhline(0, color=LAW, linewidth=1)
+        axes.plot(
+            np.maximum(panel.paid, 0.01), panel.residual, ".", color=MEASURED, ms=3, alpha=0.4
+        )
+        low, high = np.quantile(panel.residual[near], [0.1, 0.9])
+        axes.set_xscale("log")
+        bottom, top = -3.0, 6.0
+        axes.set_ylim(bottom, top)
+        beyond = int(((panel.residual < bottom) | (panel.residual > top)).sum())
+        if beyond:
+            axes.text(0.02, 0.97, f"{beyond} runs beyond", transform=axes.transAxes, va="top")
+        axes.set_xlabel("cost of lr and batch by the surface, % of the loss")
+        axes.set_ylabel("loss over the fit, %")
+        axes.set_title(
+            f"80% of runs that pay under {NEAR:g}% lie {low:+.2f}% to {high:+.2f}% off", fontsize=10
+        )
+
+    return draw
+
+
+def loss_drawer(panel: LossPanel) -> Callable[[Axes], None]:
+    """Draws the residuals of the loss law against compute."""
+
+    def draw(axes: Axes) -> None:
+        residual = 100 * np.log(panel.loss / panel.fitted)
+        axes.axhline(0, color=LAW, linewidth=1)
+        axes.plot(panel.flops, residual, "o", color=MEASURED, ms=4)
+        axes.set_xscale("log")
+        axes.set_xlabel("6 params tokens, FLOPs")
+        axes.set_ylabel("loss over the loss law, %")
+        typical = np.median(np.abs(residual))
+        axes.set_title(
+            f"{panel.form} misses half of the losses by under {typical:.2f}%", fontsize=10
+        )
+
+    return draw
+
+
+def log_axes(axes: Axes, *, x: Callable[[float], str], y: Callable[[float], str]) -> None:
+    """Log axes with ticks at 1, 2 and 5 in the words of people."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis, show in ((axes.xaxis, x), (axes.yaxis, y)):
+        low, high = axis.get_view_interval()
+        wide = math.log10(high / low) > 1.5
+        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if wide else (1.0, 2.0, 3.0, 5.0, 7.0)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _, show=show: show(value)))
+        axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,1 @@
+"""The loss against params and tokens."""

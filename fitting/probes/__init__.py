@@ -1,0 +1,1 @@
+"""Laws of the stability probes: logits, norms, gradient noise, sensitivity to lr."""

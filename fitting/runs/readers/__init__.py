@@ -1,0 +1,85 @@
+"""Other tools' logs as tables of one row a run, one module each; their packages load on use.
+
+A reader is a module with `recognizes(path)` and `read(path, track)`. It gives the source's own
+column names, and `run_id`, `status`, `loss` where the source itself says which they are;
+`fitting.runs.importing` maps them to the runs table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fitting.errors import InputError, nearest_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Track = Callable[[Sequence[Path], str], Iterable[Path]]
+"""Passes files on one by one, and may show how far it is: files, what is done."""
+
+READERS = {
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "wandb": "wandb",
+    "optuna": "optuna",
+    "csv": "tables",
+}
+"""Modules by the name that a user gives, in the order in which they are asked."""
+
+
+def read_source(path: str, kind: str | None, *, track: Track) -> tuple[str, pd.DataFrame]:
+    """Which reader was used, and the table it gives; its index is the row number.
+
+    Args:
+        path: file, folder or storage URL.
+        kind: a key of `READERS`; None asks each reader whether it knows the path.
+        track: passes files on, for progress.
+
+    Raises:
+        InputError: no such reader, none knows the path, or the source cannot be read.
+    """
+    if kind is None:
+        kind = detect_source(path)
+    if kind not in READERS:
+        near = nearest_name(kind, READERS)
+        raise InputError(f"--from '{kind}': no such reader; use {', '.join(READERS)}{near}")
+    return kind, load_reader(kind).read(path, track)
+
+
+def detect_source(path: str) -> str:
+    """The first reader that knows the path.
+
+    Raises:
+        InputError: the path is missing, or nothing is known in it.
+    """
+    if "://" not in path and not Path(path).exists():
+        raise InputError(f"{path}: no such file or folder")
+    for kind in READERS:
+        if load_reader(kind).recognizes(path):
+            return kind
+    raise InputError(f"{path}: holds nothing known; say what it is with --from {'|'.join(READERS)}")
+
+
+def load_reader(kind: str) -> ModuleType:
+    """The module of a reader."""
+    return import_module(f"fitting.runs.readers.{READERS[kind]}")
+
+
+def as_table(rows: Sequence[dict[str, object]], path: str, what: str) -> pd.DataFrame:
+    """Rows as a table, numbered from 2 as in a file with a header.
+
+    Raises:
+        InputError: there are no rows.
+    """
+    import pandas as pd
+
+    from fitting.files import FIRST_ROW
+
+    if not rows:
+        raise InputError(f"{path}: no {what} in it")
+    table = pd.DataFrame(list(rows), dtype="object")
+    return table.set_axis(pd.RangeIndex(FIRST_ROW, FIRST_ROW + len(table)), axis="index")

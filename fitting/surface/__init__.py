@@ -1,0 +1,1 @@
+"""Loss over learning rate and batch, fitted over all cells at once."""
