@@ -14,7 +14,7 @@ from fitting.errors import InputError, nearest_name
 from fitting.units import format_count
 from planner.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS
 from planner.target import BOUNDS
-from proxies.parametrization import OPTIMIZERS, RULES
+from proxies.run.parametrization import OPTIMIZERS, RULES
 
 DEFAULT_GRID = 2.0
 """Factor between the values tried, where an anchor does not say: sweeps go by factors of two."""

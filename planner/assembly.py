@@ -15,10 +15,10 @@ from planner.experts import count_experts
 from planner.hyperparameters import Hyperparameters, speaks_of
 from planner.recipes import nearest_recipes
 from planner.surfaces import BATCH_REACH, Landscape
-from proxies.groups import ParamGroup, param_groups
-from proxies.parametrization import OPTIMIZERS, Parametrization
-from proxies.schedule import Schedule
-from proxies.shape import MLPS, ParamCount, Shape, count_params, flops_per_token
+from proxies.run.groups import ParamGroup, param_groups
+from proxies.run.parametrization import OPTIMIZERS, Parametrization
+from proxies.run.schedule import Schedule
+from proxies.run.shape import MLPS, ParamCount, Shape, count_params, flops_per_token
 
 if TYPE_CHECKING:
     from planner.choices import Choices

@@ -29,7 +29,7 @@ from planner.growth_stages import (
     GrowthStage,
     count_updates,
 )
-from proxies.batching import LR_RULES
+from proxies.run.batching import LR_RULES
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from planner.check import Check, Checked
     from planner.document import OptimizerPart, SchedulePart
-    from proxies.schedule import Schedule
+    from proxies.run.schedule import Schedule
 
 NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
     "batch_tokens": ("batch, tokens", format_count),

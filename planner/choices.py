@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
-from proxies.parametrization import OPTIMIZERS, RULES
-from proxies.schedule import KINDS, NOT_FOR_PLANS
-from proxies.shape import LARGEST_WIDTH
+from proxies.run.parametrization import OPTIMIZERS, RULES
+from proxies.run.schedule import KINDS, NOT_FOR_PLANS
+from proxies.run.shape import LARGEST_WIDTH
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,9 +25,9 @@ from planner.lawbook import without_own_laws
 from planner.recipes import read_recipes
 from planner.standing import Standing, anchored_batch, anchored_lr, stand
 from planner.sweeps import Tuned, read_tuned
-from proxies.parametrization import make_parametrization
-from proxies.shape import Shape
-from proxies.sizing import choose_shape
+from proxies.run.parametrization import make_parametrization
+from proxies.run.shape import Shape
+from proxies.run.sizing import choose_shape
 
 PLAN = "plan"
 """The default plan among the laws: Step Law and, outside its range, practice."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.law import Law
 from planner.estimate import Z80
-from proxies.parametrization import (
+from proxies.run.parametrization import (
     OPTIMIZERS,
     Parametrization,
     make_parametrization,
@@ -19,7 +19,7 @@ from proxies.parametrization import (
 if TYPE_CHECKING:
     from planner.anchors import Anchor
     from planner.choices import Choices
-    from proxies.shape import Shape
+    from proxies.run.shape import Shape
 
 CONVERTED = {
     "lion": "lion takes a fifth of its lr and five times its weight decay",

@@ -15,7 +15,7 @@ from planner.recommendation import prepare
 from planner.settings import shape_of
 from planner.surfaces import BATCH_REACH
 from planner.target import Target
-from proxies.sizing import ChosenShape
+from proxies.run.sizing import ChosenShape
 
 if TYPE_CHECKING:
     from planner.document import Plan

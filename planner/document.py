@@ -17,7 +17,7 @@ from planner.budget_part import BudgetPart
 from planner.data_part import DataPart
 from planner.experts import ExpertsPart
 from planner.growth_stages import BatchGrowthPart
-from proxies.groups import ParamGroup
+from proxies.run.groups import ParamGroup
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import format_count
-from proxies.shape import MLPS, Shape, count_params
-from proxies.sizing import ChosenShape, choose_shape
+from proxies.run.shape import MLPS, Shape, count_params
+from proxies.run.sizing import ChosenShape, choose_shape
 
 if TYPE_CHECKING:
     from planner.choices import Choices

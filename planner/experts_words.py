@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fitting.laws.law import evaluate_law
 from fitting.units import format_count, format_small
 from planner.experts import CHECKED_RATIO, SPARSE_LAW
-from proxies.shape import MLPS
+from proxies.run.shape import MLPS
 
 if TYPE_CHECKING:
     from planner.document import Plan

@@ -25,13 +25,13 @@ from planner.settings import (
     plain_rule,
     with_groups,
 )
-from proxies.parametrization import OPTIMIZERS, convert_sp_law
-from proxies.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.parametrization import OPTIMIZERS, convert_sp_law
+from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from proxies.groups import ParamGroup
+    from proxies.run.groups import ParamGroup
 
 Files = dict[str, str]
 """An export's text by file name in its folder; one text under the name "" is a file by itself."""

@@ -2,7 +2,7 @@
 
 A stage holds from the first update that starts at or after its first token until the next one
 does; the last update takes what is left. The lr of an update is the schedule's, which follows the
-tokens, times the stage's factor. Kinds and lr rules have the names of `proxies.batching`.
+tokens, times the stage's factor. Kinds and lr rules have the names of `proxies.run.batching`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import parse_count
-from proxies.batching import LR_RULES
+from proxies.run.batching import LR_RULES
 
 KINDS = ("noise-scale", "ramp")
 """Doublings as the critical batch grows; equal steps over so many tokens."""
@@ -49,7 +49,7 @@ class BatchGrowthPart:
     source: str
     """Law or runs of the critical batch; `given` for a ramp."""
     lr_rule: str
-    """A key of `proxies.batching.LR_RULES`."""
+    """A key of `proxies.run.batching.LR_RULES`."""
     stages: tuple[GrowthStage, ...]
     """In order, at least two."""
     steps: int

@@ -15,7 +15,7 @@ from fitting.errors import InputError
 from planner.export import transformers
 from planner.exporter import read_files
 from planner.found import as_float, as_int
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,14 +31,14 @@ from planner.standing import (
     stand,
 )
 from planner.surfaces import Landscape, Move, landscape_at
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 
 if TYPE_CHECKING:
     from planner.anchors import Anchor
     from planner.choices import Choices, Pins
     from planner.target import Target
-    from proxies.parametrization import Parametrization
-    from proxies.shape import Shape
+    from proxies.run.parametrization import Parametrization
+    from proxies.run.shape import Shape
 
 DEFAULT_SURFACE = "step-law-surface"
 SATURATING_LAW = "step-law-saturating"

@@ -16,7 +16,7 @@ from planner.exporter import find_trainer, read_files
 from planner.half_said import COMPLETERS, Given
 from planner.overlong import CUTTERS, no_cut
 from planner.target import AGREEMENT, check_scale
-from proxies.shape import check_shape, count_params
+from proxies.run.shape import check_shape, count_params
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from fitting.errors import InputError
 from planner.found import as_float, as_int
 from planner.growth_stages import GrowthStage
 from planner.python_source import read_calls
-from proxies.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 
 if TYPE_CHECKING:
     import ast

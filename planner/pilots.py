@@ -23,7 +23,7 @@ from planner.recommendation import prepare
 from planner.replanning import arguments_of
 from planner.settings import settings_of
 from planner.target import Target
-from proxies.sizing import ChosenShape
+from proxies.run.sizing import ChosenShape
 
 if TYPE_CHECKING:
     from planner.document import Plan, Value

@@ -9,8 +9,8 @@ from planner.choices import Choices, Pins
 from planner.lawbook import read_lawbook
 from planner.recommendation import Prepared, prepare
 from planner.target import Target
-from proxies.schedule import NOT_FOR_PLANS
-from proxies.sizing import ChosenShape
+from proxies.run.schedule import NOT_FOR_PLANS
+from proxies.run.sizing import ChosenShape
 
 if TYPE_CHECKING:
     from pathlib import Path

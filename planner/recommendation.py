@@ -22,10 +22,10 @@ from planner.hyperparameters import Hyperparameters, law_inputs, work_out
 from planner.lawbook import read_lawbook
 from planner.limited_data import data_part
 from planner.target import Target
-from proxies.parametrization import Parametrization, make_parametrization
-from proxies.schedule import Checkpoint, Schedule, make_schedule
-from proxies.shape import Shape
-from proxies.sizing import ChosenShape, choose_shape
+from proxies.run.parametrization import Parametrization, make_parametrization
+from proxies.run.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.shape import Shape
+from proxies.run.sizing import ChosenShape, choose_shape
 
 if TYPE_CHECKING:
     from planner.compute import Compute

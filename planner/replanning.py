@@ -12,9 +12,9 @@ from planner.pinned import all_pins, choices_of, plan_of
 from planner.settings import settings_of, shape_of
 from planner.shapes import list_models, read_model
 from planner.target import AGREEMENT
-from proxies.schedule import default_warmup_steps
-from proxies.shape import Shape, count_params
-from proxies.sizing import choose_shape, derive_shape
+from proxies.run.schedule import default_warmup_steps
+from proxies.run.shape import Shape, count_params
+from proxies.run.sizing import choose_shape, derive_shape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

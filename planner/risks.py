@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fitting.units import format_count, format_small
 from planner.cautions import MOST_STEPS_TO_TRUST, above_critical_batch
-from proxies.schedule import default_warmup_steps
+from proxies.run.schedule import default_warmup_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,15 +15,15 @@ from fitting.errors import InputError, nearest_name
 from planner.choices import check_range
 from planner.document import OptimizerPart
 from planner.growth_stages import GrowthStage, check_stages
-from proxies.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
-from proxies.parametrization import (
+from proxies.run.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
+from proxies.run.parametrization import (
     OPTIMIZERS,
     Optimizer,
     Parametrization,
     make_parametrization,
 )
-from proxies.schedule import Checkpoint, Schedule, make_schedule
-from proxies.shape import Shape, check_shape, count_params
+from proxies.run.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.shape import Shape, check_shape, count_params
 
 if TYPE_CHECKING:
     from planner.document import Plan

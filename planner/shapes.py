@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fitting.errors import InputError, nearest_name
-from proxies.shape import Shape, check_shape
+from proxies.run.shape import Shape, check_shape
 
 SHAPES_FILE = "shapes.toml"
 """The file of known models in `data/`."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from planner.anchors import Anchor
     from planner.choices import Choices
     from planner.estimate import Estimate
-    from proxies.shape import Shape
+    from proxies.run.shape import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,22 +19,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proxies.run import RunSpec
-    from proxies.schedule import make_schedule
-    from proxies.sweep.runner import run_sweep
+    from proxies.run.schedule import make_schedule
+    from proxies.run.spec import RunSpec
+    from proxies.sweep.run_sweep import run_sweep
     from proxies.sweep.spec import SweepSpec
     from proxies.sweep.spec_file import read_spec
-    from proxies.train import train_run
+    from proxies.train.loop import train_run
 
 __all__ = ["RunSpec", "SweepSpec", "make_schedule", "read_spec", "run_sweep", "train_run"]
 
 _ROOMS = {
-    "RunSpec": "run",
+    "RunSpec": "run.spec",
     "SweepSpec": "sweep.spec",
-    "make_schedule": "schedule",
+    "make_schedule": "run.schedule",
     "read_spec": "sweep.spec_file",
-    "run_sweep": "sweep.runner",
-    "train_run": "train",
+    "run_sweep": "sweep.run_sweep",
+    "train_run": "train.loop",
 }
 
 

@@ -14,8 +14,8 @@ from planner.expressible import Trainer, nearest_settings
 from planner.recommendation import recommend
 from planner.settings import Settings, settings_of
 from planner.target import Target
-from proxies.schedule import Checkpoint, Schedule, make_schedule
-from proxies.shape import Shape, count_params
+from proxies.run.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.shape import Shape, count_params
 
 SMALL = Shape(
     d_model=128,

@@ -6,12 +6,12 @@ import hashlib
 
 import numpy as np
 
-from proxies.batching import Batching
 from proxies.corpus import Corpus
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.run import RunSpec
-from proxies.schedule import make_schedule
-from proxies.shape import Shape
+from proxies.run.batching import Batching
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.schedule import make_schedule
+from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec
 
 VOCAB_SIZE = 32
 SEQ_LEN = 16

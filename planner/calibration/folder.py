@@ -4,7 +4,7 @@ calibration.json  what was asked for; another request is refused
 laws.toml         the laws of its runs
 plan.json         the plan by these laws
 report.html       all of it on one page
-The rest is the sweep's (`proxies.sweep.folder`).
+The rest is the sweep's (`proxies.sweep.folder.about`).
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from planner.document import plan_to_json
 from planner.lawbook import find_law, read_lawbook
 from planner.recommendation import Prepared, prepare
 from planner.target import Target
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 from proxies.sweep.spec import read_seconds
 
 if TYPE_CHECKING:
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
     from fitting.fit.result import FittedLaws
     from fitting.laws.law import Law
-    from proxies.shape import Shape
-    from proxies.sweep.runner import Ending, Means
+    from proxies.run.shape import Shape
+    from proxies.sweep.executors.desk import Execute
+    from proxies.sweep.run_sweep import Ending, Means
     from proxies.sweep.session import Session
     from proxies.sweep.spec import SweepSpec
-    from proxies.sweep.trials import Execute
 
 SWEEP_SHARE = 0.85
 """Share of a time that the runs are designed to fill; the rest is for starts, the fit, the plan."""
@@ -89,7 +89,7 @@ def calibrate(
     from fitting.files import replace_file
     from fitting.fit.laws import fit_laws
     from fitting.runs.table import read_runs
-    from proxies.sweep.runner import run_sweep
+    from proxies.sweep.run_sweep import run_sweep
 
     check_request(request)
     prior = find_prior(request)
@@ -180,7 +180,7 @@ def find_spec(request: Request, folder: Path, means: Means, prior: Law | None) -
     """
     from proxies.corpus import open_corpus
     from proxies.corpus.sequences import available_tokens
-    from proxies.sweep.folder import read_about
+    from proxies.sweep.folder.about import read_about
 
     about = read_about(folder)
     if about is not None:
@@ -235,8 +235,8 @@ def flops_of(spec: SweepSpec) -> float:
 
 def seconds_by(means: Means) -> Cost:
     """A function that times a few steps of a sweep's shapes, each once, and adds its runs up."""
-    from proxies.sweep.choosing import choose_executor, measure_rates, seconds_of
-    from proxies.sweep.runner import make_desk, open_cells
+    from proxies.sweep.executors.timing import choose_executor, measure_rates, seconds_of
+    from proxies.sweep.run_sweep import make_desk, open_cells
 
     rates: dict[Shape, float] = {}
     names: list[str] = [] if means.executor == "auto" else [means.executor]

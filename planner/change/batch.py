@@ -21,7 +21,7 @@ from planner.change.report import Change, Number, Track
 from planner.choices import Pins
 from planner.lawbook import read_lawbook
 from planner.standing import move_between
-from proxies.schedule import Schedule, lr_fraction, make_schedule
+from proxies.run.schedule import Schedule, lr_fraction, make_schedule
 
 if TYPE_CHECKING:
     from planner.document import Plan

@@ -16,7 +16,7 @@ from planner.change.cases import nearest_cases
 from planner.change.replan import Run, go_on, level, replan, timescale_tokens
 from planner.change.report import Change, Number, Track
 from planner.choices import LR_BOUNDS, Pins, check_range
-from proxies.schedule import Schedule, ScheduleRequest, build_schedule
+from proxies.run.schedule import Schedule, ScheduleRequest, build_schedule
 
 WARMUP_SHARE = 0.01
 """Of the new run's steps (arXiv 2403.08763, recalled)."""

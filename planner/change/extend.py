@@ -11,7 +11,7 @@ from planner.change.cases import nearest_cases
 from planner.change.replan import Run, go_on, level, replan
 from planner.change.report import Change, Number, Track
 from planner.choices import Pins
-from proxies.schedule.compose import EXTENSIONS, Extension, extend_schedule
+from proxies.run.schedule.extend import EXTENSIONS, Extension, extend_schedule
 
 if TYPE_CHECKING:
     from planner.recommendation import Prepared
@@ -82,7 +82,7 @@ def extend_numbers(
     run: Run, found: Extension, *, best: Prepared, free: Prepared, stay: Prepared
 ) -> list[Number]:
     """Where to go on from, and the longer run's own optimum beside what it keeps."""
-    from proxies.last_iterate import transferred_lr
+    from proxies.run.schedule.convex_bound import transferred_lr
 
     ratio = level(run)
     low, high = best.numbers.lr.interval()

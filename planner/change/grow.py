@@ -17,7 +17,7 @@ from planner.change.replan import Run, level, replan
 from planner.change.report import Change, Number, Track
 from planner.choices import Pins
 from planner.lawbook import read_lawbook
-from proxies.shape import Shape, count_params
+from proxies.run.shape import Shape, count_params
 
 if TYPE_CHECKING:
     from planner.recommendation import Prepared

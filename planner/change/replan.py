@@ -17,12 +17,12 @@ from planner.lawbook import read_lawbook
 from planner.recommendation import Prepared, prepare
 from planner.settings import Settings, settings_of
 from planner.target import Target
-from proxies.sizing import ChosenShape
+from proxies.run.sizing import ChosenShape
 
 if TYPE_CHECKING:
     from planner.document import Plan
-    from proxies.schedule import Schedule
-    from proxies.shape import Shape
+    from proxies.run.schedule import Schedule
+    from proxies.run.shape import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from planner.change.cases import Case
 from planner.document import Plan, plan_to_dict, to_plain
-from proxies.schedule import Schedule, lr_fraction
+from proxies.run.schedule import Schedule, lr_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,8 +16,8 @@ from planner.choices import Choices, check_choices
 from planner.cli.request import Request, Typed, given_shape, optional_count, read_request
 from planner.hyperparameters import work_out
 from planner.recommendation import parametrization_of, plan_compute
-from proxies.shape import count_params
-from proxies.sizing import choose_shape
+from proxies.run.shape import count_params
+from proxies.run.sizing import choose_shape
 
 STAND_IN = {"params": "1B", "tokens": "20B"}
 """A target to read the other options by, before the budget has one."""

@@ -91,7 +91,7 @@ def calibrate(
     from planner.calibration.folder import Request
     from planner.calibration.loop import calibrate as run
     from planner.cli.sweep_view import print_progress, watch_sweep
-    from proxies.sweep.runner import Means
+    from proxies.sweep.run_sweep import Means
 
     require_torch()
     request = Request(

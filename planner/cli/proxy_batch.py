@@ -9,7 +9,7 @@ from fitting.errors import InputError
 from fitting.units import parse_count
 
 if TYPE_CHECKING:
-    from proxies.batching import Batching
+    from proxies.run.batching import Batching
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,7 @@ class TypedBatch:
     batch: str
     """Tokens of the first batch."""
     batching: str
-    """A key of `proxies.batching.KINDS`."""
+    """A key of `proxies.run.batching.KINDS`."""
     max_batch: str | None = None
     """Most tokens of a batch that grows."""
     ramp_tokens: str | None = None
@@ -35,8 +35,8 @@ def read_batching(typed: TypedBatch, *, seq_len: int, tokens: int) -> Batching:
         InputError: a batch that is no multiple of the sequence or above the run, or an option that
             the kind lacks.
     """
-    from proxies.batching import KINDS, Batching
-    from proxies.shape import check_size
+    from proxies.run.batching import KINDS, Batching
+    from proxies.run.shape import check_size
 
     check_size(seq_len, where="--seq-len")
     most = typed.max_batch
@@ -65,7 +65,7 @@ def schedule_steps(batching: Batching, *, tokens: int, seq_len: int) -> int:
 
     The lr of an adaptive batch follows the tokens, so any number of steps gives the same run.
     """
-    from proxies.batching import Batching, count_steps
+    from proxies.run.batching import Batching, count_steps
 
     known = Batching(sequences=batching.sequences) if batching.adaptive else batching
     return count_steps(known, tokens=tokens, seq_len=seq_len)

@@ -14,7 +14,7 @@ from planner.cli.progress import counting
 from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
-    from proxies.coordinate_check import CheckResult, CheckSpec
+    from proxies.checks.coordinate_check import CheckResult, CheckSpec
 
 WIDTHS = "64,128,256,512"
 """d_model of a check of width: a minute on 2 cores."""
@@ -95,7 +95,7 @@ def coord_check(
     Exit code 1 where a slope is off by more than 0.05 and 3 standard errors.
     """
     require_torch()
-    from proxies.coordinate_check import CheckSpec
+    from proxies.checks.coordinate_check import CheckSpec
 
     target = plot_target(plot, force=force)
     spec = CheckSpec(
@@ -115,7 +115,7 @@ def coord_check(
     )
     result = measure(spec, corpus)
     if target is not None:
-        from proxies.coordinate_plot import write_check_plot
+        from proxies.checks.figure import write_check_plot
 
         write_check_plot(result, target)
     if as_json:
@@ -135,7 +135,7 @@ def measure(spec: CheckSpec, source: str) -> CheckResult:
     """The check on the first sequences of a corpus, with progress on stderr."""
     import torch
 
-    from proxies.coordinate_check import run_check
+    from proxies.checks.coordinate_check import run_check
     from proxies.corpus import open_corpus, read_sequences
 
     corpus = open_corpus(source)
@@ -194,7 +194,7 @@ def known_optimizer(name: str) -> str:
     Raises:
         InputError: with the nearest name.
     """
-    from proxies.parametrization import OPTIMIZERS
+    from proxies.run.parametrization import OPTIMIZERS
 
     if name not in OPTIMIZERS:
         raise InputError(

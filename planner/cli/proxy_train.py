@@ -24,8 +24,8 @@ from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
     from proxies.corpus import Corpus
-    from proxies.run import CurvePoint, RunResult, RunSpec
-    from proxies.shape import Shape
+    from proxies.run.shape import Shape
+    from proxies.run.spec import CurvePoint, RunResult, RunSpec
 
 HEAD_DIM = 32
 """Features a head where --heads is not given. *Assumed*: small models want several heads."""
@@ -149,11 +149,11 @@ def train(
     checkpoint of a killed run, a minute old at most.
     """
     require_torch()
+    from proxies.checks.probes import choose_probes
     from proxies.corpus import open_corpus
-    from proxies.parametrization import OPTIMIZERS, make_parametrization
-    from proxies.probes import choose_probes
-    from proxies.run import RunSpec
-    from proxies.schedule import make_schedule
+    from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+    from proxies.run.schedule import make_schedule
+    from proxies.run.spec import RunSpec
 
     chosen = choose_probes(probes.split(",") if probes else [])
     optimizer = known_optimizer(optimizer)
@@ -230,10 +230,10 @@ def run(
     probes: list[Any],
 ) -> list[tuple[RunResult, dict[str, Any]]]:
     """Train with a bar on stderr; each result's row is in `out`/runs.csv afterwards."""
-    from proxies.branches import branch_specs, train_branches
-    from proxies.run import runs_row
-    from proxies.table import add_run, name_run
-    from proxies.train import train_run
+    from proxies.run.spec import runs_row
+    from proxies.train.branches import branch_specs, train_branches
+    from proxies.train.folder import add_run, name_run
+    from proxies.train.loop import train_run
 
     folder = out / name_run(spec, corpus_fingerprint=corpus.fingerprint)
     decays = [each.schedule.decay_steps for each in branch_specs(spec, budgets)] if budgets else []
@@ -291,7 +291,7 @@ def make_shape(
     Raises:
         InputError: heads that do not divide the width, or what no shape can be.
     """
-    from proxies.shape import Shape, check_shape, check_size
+    from proxies.run.shape import Shape, check_shape, check_size
 
     check_size(d_model, where="--d-model")
     count = d_model // HEAD_DIM if heads is None else heads

@@ -13,8 +13,8 @@ from planner.experts import Experts, sparse_shape
 from planner.hyperparameters import speaks_of
 from planner.lawbook import DEFAULT_LAWS, find_law, read_lawbook
 from planner.target import AGREEMENT, Target, resolve_scale
-from proxies.shape import Shape, count_params
-from proxies.sizing import ChosenShape, choose_shape, derive_shape
+from proxies.run.shape import Shape, count_params
+from proxies.run.sizing import ChosenShape, choose_shape, derive_shape
 
 DEFAULT_SEQ_LEN = 2048
 DEFAULT_VOCAB = 32_000

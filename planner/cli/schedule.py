@@ -15,7 +15,7 @@ from fitting.errors import InputError, nearest_name
 from fitting.units import format_small
 from planner.choices import LR_BOUNDS, check_range
 from planner.cli.options import option
-from proxies.schedule import (
+from proxies.run.schedule import (
     KINDS,
     SHAPES,
     Checkpoint,
@@ -170,7 +170,7 @@ def read_checkpoints(text: str | None) -> tuple[Checkpoint, ...]:
 
 def from_csv(path: Path, *, lr: float | None, warmup_steps: int | None) -> Made:
     """The schedule of a file, at its own peak or at `lr`."""
-    from proxies.schedule.tables import read_schedule
+    from proxies.run.schedule.from_file import read_schedule
 
     read = read_schedule(path, warmup_steps=warmup_steps)
     check_range(f"{path}: peak lr", read.peak_lr, LR_BOUNDS)
@@ -179,7 +179,7 @@ def from_csv(path: Path, *, lr: float | None, warmup_steps: int | None) -> Made:
 
 def from_norms(path: Path, *, lr: float | None, norm: str) -> Made:
     """The refined schedule of a run, at `lr` or as a fraction of the peak."""
-    from proxies.schedule.refined import explain_refined, read_norms, refine_schedule
+    from proxies.run.schedule.refined import explain_refined, read_norms, refine_schedule
 
     refined = refine_schedule(read_norms(path), norm=norm)
     notes = [explain_refined(refined).sentence]
@@ -190,8 +190,8 @@ def from_norms(path: Path, *, lr: float | None, norm: str) -> Made:
 
 def extended(made: Made, steps: int) -> Made:
     """The longer run, where it goes on from, and where its lr should go by convex theory."""
-    from proxies.last_iterate import transferred_lr
-    from proxies.schedule.compose import extend_schedule
+    from proxies.run.schedule.convex_bound import transferred_lr
+    from proxies.run.schedule.extend import extend_schedule
 
     longer = extend_schedule(made.schedule, steps)
     check_countable(longer.schedule, "--extend")
@@ -219,7 +219,7 @@ def check_countable(schedule: Schedule, where: str) -> None:
 
 def print_csv(made: Made) -> None:
     """`step,lr`, one line an update, with every digit of the lr."""
-    from proxies.schedule.sampling import update_fractions
+    from proxies.run.schedule.sampling import update_fractions
 
     check_countable(made.schedule, "--csv")
     lrs = (made.peak_lr * update_fractions(made.schedule)).tolist()

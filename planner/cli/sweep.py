@@ -13,7 +13,7 @@ from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
-    from proxies.sweep.runner import Means
+    from proxies.sweep.run_sweep import Means
     from proxies.sweep.spec import SweepSpec
 
 INTERRUPTED = 130
@@ -83,8 +83,8 @@ def run_command(
     runs, FLOPs and the time they would take.
     """
     from planner.cli.sweep_view import print_progress, watch_sweep
-    from proxies.sweep.loggers import open_loggers
-    from proxies.sweep.runner import Means, run_sweep
+    from proxies.sweep.folder.trackers import open_loggers
+    from proxies.sweep.run_sweep import Means, run_sweep
     from proxies.sweep.spec_file import read_spec
 
     require_torch()
@@ -122,9 +122,9 @@ def status_command(out: Path = FOLDER) -> None:
     """
     from planner.cli.sweep_view import print_progress
     from proxies.sweep.cells import expand_cells
-    from proxies.sweep.folder import is_locked, read_about
-    from proxies.sweep.progress import measure_progress
-    from proxies.sweep.records import read_records
+    from proxies.sweep.folder.about import is_locked, read_about
+    from proxies.sweep.folder.progress import measure_progress
+    from proxies.sweep.folder.records import read_records
 
     about = read_about(out)
     if about is None:
@@ -163,7 +163,7 @@ def print_dry_run(spec: SweepSpec, means: Means) -> None:
     """
     from planner.cli.sweep_view import print_estimates
     from proxies.sweep.executors import EXECUTORS
-    from proxies.sweep.runner import estimate_sweep
+    from proxies.sweep.run_sweep import estimate_sweep
 
     name, desk, estimates = estimate_sweep(spec, means)
     print_estimates(estimates, executor=name, at_once=EXECUTORS[name].at_once(desk, spec))

@@ -15,12 +15,12 @@ from rich.text import Text
 
 from fitting.units import format_count, format_small
 from proxies.sweep.cells import total_flops
-from proxies.sweep.progress import Best, CellProgress, Progress, measure_cell, sum_up
+from proxies.sweep.folder.progress import Best, CellProgress, Progress, measure_cell, sum_up
 
 if TYPE_CHECKING:
     from proxies.sweep.cells import Cell
-    from proxies.sweep.choosing import Estimate
-    from proxies.sweep.records import Record
+    from proxies.sweep.executors.timing import Estimate
+    from proxies.sweep.folder.records import Record
     from proxies.sweep.session import Session
     from proxies.sweep.spec import SweepSpec
 

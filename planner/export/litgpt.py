@@ -17,9 +17,9 @@ from planner.document import OptimizerPart
 from planner.expressible import Files, Loss, Nearest, Trainer
 from planner.found import as_float, as_int, part_of, yaml_of, yaml_text
 from planner.settings import Layout, Settings, plain_rule, with_groups
-from proxies.groups import DEFAULT_INIT_STD
-from proxies.schedule import Schedule, make_schedule
-from proxies.shape import Shape
+from proxies.run.groups import DEFAULT_INIT_STD
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.shape import Shape
 
 MLPS = {"swiglu": "LLaMAMLP", "geglu": "GemmaMLP", "gelu": "GptNeoxMLP"}
 NORMS = {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}

@@ -24,8 +24,8 @@ from planner.expressible import Files, Trainer, check_inverse_sqrt
 from planner.found import as_float, as_int
 from planner.megatron_ramp import batch_ramp, cannot_grow, read_ramp
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from proxies.schedule import Schedule, make_schedule
-from proxies.shape import Shape
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.shape import Shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

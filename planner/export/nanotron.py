@@ -20,8 +20,8 @@ from planner.document import OptimizerPart
 from planner.expressible import Files, Loss, Nearest, Trainer
 from planner.found import as_float, as_int, part_of, yaml_of, yaml_text
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from proxies.schedule import Schedule, make_schedule
-from proxies.shape import Shape
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.shape import Shape
 
 ROPE_THETA = 10_000.0
 """The rotary base of 0.4, which its config cannot set."""

@@ -36,8 +36,8 @@ from planner.olmo_schedule import (
 )
 from planner.python_source import parse, read_calls, read_constants
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from proxies.schedule import Checkpoint, make_schedule
-from proxies.shape import Shape
+from proxies.run.schedule import Checkpoint, make_schedule
+from proxies.run.shape import Shape
 
 if TYPE_CHECKING:
     pass

@@ -23,10 +23,10 @@ from planner.found import as_float, as_int
 from planner.growth_stages import GrowthStage
 from planner.python_source import parse, read_constants
 from planner.settings import Layout, Settings
-from proxies.groups import ParamGroup
-from proxies.parametrization import make_parametrization
-from proxies.schedule import Checkpoint, make_schedule
-from proxies.shape import Shape
+from proxies.run.groups import ParamGroup
+from proxies.run.parametrization import make_parametrization
+from proxies.run.schedule import Checkpoint, make_schedule
+from proxies.run.shape import Shape
 
 FIRST_STEP = 1
 """Progress at which the first update samples the schedule."""

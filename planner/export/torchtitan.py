@@ -21,8 +21,8 @@ from planner.expressible import Files, Trainer
 from planner.found import as_float, as_int
 from planner.python_source import parse, read_calls, read_constants
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from proxies.schedule import Schedule, make_schedule
-from proxies.shape import Shape
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.shape import Shape
 
 SHAPES = {"linear": "linear", "1-sqrt": "sqrt", "cosine": "cosine"}
 """Our decay shapes and its `decay_type`."""

@@ -20,8 +20,8 @@ from planner.document import OptimizerPart
 from planner.expressible import Files, Loss, Nearest, Trainer, check_inverse_sqrt
 from planner.found import as_float, as_int
 from planner.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from proxies.schedule import Schedule, make_schedule
-from proxies.shape import Shape
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.shape import Shape
 
 ARGUMENTS, CONFIG, README = "training_args.json", "config.json", "README.txt"
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fitting.laws.law import Law
     from fitting.runs.table import Runs
     from planner.document import Plan
-    from proxies.sweep.folder import About
+    from proxies.sweep.folder.about import About
 
 TABLES = ("runs.parquet", "runs.csv")
 """Names of a folder's runs table; the first that is there is read."""
@@ -212,7 +212,7 @@ def digest(path: Path) -> str:
 
 def read_sweep(folder: Path) -> About | None:
     """What the sweep in a folder is."""
-    from proxies.sweep.folder import read_about
+    from proxies.sweep.folder.about import read_about
 
     return read_about(folder)
 

@@ -17,7 +17,7 @@ from fitting.units import format_count, format_small
 from planner.choices import Choices
 from planner.report.parts import Figure
 from planner.target import Target
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -5,8 +5,8 @@ reader returns), `tokenizing`, `cache`, `opening`, `record` (the open corpus), `
 run reads), `shuffle`.
 """
 
-from proxies.corpus.opening import open_corpus
-from proxies.corpus.record import Corpus
+from proxies.corpus.corpus import Corpus
+from proxies.corpus.open import open_corpus
 from proxies.corpus.sequences import (
     available_tokens,
     read_held_out,

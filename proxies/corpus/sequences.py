@@ -17,7 +17,7 @@ from fitting.errors import InputError
 from proxies.corpus.shuffle import make_key, shuffled
 
 if TYPE_CHECKING:
-    from proxies.corpus.record import Corpus, StoredTokens, TokenStream
+    from proxies.corpus.corpus import Corpus, StoredTokens, TokenStream
 
 
 def read_sequences(

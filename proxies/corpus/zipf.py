@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fitting.errors import InputError
-from proxies.corpus.record import Corpus
+from proxies.corpus.corpus import Corpus
 from proxies.corpus.shuffle import GAMMA, make_key, mix
 from proxies.corpus.text import read_options
 

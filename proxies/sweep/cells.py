@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from proxies.shape import Shape, check_shape, count_params
-from proxies.sizing import FF_RATIO, round_up
-from proxies.sweep.axes import lattice_points
+from proxies.run.shape import Shape, check_shape, count_params
+from proxies.run.sizing import FF_RATIO, round_up
+from proxies.sweep.search.axes import lattice_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One run of a sweep: from a cell and a setting to what `proxies.train` takes."""
+"""One run of a sweep: from a cell and a setting to what `proxies.train.loop` takes."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import format_count
-from proxies.batching import Batching, count_steps
-from proxies.parametrization import (
+from proxies.run.batching import Batching, count_steps
+from proxies.run.parametrization import (
     OPTIMIZERS,
     Optimizer,
     Parametrization,
     make_parametrization,
 )
-from proxies.run import RunSpec
-from proxies.schedule import Schedule, make_schedule
-from proxies.sweep.axes import batch_lattice
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.spec import RunSpec
+from proxies.sweep.search.axes import batch_lattice
 
 if TYPE_CHECKING:
-    from proxies.shape import Shape
+    from proxies.run.shape import Shape
     from proxies.sweep.cells import Cell
     from proxies.sweep.spec import ModelSpec, RunSettings, SweepSpec
 

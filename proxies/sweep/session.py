@@ -16,15 +16,15 @@ import numpy as np
 from optuna import get_all_study_names
 
 from proxies.sweep.cells import total_flops
-from proxies.sweep.folder import drop_states, run_folder
-from proxies.sweep.progress import trained_flops
-from proxies.sweep.records import Record, Records
+from proxies.sweep.executors.desk import Ended, Job
+from proxies.sweep.folder.about import drop_states, run_folder
+from proxies.sweep.folder.progress import trained_flops
+from proxies.sweep.folder.records import Record, Records
 from proxies.sweep.runs import make_run_spec
-from proxies.sweep.samplers import is_planned, read_setting, saved_start, why_done
-from proxies.sweep.starts import predict_start
-from proxies.sweep.studies import CellStudy, ask, catch_up, open_study, report
-from proxies.sweep.targeted import done_of, next_for_target, why_known
-from proxies.sweep.trials import Ended, Job
+from proxies.sweep.search.samplers import is_planned, read_setting, saved_start, why_done
+from proxies.sweep.search.starts import predict_start
+from proxies.sweep.search.studies import CellStudy, ask, catch_up, open_study, report
+from proxies.sweep.search.target import done_of, next_for_target, why_known
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from fitting.surface.solver import Runs
     from proxies.corpus import Corpus
     from proxies.sweep.cells import Cell
-    from proxies.sweep.folder import About
-    from proxies.sweep.samplers import Point
+    from proxies.sweep.folder.about import About
+    from proxies.sweep.search.samplers import Point
 
 FAILURES = 2
 """Failed runs of a cell in one session after which it is left alone."""

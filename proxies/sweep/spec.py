@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from fitting.errors import InputError
 from fitting.units import parse_count
-from proxies.groups import DEFAULT_INIT_STD
+from proxies.run.groups import DEFAULT_INIT_STD
 
 CONFIG: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
 """pydantic's reading: unknown keys are refused, docstrings become the schema's descriptions."""
@@ -80,7 +80,7 @@ ProbeName = Literal[
     "grad_rms",
     "top_singular_value",
 ]
-"""A key of `proxies.probes.PROBES`, which needs torch; or all of them."""
+"""A key of `proxies.checks.probes.PROBES`, which needs torch; or all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,7 @@ from planner.ground import survey
 from planner.hyperparameters import pick_sources
 from planner.lawbook import read_lawbook
 from planner.standing import anchored_batch, anchored_lr, stand
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 from tests.benchmarks.fit_setups import inside
 from tests.benchmarks.optimum_scatter import measured_optima
 from tests.benchmarks.regret_tool import load_regret

@@ -24,8 +24,8 @@ import optuna
 from planner.calibration.folder import Request
 from planner.calibration.loop import calibrate
 from planner.document import Value
-from proxies.sweep.runner import Means
-from proxies.sweep.trials import Desk, Ended, Execute, failed_row
+from proxies.sweep.executors.desk import Desk, Ended, Execute, failed_row
+from proxies.sweep.run_sweep import Means
 from tests.synthetic import true_loss, true_point
 
 CORPUS = "zipf:vocab=64"

@@ -16,13 +16,13 @@ from dataclasses import replace
 
 import torch
 
-from proxies.batching import Batching
 from proxies.corpus import Corpus, open_corpus
-from proxies.ensemble_timing import EnsembleTiming, time_ensemble
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.run import RunSpec
-from proxies.schedule import make_schedule
-from proxies.shape import Shape
+from proxies.run.batching import Batching
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.schedule import make_schedule
+from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec
+from proxies.sweep.executors.ensemble_timing import EnsembleTiming, time_ensemble
 
 LAYERS, HEAD_DIM, VOCAB = 4, 32, 256
 SEQ_LEN, SEQUENCES, UPDATES = 128, 4, 100

@@ -27,7 +27,7 @@ from fitting.laws.forms import evaluate_saturating
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source, evaluate_law, given
 from planner.lawbook import read_lawbook
 from planner.sweeps import Tuned, read_tuned
-from proxies.parametrization import OPTIMIZERS
+from proxies.run.parametrization import OPTIMIZERS
 
 REFERENCE = {"params": 3e8, "tokens": 1e10}
 """Near the middle of the optima, so that level and slopes are nearly independent."""

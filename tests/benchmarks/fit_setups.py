@@ -29,8 +29,8 @@ from planner.ground import Ground, Sources, ask, move_lr, survey
 from planner.hyperparameters import law_inputs, pick_sources
 from planner.lawbook import read_lawbook, without_own_laws
 from planner.sweeps import Tuned, read_tuned
-from proxies.parametrization import make_parametrization
-from proxies.sizing import choose_shape
+from proxies.run.parametrization import make_parametrization
+from proxies.run.sizing import choose_shape
 from tests.benchmarks.law_making.setups import Offset, Spread, fit_spread, spread_quantity
 
 SOURCE = Source(

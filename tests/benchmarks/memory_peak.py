@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from planner.memory import FP32, FSDP2, Layout, Workload, memory_bytes
-from proxies.shape import Shape, count_params
+from proxies.run.shape import Shape, count_params
 from tests.benchmarks.fit_utilisation import DATA
 
 SHAPES = (
@@ -71,10 +71,10 @@ def measure_peak(shape: Shape, *, seq_len: int, sequences: int) -> int:
     """Most bytes of tensors alive at once in two updates, from before the model is made."""
     from torch.profiler import ProfilerActivity, profile
 
-    from proxies.batching import Batching
-    from proxies.parametrization import make_parametrization
-    from proxies.schedule import make_schedule
-    from proxies.state import start_state, train_step
+    from proxies.run.batching import Batching
+    from proxies.run.parametrization import make_parametrization
+    from proxies.run.schedule import make_schedule
+    from proxies.train.state import start_state, train_step
     from tests.tiny_run import tiny_corpus, tiny_spec
 
     spec = replace(

@@ -24,13 +24,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from proxies.batching import Batching
 from proxies.corpus import open_corpus
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.run import RunSpec, runs_row
-from proxies.schedule import make_schedule
-from proxies.shape import Shape
-from proxies.train import train_run
+from proxies.run.batching import Batching
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.schedule import make_schedule
+from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec, runs_row
+from proxies.train.loop import train_run
 
 RECORDED = Path(__file__).parents[2] / "notebooks" / "mup_transfer.csv"
 """The runs, kept beside the figure that is drawn of them."""

@@ -18,10 +18,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from proxies.groups import param_groups
-from proxies.model import make_model
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.shape import Shape, flops_per_token
+from proxies.model.transformer import make_model
+from proxies.run.groups import param_groups
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.shape import Shape, flops_per_token
 
 BATCH, SEQ_LEN, VOCAB, LAYERS, HEAD_DIM = 8, 256, 1024, 4, 32
 TURNS, STEPS = 6, 6

@@ -24,12 +24,12 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fitting.cells.few_runs import neutral_surface, places, rise, start_at
 from fitting.files import read_table
-from proxies.sweep.folder import About, read_about, run_folder
-from proxies.sweep.pruning import PRUNERS, REPORTS, WHOLE
-from proxies.sweep.records import read_records
-from proxies.sweep.samplers import STOPPED_GAP, SpecSampler, distributions, read_setting
+from proxies.sweep.folder.about import About, read_about, run_folder
+from proxies.sweep.folder.records import read_records
+from proxies.sweep.search.pruning import PRUNERS, REPORTS, WHOLE
+from proxies.sweep.search.samplers import STOPPED_GAP, SpecSampler, distributions, read_setting
+from proxies.sweep.search.studies import open_storage, open_study
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.studies import open_storage, open_study
 
 SPEC = """
 model = { d_model = [64], n_layers = [2], head_dim = 32 }

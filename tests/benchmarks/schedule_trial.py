@@ -22,14 +22,14 @@ from fitting.curves.fit import fit_curves
 from fitting.curves.law import curve_law, law_of_fit
 from fitting.curves.schedule_design import design, warmed_up
 from fitting.logs.curve_files import Curve
-from proxies.batching import Batching
 from proxies.corpus import open_corpus
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.run import RunResult, RunSpec
-from proxies.schedule import Schedule, make_schedule
-from proxies.schedule.tables import through_knots
-from proxies.shape import Shape
-from proxies.train import train_run
+from proxies.run.batching import Batching
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.schedule import Schedule, make_schedule
+from proxies.run.schedule.from_file import through_knots
+from proxies.run.shape import Shape
+from proxies.run.spec import RunResult, RunSpec
+from proxies.train.loop import train_run
 
 RECORDED = Path(__file__).parents[2] / "notebooks" / "schedule_trial.csv"
 """The runs, kept beside the figure that is drawn of them."""

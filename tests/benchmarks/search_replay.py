@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState, create_trial
 
 from fitting.cells.few_runs import Floats, Start, neutral_surface, start_at
-from proxies.sweep.samplers import SpecSampler, distributions, local_optimum, save_start
+from proxies.sweep.search.samplers import SpecSampler, distributions, local_optimum, save_start
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
 from tests.benchmarks.step_law_cells import Cell, read_cells, read_table, step_law

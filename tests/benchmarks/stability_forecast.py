@@ -75,8 +75,8 @@ def main() -> None:
 
 def train() -> None:
     """Run both sweeps and write the table."""
-    from proxies.sweep.records import TABLE
-    from proxies.sweep.runner import Means, run_sweep
+    from proxies.sweep.folder.records import TABLE
+    from proxies.sweep.run_sweep import Means, run_sweep
     from proxies.sweep.spec_file import read_spec
 
     spec = read_spec(ROOT / "data" / "sweeps" / "stability.toml")

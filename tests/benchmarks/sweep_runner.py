@@ -23,11 +23,11 @@ from itertools import product
 from pathlib import Path
 
 from proxies.sweep.cells import expand_cells
-from proxies.sweep.records import Records, read_records
-from proxies.sweep.runner import Means, run_sweep
+from proxies.sweep.executors.desk import Desk, Ended, failed_row
+from proxies.sweep.folder.records import Records, read_records
+from proxies.sweep.run_sweep import Means, run_sweep
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.trials import Desk, Ended, failed_row
 
 SPEC = """
 model = {{ d_model = {widths}, n_layers = [1], head_dim = 8, d_ff = [32] }}

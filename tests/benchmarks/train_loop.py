@@ -2,11 +2,11 @@
 
 usage: OMP_NUM_THREADS=1 python -m tests.benchmarks.train_loop [--d-model 128] [--rounds 10]
 
-Both train the same model on the same sequences in one process: ours by `proxies.train.advance`,
-which reads the corpus, sets the lr, clips, notes and checks each loss; the bare one by ten lines
-of torch that index an array and read each loss. They take turns, and processor seconds are
-counted, which other work on the machine does not lengthen much. Prints tokens a second of each at
-the median round, and the median of the rounds' ratios; the bar is 0.95.
+Both train the same model on the same sequences in one process: ours by
+`proxies.train.loop.advance`, which reads the corpus, sets the lr, clips, notes and checks each
+loss; the bare one by ten lines of torch that index an array and read each loss. They take turns,
+and processor seconds are counted, which other work on the machine does not lengthen much. Prints
+tokens a second of each at the median round, and the median of the rounds' ratios; the bar is 0.95.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from statistics import median
 import torch
 from torch import nn
 
-from proxies.batching import Batching
 from proxies.corpus import Corpus, open_corpus, read_sequences
-from proxies.model import make_model
-from proxies.optimizers import make_optimizers
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.run import RunSpec
-from proxies.schedule import make_schedule
-from proxies.shape import Shape
-from proxies.state import start_state
-from proxies.train import advance, keep_in
+from proxies.model.optimizers import make_optimizers
+from proxies.model.transformer import make_model
+from proxies.run.batching import Batching
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.schedule import make_schedule
+from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec
+from proxies.train.loop import advance, keep_in
+from proxies.train.state import start_state
 
 UPDATES = 2
 """Of each loop in a round."""

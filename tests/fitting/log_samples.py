@@ -12,8 +12,8 @@ from fitting.logs.curve_files import Curve
 from fitting.logs.series import RunLog
 from fitting.loss.slopes import Floats
 from planner.lawbook import find_law, read_lawbook
-from proxies.schedule import Checkpoint, make_schedule
-from proxies.schedule.sampling import lr_fractions
+from proxies.run.schedule import Checkpoint, make_schedule
+from proxies.run.schedule.sampling import lr_fractions
 
 SIZES = ("25m", "100m", "400m")
 

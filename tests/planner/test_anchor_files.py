@@ -17,7 +17,7 @@ from planner.exporter import export_plan, write_files
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
 from planner.target import Target
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 
 
 def plan_of(params: float, tokens: float, *anchors: Anchor, pins: Pins | None = None) -> Plan:

@@ -27,7 +27,7 @@ from planner.document import Bounds, Plan
 from planner.lawbook import read_lawbook
 from planner.recommendation import prepare
 from planner.target import Target
-from proxies.sizing import choose_shape
+from proxies.run.sizing import choose_shape
 from tests.benchmarks.anchored_cells import regret_table
 
 TEXT = "params=134M tokens=2.7B lr=8e-3 batch=0.5M weight-decay=0.1"

@@ -16,8 +16,8 @@ from planner.cli import main
 from planner.document import load_plan
 from planner.lawbook import find_law, read_lawbook
 from proxies.sweep.cells import expand_cells
-from proxies.sweep.runner import Means
-from proxies.sweep.trials import Desk, Ended
+from proxies.sweep.executors.desk import Desk, Ended
+from proxies.sweep.run_sweep import Means
 from tests.benchmarks.calibrate_oracle import CORPUS, land, oracle
 
 REQUEST = Request(

@@ -29,7 +29,7 @@ from planner.exporter import export_plan
 from planner.growth_stages import GrowthChoice
 from planner.recommendation import recommend
 from planner.target import Target
-from proxies.shape import Shape
+from proxies.run.shape import Shape
 
 
 def make_run(

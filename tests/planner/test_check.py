@@ -16,7 +16,7 @@ from planner.cli import main
 from planner.document import Bounds, Value
 from planner.importer import Imported, import_config
 from planner.settings import settings_of
-from proxies.schedule import make_schedule
+from proxies.run.schedule import make_schedule
 from tests.benchmarks.check_published import published_configs
 from tests.plans import make_plan
 

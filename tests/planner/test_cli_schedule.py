@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from proxies.schedule import KINDS, lr_fraction, make_schedule
-from proxies.schedule.tables import read_schedule
+from proxies.run.schedule import KINDS, lr_fraction, make_schedule
+from proxies.run.schedule.from_file import read_schedule
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

@@ -19,7 +19,7 @@ from planner.document import Plan, load_plan, plan_to_dict
 from planner.experts import SPARSE_LAW, Experts, count_experts, sparse_shape
 from planner.recommendation import recommend
 from planner.target import Target
-from proxies.shape import Shape, count_params
+from proxies.run.shape import Shape, count_params
 
 EIGHT_OF_64 = Experts(n_experts=64, active=8)
 COMMAND = ["--params", "3B", "--tokens", "20B", "--experts", "64", "--active", "8"]

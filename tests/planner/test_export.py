@@ -27,7 +27,7 @@ from planner.exporter import (
 )
 from planner.expressible import nearest_settings
 from planner.settings import Settings
-from proxies.schedule import lr_fraction
+from proxies.run.schedule import lr_fraction
 from tests.plans import SCHEDULES, SMALL, STEPS, expressible, make_plan, make_settings, plain
 
 TRAINERS = trainer_names()

@@ -10,8 +10,8 @@ import pytest
 
 from fitting.errors import InputError
 from planner.export.litgpt import TRAINER
-from proxies.schedule import lr_fraction, make_schedule
-from proxies.shape import Shape, count_params
+from proxies.run.schedule import lr_fraction, make_schedule
+from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 
 COSINE = SCHEDULES["cosine"]

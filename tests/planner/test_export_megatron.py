@@ -10,7 +10,7 @@ import pytest
 
 from fitting.errors import InputError
 from planner.export.megatron import TRAINER, read_arguments
-from proxies.schedule import lr_fraction
+from proxies.run.schedule import lr_fraction
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 
 

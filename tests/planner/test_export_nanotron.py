@@ -23,7 +23,7 @@ from fitting.errors import InputError
 from planner.export.nanotron import TRAINER
 from planner.expressible import nearest_settings
 from planner.settings import Settings
-from proxies.schedule import lr_fraction
+from proxies.run.schedule import lr_fraction
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 
 LINEAR = SCHEDULES["linear"]

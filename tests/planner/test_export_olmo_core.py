@@ -11,8 +11,8 @@ from fitting.errors import InputError
 from planner.export.olmo_core import TRAINER
 from planner.expressible import nearest_settings
 from planner.settings import Settings
-from proxies.schedule import Checkpoint, lr_fraction, make_schedule
-from proxies.shape import Shape, count_params
+from proxies.run.schedule import Checkpoint, lr_fraction, make_schedule
+from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, STEPS, expressible, make_settings
 
 LINEAR = SCHEDULES["linear"]

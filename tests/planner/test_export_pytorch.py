@@ -10,8 +10,8 @@ import pytest
 from planner.export.pytorch import SHAPES, TRAINER
 from planner.exporter import export_plan
 from planner.settings import Settings
-from proxies.schedule import SHAPES as KNOWN_SHAPES
-from proxies.schedule import lr_fraction, make_schedule
+from proxies.run.schedule import SHAPES as KNOWN_SHAPES
+from proxies.run.schedule import lr_fraction, make_schedule
 from tests.plans import SCHEDULES, SMALL, make_plan, make_settings
 
 # What importorskip gives has no types: hence what the classes below ignore.

@@ -10,8 +10,8 @@ import pytest
 from fitting.errors import InputError
 from planner.export.torchtitan import TRAINER
 from planner.settings import Settings
-from proxies.schedule import lr_fraction
-from proxies.shape import Shape, count_params
+from proxies.run.schedule import lr_fraction
+from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from planner.export.transformers import TRAINER, adjust
 from planner.exporter import write_files
-from proxies.schedule import lr_fraction
-from proxies.shape import Shape, count_params
+from proxies.run.schedule import lr_fraction
+from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 
 if TYPE_CHECKING:

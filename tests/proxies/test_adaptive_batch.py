@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies.batching import Batching, BatchState
-from proxies.run import RunResult, RunSpec, batch_trajectory, runs_row
-from proxies.schedule import lr_fraction, make_schedule
-from proxies.state import TrainState, read_losses, train_step
-from proxies.train import train_run
+from proxies.run.batching import Batching, BatchState
+from proxies.run.schedule import lr_fraction, make_schedule
+from proxies.run.spec import RunResult, RunSpec, batch_trajectory, runs_row
+from proxies.train.loop import train_run
+from proxies.train.state import TrainState, read_losses, train_step
 from tests.tiny_run import tiny_corpus, tiny_spec
 
 CURVATURE = 1.0

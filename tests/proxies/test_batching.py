@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.batching import (
+from proxies.run.batching import (
     KINDS,
     Batching,
     BatchState,
@@ -20,7 +20,7 @@ from proxies.batching import (
     next_sequences,
     observe,
 )
-from proxies.noise import GradientNorms
+from proxies.run.gradient_noise import GradientNorms
 
 
 def norms_of(*, trace: float, grad_sq: float, small: int, big: int) -> GradientNorms:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from fitting.errors import InputError
-from proxies.batching import Batching, count_steps
-from proxies.branches import branch_specs, train_branches
-from proxies.run import CurvePoint, RunResult, RunSpec
-from proxies.schedule import make_schedule
-from proxies.train import train_run
+from proxies.run.batching import Batching, count_steps
+from proxies.run.schedule import make_schedule
+from proxies.run.spec import CurvePoint, RunResult, RunSpec
+from proxies.train.branches import branch_specs, train_branches
+from proxies.train.loop import train_run
 from tests.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec
 
 STEP_TOKENS = 8 * SEQ_LEN

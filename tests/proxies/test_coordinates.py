@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from fitting.errors import FitError, InputError
-from proxies.coordinates import (
+from proxies.checks.broken_rules import FAULTS, leave_out
+from proxies.checks.coordinates import (
     TOLERANCE,
     Coordinates,
     Recipe,
@@ -20,10 +21,9 @@ from proxies.coordinates import (
     measure_coordinates,
 )
 from proxies.corpus import open_corpus, read_sequences
-from proxies.faults import FAULTS, leave_out
-from proxies.groups import ParamGroup, param_groups
-from proxies.parametrization import OPTIMIZERS, Parametrization, make_parametrization
-from proxies.shape import Shape
+from proxies.run.groups import ParamGroup, param_groups
+from proxies.run.parametrization import OPTIMIZERS, Parametrization, make_parametrization
+from proxies.run.shape import Shape
 
 VOCAB = 32
 SMALL = (32, 64, 128)

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 
 from fitting.errors import InputError
-from proxies.batching import Batching, count_steps
-from proxies.ensemble import each_result, stackable, train_ensemble
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.run import CurvePoint, RunResult, RunSpec
-from proxies.schedule import make_schedule
-from proxies.shape import Shape
-from proxies.train import train_run
+from proxies.run.batching import Batching, count_steps
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.schedule import make_schedule
+from proxies.run.shape import Shape
+from proxies.run.spec import CurvePoint, RunResult, RunSpec
+from proxies.train.ensemble import each_result, stackable, train_ensemble
+from proxies.train.loop import train_run
 from tests.tiny_run import SEQ_LEN, TINY, tiny_corpus, tiny_spec
 
 CORPUS = tiny_corpus()

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fitting.errors import InputError
-from proxies.ensemble_timing import WORTH, EnsembleTiming, time_ensemble
-from proxies.parametrization import OPTIMIZERS
+from proxies.run.parametrization import OPTIMIZERS
+from proxies.sweep.executors.ensemble_timing import WORTH, EnsembleTiming, time_ensemble
 from tests.tiny_run import tiny_corpus, tiny_spec
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from proxies.gradients import adam_scales, measure_gradients, split_batch, sum_gradients
-from proxies.noise import GradientNorms
+from proxies.model.gradients import adam_scales, measure_gradients, split_batch, sum_gradients
+from proxies.run.gradient_noise import GradientNorms
 
 
 class Lookup(nn.Module):

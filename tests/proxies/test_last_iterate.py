@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.last_iterate import best_peak_lr, last_iterate_bound, transferred_lr
-from proxies.schedule import lr_fraction, make_schedule
+from proxies.run.schedule import lr_fraction, make_schedule
+from proxies.run.schedule.convex_bound import best_peak_lr, last_iterate_bound, transferred_lr
 from tests.proxies.test_schedule import updates
 
 

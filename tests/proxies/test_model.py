@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from fitting.errors import InputError
-from proxies.groups import ParamGroup, param_groups
-from proxies.model import ProxyModel, make_model
-from proxies.optimizers import make_optimizers, set_lr
-from proxies.parametrization import OPTIMIZERS, RULES, make_parametrization
-from proxies.shape import Shape, count_params
+from proxies.model.optimizers import make_optimizers, set_lr
+from proxies.model.transformer import ProxyModel, make_model
+from proxies.run.groups import ParamGroup, param_groups
+from proxies.run.parametrization import OPTIMIZERS, RULES, make_parametrization
+from proxies.run.shape import Shape, count_params
 
 UP = "layers.0.mlp.up_proj.weight"
 TINY = Shape(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=48, vocab_size=61)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from proxies.groups import group_of, param_groups
-from proxies.model import ProxyModel
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.shape import Shape
+from proxies.model.transformer import ProxyModel
+from proxies.run.groups import group_of, param_groups
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.shape import Shape
 
 mup: Any = pytest.importorskip("mup", reason="Microsoft's mup is installed by scripts/test")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.noise import GradientNorms, NoiseEstimate, split_norms, update_noise
+from proxies.run.gradient_noise import GradientNorms, NoiseEstimate, split_norms, update_noise
 
 
 def measured_norms(rng: np.random.Generator, *, micro: int, parts: int) -> GradientNorms:

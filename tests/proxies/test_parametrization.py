@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.groups import PATTERNS, ParamGroup, param_groups
-from proxies.parametrization import (
+from proxies.run.groups import PATTERNS, ParamGroup, param_groups
+from proxies.run.parametrization import (
     OPTIMIZERS,
     RULES,
     Parametrization,
@@ -302,7 +302,7 @@ def test_values_that_cannot_train_are_refused(options: dict[str, Any], message: 
 
 def test_importing_parametrizations_loads_no_array_library() -> None:
     code = (
-        "import sys, proxies.parametrization\n"
+        "import sys, proxies.run.parametrization\n"
         "print([m for m in ('torch', 'numpy', 'pandas', 'scipy', 'pydantic') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,16 +9,16 @@ from torch import Tensor
 
 from fitting.errors import InputError
 from fitting.runs.columns import COLUMNS
-from proxies.groups import param_groups
-from proxies.model import ProxyModel, make_model
-from proxies.parametrization import OPTIMIZERS, make_parametrization
-from proxies.probes import (
+from proxies.checks.probes import (
     PROBES,
     choose_probes,
     list_gradient_norms,
     list_singular_values,
 )
-from proxies.shape import Shape
+from proxies.model.transformer import ProxyModel, make_model
+from proxies.run.groups import param_groups
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.shape import Shape
 
 TINY = Shape(d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, head_dim=8, d_ff=48, vocab_size=61)
 LENGTH = 12

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.schedule import (
+from proxies.run.schedule import (
     KINDS,
     SHAPES,
     Checkpoint,
@@ -373,7 +373,7 @@ def test_a_first_update_that_would_not_train_is_refused() -> None:
 
 def test_importing_schedules_loads_no_array_library() -> None:
     code = (
-        "import sys, proxies.schedule\n"
+        "import sys, proxies.run.schedule\n"
         "print([m for m in ('torch', 'numpy', 'pandas', 'scipy', 'pydantic') if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.schedule.batches import steps_at, steps_of_run, tokens_at
+from proxies.run.schedule.batches import steps_at, steps_of_run, tokens_at
 
 BATCHES = st.lists(st.integers(1, 10**7), min_size=1, max_size=60)
 

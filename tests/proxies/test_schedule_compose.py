@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.schedule import (
+from proxies.run.schedule import (
     SHAPES,
     Checkpoint,
     Schedule,
@@ -15,7 +15,7 @@ from proxies.schedule import (
     make_schedule,
     share_of_peak,
 )
-from proxies.schedule.compose import EXTENSIONS, extend_schedule, join_schedules
+from proxies.run.schedule.extend import EXTENSIONS, extend_schedule, join_schedules
 from tests.proxies.test_schedule import make_any, updates
 
 

@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
 from fitting.errors import InputError
-from proxies.schedule import KINDS, lr_fraction
-from proxies.schedule.refined import (
+from proxies.run.schedule import KINDS, lr_fraction
+from proxies.run.schedule.from_file import Point, read_schedule, through_knots
+from proxies.run.schedule.refined import (
     explain_refined,
     read_norms,
     refine_schedule,
     refined_fractions,
 )
-from proxies.schedule.sampling import lr_fractions, update_fractions
-from proxies.schedule.tables import Point, read_schedule, through_knots
+from proxies.run.schedule.sampling import lr_fractions, update_fractions
 from tests.proxies.test_schedule import make_any, updates
 
 

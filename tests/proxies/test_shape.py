@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.shape import (
+from proxies.run.shape import (
     BIASES,
     MLPS,
     NORMS,

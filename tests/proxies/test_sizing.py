@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.shape import count_params, flops_per_token
-from proxies.sizing import aspect_ratio, choose_shape, count_family, derive_shape
+from proxies.run.shape import count_params, flops_per_token
+from proxies.run.sizing import aspect_ratio, choose_shape, count_family, derive_shape
 
 SIZES = [1e7 * 5e4 ** (step / 59) for step in range(60)]
 """60 sizes from 10M to 500B, even in log."""

@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 
 from fitting.errors import InputError
-from proxies.sweep import cluster as room
-from proxies.sweep.cluster import Cluster, run_cluster
-from proxies.sweep.records import TABLE, read_records
-from proxies.sweep.runner import Means, check_means, run_sweep
+from proxies.sweep.executors import cluster as room
+from proxies.sweep.executors.cluster import Cluster, run_cluster
+from proxies.sweep.executors.desk import Desk, Ended, Job
+from proxies.sweep.folder.records import TABLE, read_records
+from proxies.sweep.run_sweep import Means, check_means, run_sweep
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.trials import Desk, Ended, Job
 
 SPEC = """
 model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }

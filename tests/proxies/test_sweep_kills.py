@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from proxies.sweep.records import RESULTS, TABLE, read_records
+from proxies.sweep.folder.records import RESULTS, TABLE, read_records
 
 SPEC = """
 model = {{ d_model = [16, 32], n_layers = [1], head_dim = 8, d_ff = [32] }}

@@ -8,8 +8,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from proxies.sweep.pruning import CHECKS, PRUNERS, REPORTS, WHOLE, make_pruner, report_step
-from proxies.sweep.samplers import SpecSampler, distributions, read_setting, save_start
+from proxies.sweep.search.pruning import CHECKS, PRUNERS, REPORTS, WHOLE, make_pruner, report_step
+from proxies.sweep.search.samplers import SpecSampler, distributions, read_setting, save_start
 from proxies.sweep.spec import SearchSpec, SweepSpec
 from proxies.sweep.spec_file import parse_spec
 from tests.benchmarks.pruning_replay import SPEC, START, make_curve, make_runs, replay

@@ -13,13 +13,13 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.runs.table import read_runs
-from proxies.sweep.folder import hold_lock, read_about, run_folder
-from proxies.sweep.records import RESULTS, TABLE, read_records
-from proxies.sweep.runner import Means, run_sweep
+from proxies.sweep.executors.desk import Desk, Ended, Job, Row, failed_row
+from proxies.sweep.folder.about import hold_lock, read_about, run_folder
+from proxies.sweep.folder.records import RESULTS, TABLE, read_records
+from proxies.sweep.run_sweep import Means, run_sweep
+from proxies.sweep.search.target import FEWEST_RUNS
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.targeted import FEWEST_RUNS
-from proxies.sweep.trials import Desk, Ended, Job, Row, failed_row
 
 SPEC = """
 model = { d_model = [16, 32], n_layers = [1], head_dim = 8, d_ff = [32] }

@@ -15,9 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitting.cells.few_runs import Start, neutral_surface, places, rise, start_at
 from fitting.errors import InputError
-from proxies.sweep.axes import lattice_points
 from proxies.sweep.runs import Setting
-from proxies.sweep.samplers import (
+from proxies.sweep.search.axes import lattice_points
+from proxies.sweep.search.samplers import (
     SAMPLERS,
     SpecSampler,
     distributions,

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.parametrization import OPTIMIZERS, RULES
-from proxies.schedule import KINDS
-from proxies.shape import QK_NORMS, count_params
-from proxies.sweep.axes import batch_lattice, lattice, sequence_bounds
+from proxies.run.parametrization import OPTIMIZERS, RULES
+from proxies.run.schedule import KINDS
+from proxies.run.shape import QK_NORMS, count_params
 from proxies.sweep.cells import expand_cells, total_flops
 from proxies.sweep.runs import Setting, make_run_schedule, make_run_spec
+from proxies.sweep.search.axes import batch_lattice, lattice, sequence_bounds
 from proxies.sweep.spec import AxisRange, ModelSpec, RunSettings, SearchSpec, SweepSpec
 from proxies.sweep.spec_file import parse_spec, read_spec, spec_schema
 

@@ -10,17 +10,17 @@ import optuna
 import pandas as pd
 import pytest
 
-from proxies import ensemble
-from proxies.shape import Shape
-from proxies.sweep import choosing
+from proxies.run.shape import Shape
 from proxies.sweep.cells import expand_cells
-from proxies.sweep.choosing import choose_executor, estimate_cells
-from proxies.sweep.records import TABLE, Record, read_records
-from proxies.sweep.runner import Means, make_desk, run_sweep
+from proxies.sweep.executors import timing as choosing
+from proxies.sweep.executors.desk import Desk, Ended, Job
+from proxies.sweep.executors.ensembles import rows_together, run_ensembles
+from proxies.sweep.executors.timing import choose_executor, estimate_cells
+from proxies.sweep.folder.records import TABLE, Record, read_records
+from proxies.sweep.run_sweep import Means, make_desk, run_sweep
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.stacks import rows_together, run_ensembles
-from proxies.sweep.trials import Desk, Ended, Job
+from proxies.train import ensemble
 
 SPEC = """
 model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }

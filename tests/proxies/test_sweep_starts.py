@@ -13,9 +13,9 @@ from fitting.errors import InputError
 from fitting.laws.law import read_law
 from fitting.surface.solver import Runs
 from proxies.sweep.cells import Cell, expand_cells
+from proxies.sweep.search.starts import predict_start
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.starts import predict_start
 
 LAW = read_law(Path(__file__).parents[2] / "data" / "laws" / "step-law.toml")
 TEXT = """

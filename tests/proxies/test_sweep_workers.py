@@ -14,13 +14,13 @@ import pytest
 
 from proxies.corpus import open_corpus
 from proxies.sweep.cells import expand_cells
-from proxies.sweep.loggers import open_loggers
-from proxies.sweep.records import TABLE, read_records
-from proxies.sweep.runner import Means, run_sweep
+from proxies.sweep.executors.desk import Ended, Job, can_halve, halved, job_folder
+from proxies.sweep.executors.train_job import is_out_of_memory, train_job
+from proxies.sweep.folder.records import TABLE, read_records
+from proxies.sweep.folder.trackers import open_loggers
+from proxies.sweep.run_sweep import Means, run_sweep
 from proxies.sweep.runs import Setting, make_run_spec
 from proxies.sweep.spec_file import parse_spec
-from proxies.sweep.training import is_out_of_memory, train_job
-from proxies.sweep.trials import Ended, Job, can_halve, halved, job_folder
 
 SPEC = """
 model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }
@@ -161,8 +161,8 @@ def test_a_full_disk_stops_with_one_line_and_a_consistent_table(tmp_path: Path) 
 
 LITTLE_MEMORY = """
 import resource
-from proxies.sweep.training import train_job
-from proxies.sweep.trials import Job
+from proxies.sweep.executors.train_job import train_job
+from proxies.sweep.executors.desk import Job
 from tests.tiny_run import tiny_corpus, tiny_spec
 
 corpus = tiny_corpus(tokens=500_000)

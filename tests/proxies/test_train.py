@@ -20,17 +20,17 @@ import torch
 
 from fitting.errors import InputError
 from fitting.runs.table import check_runs
-from proxies.batching import Batching
-from proxies.checkpoint import CHECKPOINT
-from proxies.run import CurvePoint, RunResult, runs_row
-from proxies.schedule import lr_fraction, make_schedule
-from proxies.train import train_run
+from proxies.run.batching import Batching
+from proxies.run.schedule import lr_fraction, make_schedule
+from proxies.run.spec import CurvePoint, RunResult, runs_row
+from proxies.train.checkpoint import CHECKPOINT
+from proxies.train.loop import train_run
 from tests.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec
 
 KILLED_RUN = """
 import sys
 from pathlib import Path
-from proxies.train import train_run
+from proxies.train.loop import train_run
 from tests.tiny_run import tiny_corpus, tiny_spec
 
 def tell(point):

@@ -1,0 +1,1 @@
+"""Coordinate checks and probes of a parametrization."""

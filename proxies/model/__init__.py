@@ -1,0 +1,1 @@
+"""The model of a proxy: one LLaMA-like transformer, its optimizers and gradients."""

@@ -1,0 +1,158 @@
+"""How fast a sweep's runs would be: a few timed steps of each shape by each executor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from proxies.run.batching import Batching
+from proxies.run.groups import DEFAULT_INIT_STD
+from proxies.run.schedule import make_schedule
+from proxies.run.spec import RunSpec
+from proxies.sweep.executors import EXECUTORS
+from proxies.sweep.executors.desk import Desk, Execute, Job
+from proxies.sweep.runs import member_parametrization, sweep_optimizer
+from proxies.sweep.search.axes import batch_lattice, lattice
+
+if TYPE_CHECKING:
+    from proxies.run.shape import Shape
+    from proxies.sweep.cells import Cell
+    from proxies.sweep.spec import SweepSpec
+
+STEPS = {"cpu": 8, "cuda": 64}
+"""Updates that are timed, the first that are read of which do not count."""
+
+FORWARD = 1 / 3
+"""Time of a held-out token over that of a training token: no backward pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What the runs of a cell would take."""
+
+    cell: Cell
+    tokens_per_second: float
+    """Of all runs at once."""
+    seconds: float
+    """Of all its runs, evaluation included, starts not."""
+
+
+def choose_executor(spec: SweepSpec, cells: Sequence[Cell], desk: Desk) -> str:
+    """The automatic executor that trains the most tokens a second, by the cell of most FLOPs.
+
+    Where the sweep has a single run, or nothing trains more than one at once, it is sequential.
+    """
+    several = [
+        name
+        for name, executor in EXECUTORS.items()
+        if executor.automatic and executor.at_once(desk, spec) > 1
+    ]
+    if sum(cell.runs for cell in cells) == 1 or not several:
+        return "sequential"
+    largest = max(cells, key=lambda cell: cell.runs * cell.flops)
+    rates = {
+        name: measure_rates(spec, [largest.shape], desk, name=name)[largest.shape]
+        for name in ("sequential", *several)
+    }
+    best = max(rates, key=lambda name: rates[name])
+    if best == "ensemble" and not is_worth_stacking(spec, largest, desk):
+        del rates["ensemble"]
+        best = max(rates, key=lambda name: rates[name])
+    return best
+
+
+def is_worth_stacking(spec: SweepSpec, cell: Cell, desk: Desk) -> bool:
+    """Whether a stack of the cell is faster than its runs one by one, timed in turns."""
+    from proxies.corpus import open_corpus
+    from proxies.sweep.executors.ensemble_timing import time_ensemble
+
+    corpus = open_corpus(desk.corpus.source, tokenizer=desk.corpus.tokenizer)
+    rows = EXECUTORS["ensemble"].at_once(desk, spec)
+    timed = timed_spec(spec, cell.shape, steps=steps_timed(desk))
+    return time_ensemble([timed] * rows, corpus, device=desk.device).faster_together
+
+
+def estimate_cells(
+    spec: SweepSpec, cells: Sequence[Cell], desk: Desk, *, name: str
+) -> list[Estimate]:
+    """What each cell would take by an executor.
+
+    Raises:
+        InputError: a run that cannot be made.
+    """
+    shapes = list(dict.fromkeys(cell.shape for cell in cells))
+    rates = measure_rates(spec, shapes, desk, name=name)
+    return [
+        Estimate(
+            cell=cell,
+            tokens_per_second=rates[cell.shape],
+            seconds=seconds_of(spec, cell, rates[cell.shape]),
+        )
+        for cell in cells
+    ]
+
+
+def seconds_of(spec: SweepSpec, cell: Cell, tokens_per_second: float) -> float:
+    """Time of all a cell's runs at a speed of all runs at once, evaluation included."""
+    held_out = FORWARD * spec.run.eval_sequences * spec.run.seq_len
+    return cell.runs * (cell.tokens + held_out) / tokens_per_second
+
+
+def measure_rates(
+    spec: SweepSpec, shapes: Sequence[Shape], desk: Desk, *, name: str
+) -> dict[Shape, float]:
+    """Tokens a second of each shape, summed over the runs that an executor trains at once.
+
+    Raises:
+        InputError: a run that cannot be made.
+    """
+    executor = EXECUTORS[name]
+    at_once, steps = executor.at_once(desk, spec), steps_timed(desk)
+    jobs = [
+        Job(run_id=f"{index}/{copy}", spec=timed_spec(spec, shape, steps=steps), directory=None)
+        for index, shape in enumerate(shapes)
+        for copy in range(at_once)
+    ]
+    rates = dict.fromkeys(shapes, 0.0)
+    for run_id, rate in time_jobs(jobs, desk, execute=executor.execute).items():
+        rates[shapes[int(run_id.partition("/")[0])]] += rate
+    return rates
+
+
+def time_jobs(jobs: Sequence[Job], desk: Desk, *, execute: Execute) -> dict[str, float]:
+    """Tokens a second of each job."""
+    left = list(jobs)
+    timing = replace(desk, next_job=lambda: left.pop(0) if left else None, independent=lambda: True)
+    found = {ended.run_id: ended.tokens_per_second for ended in execute(timing)}
+    return {run_id: 0.0 if math.isnan(rate) else rate for run_id, rate in found.items()}
+
+
+def steps_timed(desk: Desk) -> int:
+    """Updates of a timed run."""
+    return STEPS[desk.device.partition(":")[0]]
+
+
+def timed_spec(spec: SweepSpec, shape: Shape, *, steps: int) -> RunSpec:
+    """A few updates of a shape at the middle of the sweep's batches."""
+    run = spec.run
+    batches = batch_lattice(spec.search.batch_tokens, seq_len=run.seq_len)
+    sequences = batches[len(batches) // 2]
+    return RunSpec(
+        shape=shape,
+        seq_len=run.seq_len,
+        parametrization=member_parametrization(spec.model, shape),
+        optimizer=sweep_optimizer(spec.run),
+        lr=lattice(spec.search.lr)[0],
+        weight_decay=lattice(spec.search.weight_decay)[0],
+        schedule=make_schedule("constant", steps=steps, warmup_steps=1),
+        batching=Batching(sequences=sequences),
+        tokens=steps * sequences * run.seq_len,
+        init_std=DEFAULT_INIT_STD if run.init_std is None else run.init_std,
+        grad_clip=run.grad_clip,
+        epochs=steps,
+        micro_batch_sequences=run.micro_batch_sequences,
+        eval_sequences=2,
+        dtype=run.dtype,
+    )

@@ -1,0 +1,1 @@
+"""Which setting of a sweep is tried next."""

@@ -1,0 +1,1 @@
+"""Training a proxy: the loop, its state, checkpoints, branches and ensembles."""
