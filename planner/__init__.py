@@ -20,21 +20,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from planner.anchor_text import read_anchors
-    from planner.anchors import Anchor
-    from planner.batch_tradeoff import trade_off
-    from planner.check import check_run
-    from planner.choices import Choices, Pins
-    from planner.comparison import compare_laws
-    from planner.differences import compare_plans
-    from planner.document import Plan, load_plan, plan_to_json
-    from planner.exporter import export_plan, write_files
-    from planner.importer import import_config
-    from planner.lawbook import read_lawbook
-    from planner.recommendation import recommend
-    from planner.target import Target
-    from planner.verification import plan_pilots, verify_plan
-    from planner.watch import watch_log
+    from planner.facts.anchor import Anchor
+    from planner.facts.laws import read_lawbook
+    from planner.health.watch import watch_log
+    from planner.plan.document import Plan, load_plan, plan_to_json
+    from planner.plan.make import recommend
+    from planner.request.anchor_text import read_anchors
+    from planner.request.choices import Choices, Pins
+    from planner.request.target import Target
+    from planner.review.batch_tradeoff import trade_off
+    from planner.review.check import check_run
+    from planner.review.diff import compare_plans
+    from planner.review.practice import compare_laws
+    from planner.review.verify import plan_pilots, verify_plan
+    from planner.trainers.export import export_plan, write_files
+    from planner.trainers.import_config import import_config
 
 __all__ = [
     "Anchor",
@@ -60,26 +60,26 @@ __all__ = [
 ]
 
 _ROOMS = {
-    "Anchor": "anchors",
-    "Choices": "choices",
-    "Pins": "choices",
-    "Plan": "document",
-    "Target": "target",
-    "check_run": "check",
-    "compare_laws": "comparison",
-    "compare_plans": "differences",
-    "export_plan": "exporter",
-    "import_config": "importer",
-    "load_plan": "document",
-    "plan_pilots": "verification",
-    "plan_to_json": "document",
-    "read_anchors": "anchor_text",
-    "read_lawbook": "lawbook",
-    "recommend": "recommendation",
-    "trade_off": "batch_tradeoff",
-    "verify_plan": "verification",
-    "watch_log": "watch",
-    "write_files": "exporter",
+    "Anchor": "facts.anchor",
+    "Choices": "request.choices",
+    "Pins": "request.choices",
+    "Plan": "plan.document",
+    "Target": "request.target",
+    "check_run": "review.check",
+    "compare_laws": "review.practice",
+    "compare_plans": "review.diff",
+    "export_plan": "trainers.export",
+    "import_config": "trainers.import_config",
+    "load_plan": "plan.document",
+    "plan_pilots": "review.verify",
+    "plan_to_json": "plan.document",
+    "read_anchors": "request.anchor_text",
+    "read_lawbook": "facts.laws",
+    "recommend": "plan.make",
+    "trade_off": "review.batch_tradeoff",
+    "verify_plan": "review.verify",
+    "watch_log": "health.watch",
+    "write_files": "trainers.export",
 }
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from planner.choices import Choices, Pins
-from planner.document import Plan, to_plain
-from planner.expressible import Trainer, nearest_settings
-from planner.recommendation import recommend
-from planner.settings import Settings, settings_of
-from planner.target import Target
+from planner.plan.document import Plan, to_plain
+from planner.plan.make import recommend
+from planner.plan.settings import Settings, settings_of
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
+from planner.trainers.trainer import Trainer, nearest_settings
 from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 from proxies.run.shape import Shape, count_params
 

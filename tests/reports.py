@@ -7,9 +7,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from planner.cli import main
-from planner.document import Plan, plan_to_json
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.plan.document import Plan, plan_to_json
+from planner.plan.make import recommend
+from planner.request.target import Target
 from tests.synthetic import tuned_table
 
 if TYPE_CHECKING:

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.law import evaluate_law
 from fitting.units import format_count
-from planner.change.cases import nearest_cases
-from planner.change.replan import Run, go_on, replan, timescale_tokens
-from planner.change.report import Change, Number, Track
-from planner.choices import Pins
-from planner.lawbook import read_lawbook
-from planner.standing import move_between
+from planner.change.base import Run, go_on, replan, timescale_tokens
+from planner.change.change import Change, Number, Track
+from planner.facts.changes import nearest_cases
+from planner.facts.laws import read_lawbook
+from planner.recommendation.anchored import move_between
+from planner.request.choices import Pins
 from proxies.run.schedule import Schedule, lr_fraction, make_schedule
 
 if TYPE_CHECKING:
-    from planner.document import Plan
+    from planner.plan.document import Plan
 
 ADAMS = ("adamw", "muon")
 """Optimizers with a second moment, whose half-life a batch moves."""

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_count, format_small
-from planner.change.cases import nearest_cases
-from planner.change.replan import Run, go_on, level, replan, timescale_tokens
-from planner.change.report import Change, Number, Track
-from planner.choices import LR_BOUNDS, Pins, check_range
+from planner.change.base import Run, go_on, level, replan, timescale_tokens
+from planner.change.change import Change, Number, Track
+from planner.facts.changes import nearest_cases
+from planner.request.choices import LR_BOUNDS, Pins, check_range
 from proxies.run.schedule import Schedule, ScheduleRequest, build_schedule
 
 WARMUP_SHARE = 0.01

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import format_count
-from planner.change.cases import nearest_cases
-from planner.change.replan import Run, go_on, level, replan
-from planner.change.report import Change, Number, Track
-from planner.choices import Pins
+from planner.change.base import Run, go_on, level, replan
+from planner.change.change import Change, Number, Track
+from planner.facts.changes import nearest_cases
+from planner.request.choices import Pins
 from proxies.run.schedule.extend import EXTENSIONS, Extension, extend_schedule
 
 if TYPE_CHECKING:
-    from planner.recommendation import Prepared
+    from planner.plan.make import Prepared
 
 
 def extend_run(run: Run, *, tokens: float) -> Change:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fitting.errors import InputError
 from fitting.units import format_count
-from planner.change.cases import nearest_cases
-from planner.change.replan import Run, go_on, replan
-from planner.change.report import Change, Number
-from planner.choices import Pins
-from planner.compute import Compute
+from planner.change.base import Run, go_on, replan
+from planner.change.change import Change, Number
+from planner.compute.estimate import Compute
+from planner.facts.changes import nearest_cases
+from planner.request.choices import Pins
 
 
 def change_gpus(run: Run, *, gpus: str, at_token: float = 0.0) -> Change:

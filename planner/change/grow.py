@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.law import evaluate_law
 from fitting.units import format_count
-from planner.change.cases import nearest_cases
-from planner.change.replan import Run, level, replan
-from planner.change.report import Change, Number, Track
-from planner.choices import Pins
-from planner.lawbook import read_lawbook
+from planner.change.base import Run, level, replan
+from planner.change.change import Change, Number, Track
+from planner.facts.changes import nearest_cases
+from planner.facts.laws import read_lawbook
+from planner.request.choices import Pins
 from proxies.run.shape import Shape, count_params
 
 if TYPE_CHECKING:
-    from planner.recommendation import Prepared
+    from planner.plan.make import Prepared
 
 PUBLISHED_FACTOR = 4
 """Copies of the layers that G_stack recommends; its timing law was fitted for them."""

@@ -19,31 +19,31 @@ from typer.core import TyperGroup
 from fitting.errors import WindtunnelError
 
 if TYPE_CHECKING:
-    from planner.document import Plan
+    from planner.plan.document import Plan
 
 COMMANDS = {
-    "curve": "curve",
-    "fit": "fit",
+    "curve": "schedules.curve",
+    "fit": "runs.fit",
     "laws": "laws",
-    "predict": "predict",
-    "import": "runs_import",
-    "schedule": "schedule",
-    "export": "export",
-    "trainers": "trainers",
-    "proxy": "proxy",
-    "import-config": "import_config",
-    "check": "check",
-    "diff": "diff",
-    "verify": "verify",
-    "batch": "batch",
-    "sweep": "sweep",
-    "calibrate": "calibrate",
-    "next": "next",
-    "stability": "stability",
-    "watch": "watch",
+    "predict": "runs.predict",
+    "import": "runs.import_",
+    "schedule": "schedules.schedule",
+    "export": "trainers.export",
+    "trainers": "trainers.trainers",
+    "proxy": "proxies",
+    "import-config": "trainers.configs",
+    "check": "trainers.check",
+    "diff": "plans.diff",
+    "verify": "plans.verify",
+    "batch": "plans.batch",
+    "sweep": "proxies.sweep",
+    "calibrate": "proxies.calibrate",
+    "next": "runs.next",
+    "stability": "plans.stability",
+    "watch": "plans.health",
     "schema": "schema",
-    "change": "change",
-    "report": "report",
+    "change": "plans.change",
+    "report": "plans.report",
 }
 """Command groups: what the user types, and the module of this folder that holds its `app`."""
 

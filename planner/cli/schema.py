@@ -42,7 +42,7 @@ def schema(
 
 def make_plan_schema() -> dict[str, Any]:
     """The schema of a plan's JSON."""
-    from planner.plan_schema import plan_schema
+    from planner.plan.file import plan_schema
 
     return plan_schema()
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from fitting.errors import FitError, InputError
 from fitting.laws.law import read_law
 from fitting.units import parse_count
-from planner.document import load_plan
-from planner.lawbook import DEFAULT_LAWS, read_lawbook
+from planner.facts.laws import DEFAULT_LAWS, read_lawbook
+from planner.plan.document import load_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fitting.fit.result import FittedLaws
     from fitting.laws.law import Law
     from fitting.runs.table import Runs
-    from planner.document import Plan
+    from planner.plan.document import Plan
     from proxies.sweep.folder.about import About
 
 TABLES = ("runs.parquet", "runs.csv")

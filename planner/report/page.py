@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from markupsafe import Markup
 
+    from fitting.text import Section
     from planner.report.evidence import Evidence
-    from planner.report.parts import Section
 
 EXPONENT = re.compile(r"[\d.]+e-\d+")
 """A number as 2.5e-4."""

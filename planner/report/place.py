@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fitting.laws.law import Law
     from fitting.laws.surface import Surface
     from fitting.surface.solver import Floats
-    from planner.document import Plan
+    from planner.plan.document import Plan
 
 CLOSE = 1e-6
 """Error in ln of the plateau's ends up to which a surface is the plan's."""

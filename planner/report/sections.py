@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from fitting.text import Figure, Section, Table
 from fitting.units import format_count, format_small
-from planner.recommendation import VERSION
+from planner.plan.make import VERSION
 from planner.report import tables
 from planner.report.evidence import digest
-from planner.report.lines import law_figures
-from planner.report.loss import (
+from planner.report.law_figures import law_figures
+from planner.report.loss_figures import (
     cell_figures,
     contour_figure,
     curve_figure,
@@ -20,11 +21,10 @@ from planner.report.loss import (
     largest_place,
     schedule_figure,
 )
-from planner.report.parts import Figure, Section, Table
 from planner.report.runs import MOST_RUNS, runs_data
 
 if TYPE_CHECKING:
-    from planner.document import Plan
+    from planner.plan.document import Plan
     from planner.report.evidence import Evidence
     from planner.report.place import Place
 

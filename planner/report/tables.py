@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fitting.text import Headline, Table
 from fitting.units import format_count, format_small
-from planner.report.parts import Headline, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fitting.fit.audit import Audit
     from fitting.laws.law import Quantity
-    from planner.document import Bounds, ErrorCostPart, HalfDouble, Plan, Value
+    from planner.plan.document import Bounds, ErrorCostPart, HalfDouble, Plan, Value
     from planner.report.evidence import Evidence
 
 SILENT = "\N{EN DASH}"

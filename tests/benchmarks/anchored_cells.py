@@ -21,15 +21,15 @@ import pandas as pd
 
 from fitting.laws.law import Law
 from fitting.runs.table import Runs, check_runs
-from planner.anchor_files import anchor_of_cell
-from planner.anchor_text import read_anchors
-from planner.anchoring import distance_squared
-from planner.anchors import Anchor, make_anchor, own_errors
-from planner.choices import Choices
-from planner.ground import survey
-from planner.hyperparameters import pick_sources
-from planner.lawbook import read_lawbook
-from planner.standing import anchored_batch, anchored_lr, stand
+from planner.facts.anchor import Anchor, make_anchor, own_errors
+from planner.facts.laws import read_lawbook
+from planner.plan.anchor_files import anchor_of_cell
+from planner.recommendation.anchored import anchored_batch, anchored_lr, stand
+from planner.recommendation.anchoring import distance_squared
+from planner.recommendation.numbers import pick_sources
+from planner.recommendation.sources import survey
+from planner.request.anchor_text import read_anchors
+from planner.request.choices import Choices
 from proxies.run.sizing import choose_shape
 from tests.benchmarks.fit_setups import inside
 from tests.benchmarks.optimum_scatter import measured_optima

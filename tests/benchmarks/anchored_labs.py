@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.comparison import PLAN, compare_laws, typical
-from planner.lawbook import read_lawbook
+from planner.facts.laws import read_lawbook
+from planner.review.practice import PLAN, compare_laws, typical
 
 
 @dataclass(frozen=True, slots=True)

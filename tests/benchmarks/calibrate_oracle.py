@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from planner.calibration.folder import Request
-from planner.calibration.loop import calibrate
-from planner.document import Value
+from planner.calibrate.folder import Request
+from planner.calibrate.loop import calibrate
+from planner.plan.document import Value
 from proxies.sweep.executors.desk import Desk, Ended, Execute, failed_row
 from proxies.sweep.run_sweep import Means
 from tests.synthetic import true_loss, true_point

@@ -10,11 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner.check import check_run
-from planner.importer import import_config
+from planner.review.check import check_run
+from planner.trainers.import_config import import_config
 
 if TYPE_CHECKING:
-    from planner.check import Check
+    from planner.review.check import Check
 
 CONFIGS = Path(__file__).parents[1] / "planner" / "published_configs"
 """One file a run, named RUN.TRAINER.SUFFIX."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from planner.document import Plan
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.plan.document import Plan
+from planner.plan.make import recommend
+from planner.request.target import Target
 from tests.benchmarks.optimum_scatter import FITTED_BELOW, measured_optima
 from tests.benchmarks.regret_tool import load_regret
 

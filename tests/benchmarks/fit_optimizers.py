@@ -25,8 +25,8 @@ import tomli_w
 
 from fitting.laws.forms import evaluate_saturating
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source, evaluate_law, given
-from planner.lawbook import read_lawbook
-from planner.sweeps import Tuned, read_tuned
+from planner.facts.laws import read_lawbook
+from planner.facts.optima import Tuned, read_tuned
 from proxies.run.parametrization import OPTIMIZERS
 
 REFERENCE = {"params": 3e8, "tokens": 1e10}
@@ -35,7 +35,7 @@ REFERENCE = {"params": 3e8, "tokens": 1e10}
 LAB = "Stanford"
 
 FORM_LOG_SD = 0.53
-"""`planner.estimate.FORM_LOG_SD` of lr: that of Step Law, assumed here too."""
+"""`planner.recommendation.estimate.FORM_LOG_SD` of lr: that of Step Law, assumed here too."""
 
 TITLES = {
     "muon": "Best lr and weight decay of Muon, fitted to the optima of Fantastic Optimizers",

@@ -17,7 +17,7 @@ from pathlib import Path
 import tomli_w
 
 from fitting.laws.law import Covariance, Quantity, Range, Source, evaluate_law, given, law_log_sd
-from planner.recipes import Recipe, read_recipes
+from planner.facts.recipes import Recipe, read_recipes
 from tests.benchmarks.law_making.practice import Choice, Practice, fit_practice
 
 Z80 = 1.2815515655446004

@@ -21,14 +21,14 @@ from statistics import median
 import tomli_w
 
 from fitting.laws.law import Law, Range, Source, given
-from planner.choices import Choices
-from planner.comparison import published
-from planner.conversion import Conversion, convert_lr
-from planner.estimate import Estimate
-from planner.ground import Ground, Sources, ask, move_lr, survey
-from planner.hyperparameters import law_inputs, pick_sources
-from planner.lawbook import read_lawbook, without_own_laws
-from planner.sweeps import Tuned, read_tuned
+from planner.facts.laws import read_lawbook, without_own_laws
+from planner.facts.optima import Tuned, read_tuned
+from planner.recommendation.conversion import Conversion, convert_lr
+from planner.recommendation.estimate import Estimate
+from planner.recommendation.numbers import law_inputs, pick_sources
+from planner.recommendation.sources import Ground, Sources, ask, move_lr, survey
+from planner.request.choices import Choices
+from planner.review.practice import published
 from proxies.run.parametrization import make_parametrization
 from proxies.run.sizing import choose_shape
 from tests.benchmarks.law_making.setups import Offset, Spread, fit_spread, spread_quantity

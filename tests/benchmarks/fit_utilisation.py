@@ -2,9 +2,9 @@
 
 usage: python -m tests.benchmarks.fit_utilisation [FILE.toml]
 
-Bayesian linear regression of ln(mfu) on `planner.utilisation.features`: each coefficient has a
-normal prior (`PRIORS`), each project (a lab's runs, or one table) an effect of its own, each row a
-residual. Spreads between and within projects, of runs and of tables, are those of highest
+Bayesian linear regression of ln(mfu) on `planner.compute.utilisation.features`: each coefficient
+has a normal prior (`PRIORS`), each project (a lab's runs, or one table) an effect of its own, each
+row a residual. Spreads between and within projects, of runs and of tables, are those of highest
 marginal likelihood. A new project has no known effect: its spread is part of the interval.
 """
 
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
-from planner.accelerators import accelerators
-from planner.utilisation import Setting, features
+from planner.compute.utilisation import Setting, features
+from planner.facts.accelerators import accelerators
 
 DATA = Path(__file__).parents[2] / "data"
 

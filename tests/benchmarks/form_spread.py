@@ -2,11 +2,11 @@
 
 usage: python -m tests.benchmarks.form_spread
 
-For published recipes outside the range: the spread s of `planner.estimate.FORM_LOG_SD`, by maximum
-likelihood of ln(used / law) ~ N(0, scatter^2 + choice^2 + s^2 d^2), d the log distance to the
-range, choice the scatter of recipes about practice (they are choices, not optima), each lab
-weighing 1. Then, with each lab held out of practice, the share of used learning rates and
-batches that the 80% interval holds.
+For published recipes outside the range: the spread s of
+`planner.recommendation.estimate.FORM_LOG_SD`, by maximum likelihood of ln(used / law) ~ N(0,
+scatter^2 + choice^2 + s^2 d^2), d the log distance to the range, choice the scatter of recipes
+about practice (they are choices, not optima), each lab weighing 1. Then, with each lab held out of
+practice, the share of used learning rates and batches that the 80% interval holds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from scipy.optimize import minimize_scalar
 
 from fitting.laws.law import Law, distance_squared, evaluate_law
-from planner.estimate import FORM_LOG_SD, Estimate, estimate_from
-from planner.lawbook import read_lawbook
-from planner.recipes import Recipe
+from planner.facts.laws import read_lawbook
+from planner.facts.recipes import Recipe
+from planner.recommendation.estimate import FORM_LOG_SD, Estimate, estimate_from
 from tests.benchmarks.fit_practice import fit_all, usable_recipes
 
 

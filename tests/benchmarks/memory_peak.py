@@ -1,4 +1,5 @@
-"""How well `planner.memory` foretells measured peaks: proxies on this CPU, published GPU figures.
+"""How well `planner.compute.memory` foretells measured peaks: proxies on this CPU, published GPU
+figures.
 
 usage: python -m tests.benchmarks.memory_peak [--published]
 
@@ -7,7 +8,7 @@ torch allocates, summed from the profiler's memory events since before the model
 second update has the optimizer's moments. Bar: within 15% for each shape.
 
 Published (with `--published` these alone): torchtitan's GPU peaks of `data/throughput.toml`, for
-which `planner.memory.FSDP2` was made. Bar: within 15% in the median.
+which `planner.compute.memory.FSDP2` was made. Bar: within 15% in the median.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import tomllib
 from dataclasses import replace
 from typing import Any
 
-from planner.memory import FP32, FSDP2, Layout, Workload, memory_bytes
+from planner.compute.memory import FP32, FSDP2, Layout, Workload, memory_bytes
 from proxies.run.shape import Shape, count_params
 from tests.benchmarks.fit_utilisation import DATA
 
@@ -108,7 +109,7 @@ def measure_peak(shape: Shape, *, seq_len: int, sequences: int) -> int:
 
 
 def foretell(shape: Shape, *, seq_len: int, sequences: int) -> float:
-    """The peak by `planner.memory`: one device, one micro-batch a step."""
+    """The peak by `planner.compute.memory`: one device, one micro-batch a step."""
     workload = workload_of(shape, seq_len=seq_len, sequences=sequences)
     layout = Layout(sharded=False, micro_batch_sequences=sequences, precision=FP32)
     return memory_bytes(workload, layout).single_batch_peak

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fitting.laws.law import Quantity, evaluate_law, read_law
-from planner.recipes import read_recipes
+from planner.facts.recipes import read_recipes
 from tests.benchmarks.regret_tool import load_regret
 
 LAWS = Path(__file__).parents[2] / "data" / "laws"

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from fitting.laws.law import Law, evaluate_law
-from planner.lawbook import read_lawbook
+from planner.facts.laws import read_lawbook
 from tests.benchmarks.regret_tool import load_regret
 
 

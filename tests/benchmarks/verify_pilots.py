@@ -34,12 +34,12 @@ from fitting.laws.surface import (
 from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.prior import NEUTRAL
 from fitting.surface.solver import FREE, basis
-from planner.document import Plan, Value
-from planner.lawbook import read_lawbook
-from planner.recommendation import recommend
-from planner.target import Target
-from planner.verdict import MATERIAL, Outcome, Verdict, judge
-from planner.yardstick import make_yardstick
+from planner.facts.laws import read_lawbook
+from planner.plan.document import Plan, Value
+from planner.plan.make import recommend
+from planner.recommendation.yardstick import make_yardstick
+from planner.request.target import Target
+from planner.review.verdict import MATERIAL, Outcome, Verdict, judge
 from tests.benchmarks.step_law_cells import columns, read_table
 
 LAW = read_lawbook(())["step-law-surface"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from planner.accelerators import accelerators, parse_gpus, plain
+from planner.facts.accelerators import accelerators, parse_gpus, plain
 
 NAMES = sorted(accelerators())
 

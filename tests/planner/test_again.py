@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import typer
 
-from planner.anchor_text import read_anchors
-from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.cli.again import LIMITS, OUTPUT, REPLACES, REST, SHAPE
 from planner.cli.plan import app
-from planner.document import Plan, plan_to_json
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.cli.plan.again import LIMITS, OUTPUT, REPLACES, REST, SHAPE
+from planner.plan.document import Plan, plan_to_json
+from planner.plan.make import recommend
+from planner.request.anchor_text import read_anchors
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
 
 TARGETS = {
     "a target": "--params 1B --tokens 20B",

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from fitting.errors import InputError
-from planner.anchor_text import parse_anchor, read_anchors
-from planner.anchors import Anchor
-from planner.choices import Choices, Pins
-from planner.document import Plan, plan_to_json
-from planner.exporter import export_plan, write_files
-from planner.lawbook import read_lawbook
-from planner.recommendation import prepare
-from planner.target import Target
+from planner.facts.anchor import Anchor
+from planner.facts.laws import read_lawbook
+from planner.plan.document import Plan, plan_to_json
+from planner.plan.make import prepare
+from planner.request.anchor_text import parse_anchor, read_anchors
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
+from planner.trainers.export import export_plan, write_files
 from proxies.run.sizing import choose_shape
 
 

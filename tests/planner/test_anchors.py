@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from fitting.errors import InputError
 from fitting.laws.law import Law
 from fitting.units import format_small
-from planner.anchor_text import parse_anchor, read_anchors
-from planner.anchors import Anchor
-from planner.choices import Choices
 from planner.cli import main
-from planner.cli.plan_table import roughly
-from planner.document import Bounds, Plan
-from planner.lawbook import read_lawbook
-from planner.recommendation import prepare
-from planner.target import Target
+from planner.cli.plan.table import roughly
+from planner.facts.anchor import Anchor
+from planner.facts.laws import read_lawbook
+from planner.plan.document import Bounds, Plan
+from planner.plan.make import prepare
+from planner.request.anchor_text import parse_anchor, read_anchors
+from planner.request.choices import Choices
+from planner.request.target import Target
 from proxies.run.sizing import choose_shape
 from tests.benchmarks.anchored_cells import regret_table
 

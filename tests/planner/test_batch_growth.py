@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 from fitting.errors import ExportError, InputError
 from planner import Choices, Pins, Plan, Target, recommend
 from planner.cli import main
-from planner.document import load_plan, plan_to_json, to_plain
-from planner.export import megatron, olmo_core, pytorch
-from planner.exporter import export_plan, find_trainer, trainer_names
-from planner.expressible import nearest_settings
-from planner.growth_stages import GrowthStage, count_updates, read_growth
-from planner.settings import Settings, settings_of
+from planner.plan.document import load_plan, plan_to_json, to_plain
+from planner.plan.settings import Settings, settings_of
+from planner.request.growth import GrowthStage, count_updates, read_growth
+from planner.trainers.export import export_plan, find_trainer, trainer_names
+from planner.trainers.supported import megatron, olmo_core, pytorch
+from planner.trainers.trainer import nearest_settings
 from tests.plans import SCHEDULES, SMALL, make_settings, plain
 
 MEGATRON, OLMO, PYTORCH = megatron.TRAINER, olmo_core.TRAINER, pytorch.TRAINER

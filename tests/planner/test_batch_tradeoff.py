@@ -12,12 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
+from fitting.probes.noise_scale import fit_noise
 from planner import Choices, Pins, Plan, Target, recommend
-from planner.batch_tradeoff import Tradeoff, fewest_tokens, opinion, same_half_life, trade_off
 from planner.cli import main
-from planner.document import plan_to_json
-from planner.lawbook import read_lawbook
-from planner.noise_runs import fit_noise
+from planner.facts.laws import read_lawbook
+from planner.plan.document import plan_to_json
+from planner.review.batch_tradeoff import (
+    Tradeoff,
+    fewest_tokens,
+    opinion,
+    same_half_life,
+    trade_off,
+)
 
 BOOK = read_lawbook()
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from planner.budget import SMALLEST, Trial, cut, spend
-from planner.budget_part import Budget
 from planner.cli import main
+from planner.compute.budget import SMALLEST, Trial, cut, spend
+from planner.request.budget import Budget
 
 LLAMA_BUDGET = ["--gpus", "8xH100", "--days", "7"]
 

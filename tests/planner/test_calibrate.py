@@ -9,12 +9,12 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.laws.law import read_law
-from planner.calibration.family import Asked, Limits, design_family
-from planner.calibration.folder import Request
-from planner.calibration.loop import calibrate, flops_of, read_budget
+from planner.calibrate.family import Asked, Limits, design_family
+from planner.calibrate.folder import Request
+from planner.calibrate.loop import calibrate, flops_of, read_budget
 from planner.cli import main
-from planner.document import load_plan
-from planner.lawbook import find_law, read_lawbook
+from planner.facts.laws import find_law, read_lawbook
+from planner.plan.document import load_plan
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.executors.desk import Desk, Ended
 from proxies.sweep.run_sweep import Means

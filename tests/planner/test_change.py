@@ -14,21 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
+from planner.change.base import Run, open_run
 from planner.change.batch import change_batch
-from planner.change.cases import nearest_cases, read_cases
+from planner.change.change import Change
 from planner.change.continual import WARMUP_SHARE, continue_run
 from planner.change.extend import extend_run
 from planner.change.gpus import change_gpus
 from planner.change.grow import PUBLISHED_SPEEDUP, grow_run
-from planner.change.replan import Run, open_run
-from planner.change.report import Change
-from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.document import load_plan, plan_to_json
-from planner.exporter import export_plan
-from planner.growth_stages import GrowthChoice
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.facts.changes import nearest_cases, read_cases
+from planner.plan.document import load_plan, plan_to_json
+from planner.plan.make import recommend
+from planner.request.choices import Choices, Pins
+from planner.request.growth import GrowthChoice
+from planner.request.target import Target
+from planner.trainers.export import export_plan
 from proxies.run.shape import Shape
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pytest_regressions.file_regression import FileRegressionFixture
 
-from planner.check import AS_RECOMMENDED, OFF, PLAUSIBLE, Check, check_run, judge
-from planner.choices import Pins
 from planner.cli import main
-from planner.document import Bounds, Value
-from planner.importer import Imported, import_config
-from planner.settings import settings_of
+from planner.plan.document import Bounds, Value
+from planner.plan.settings import settings_of
+from planner.request.choices import Pins
+from planner.review.check import AS_RECOMMENDED, OFF, PLAUSIBLE, Check, check_run, judge
+from planner.trainers.import_config import Imported, import_config
 from proxies.run.schedule import make_schedule
 from tests.benchmarks.check_published import published_configs
 from tests.plans import make_plan

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from planner.lawbook import bibtex, read_lawbook
+from planner.facts.laws import bibtex, read_lawbook
 
 BROKEN = '[source]\nkey = "x"\ntitle = "x"\nurl = ""\nevidence = "fitted"\n[lr]\nform = "powr"\n'
 

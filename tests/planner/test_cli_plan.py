@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from planner.document import load_plan, plan_to_dict
+from planner.plan.document import load_plan, plan_to_dict
 
 BASIC = ["--params", "1B", "--tokens", "20B"]
 

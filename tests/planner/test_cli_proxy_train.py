@@ -10,8 +10,8 @@ import pytest
 
 from fitting import read_runs
 from planner.cli import main
-from planner.cli.proxy_batch import TypedBatch, read_batching, whole_tokens
-from planner.cli.proxy_train import EXAMPLES
+from planner.cli.proxies.batch_options import TypedBatch, read_batching, whole_tokens
+from planner.cli.proxies.train import EXAMPLES
 
 QUICK = [
     *("proxy", "train", "--lr", "0.01", "--batch", "128", "--tokens", "1024"),

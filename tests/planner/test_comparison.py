@@ -10,9 +10,9 @@ import pytest
 
 from fitting.laws.law import Law
 from planner.cli import main
-from planner.comparison import PLAN, Factor, compare_laws, typical, typical_by_setup
-from planner.comparison_plot import comparison_data
-from planner.lawbook import read_lawbook
+from planner.facts.laws import read_lawbook
+from planner.review.practice import PLAN, Factor, compare_laws, typical, typical_by_setup
+from planner.review.practice_figure import comparison_data
 
 
 @pytest.fixture(scope="module")

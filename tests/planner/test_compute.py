@@ -5,10 +5,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from planner.accelerators import accelerators, parse_gpus
-from planner.compute import Compute, estimate_compute, explain_compute
-from planner.layout import divisors, largest_divisor
-from planner.memory import Workload
+from planner.compute.estimate import Compute, estimate_compute, explain_compute
+from planner.compute.layout import divisors, largest_divisor
+from planner.compute.memory import Workload
+from planner.facts.accelerators import accelerators, parse_gpus
 
 GPT2_124M = Workload(
     params=85_056_000,

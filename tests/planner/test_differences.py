@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.differences import compare_plans
-from planner.document import Plan, plan_to_json
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.plan.document import Plan, plan_to_json
+from planner.plan.make import recommend
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
+from planner.review.diff import compare_plans
 
 
 def plan_for(params: float = 2e8, tokens: float = 4e9, **chosen: Any) -> Plan:

@@ -7,9 +7,9 @@ import math
 import pytest
 
 from fitting.laws.law import Law
-from planner.elsewhere import extra_variance, setup_variance
-from planner.lawbook import read_lawbook
-from planner.sweeps import Tuned, read_tuned
+from planner.facts.laws import read_lawbook
+from planner.facts.optima import Tuned, read_tuned
+from planner.recommendation.elsewhere import extra_variance, setup_variance
 from tests.benchmarks.anchored_labs import anchored_setups
 from tests.benchmarks.fit_setups import (
     JUDGED,

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.change.base import open_run
 from planner.change.extend import extend_run
-from planner.change.replan import open_run
-from planner.choices import Choices
 from planner.cli import main
-from planner.document import Plan, load_plan, plan_to_dict
-from planner.experts import SPARSE_LAW, Experts, count_experts, sparse_shape
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.plan.document import Plan, load_plan, plan_to_dict
+from planner.plan.make import recommend
+from planner.recommendation.experts import SPARSE_LAW, Experts, count_experts, sparse_shape
+from planner.request.choices import Choices
+from planner.request.target import Target
 from proxies.run.shape import Shape, count_params
 
 EIGHT_OF_64 = Experts(n_experts=64, active=8)

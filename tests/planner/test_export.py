@@ -15,9 +15,9 @@ import pytest
 
 from fitting.errors import ExportError, InputError
 from planner.cli import main
-from planner.document import load_plan, plan_to_json, to_plain
-from planner.export import pytorch as pytorch_trainer
-from planner.exporter import (
+from planner.plan.document import load_plan, plan_to_json, to_plain
+from planner.plan.settings import Settings
+from planner.trainers.export import (
     export_plan,
     find_trainer,
     head_lines,
@@ -25,8 +25,8 @@ from planner.exporter import (
     trainer_names,
     write_files,
 )
-from planner.expressible import nearest_settings
-from planner.settings import Settings
+from planner.trainers.supported import pytorch as pytorch_trainer
+from planner.trainers.trainer import nearest_settings
 from proxies.run.schedule import lr_fraction
 from tests.plans import SCHEDULES, SMALL, STEPS, expressible, make_plan, make_settings, plain
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fitting.errors import InputError
-from planner.export.litgpt import TRAINER
+from planner.trainers.supported.litgpt import TRAINER
 from proxies.run.schedule import lr_fraction, make_schedule
 from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from fitting.errors import InputError
-from planner.export.megatron import TRAINER, read_arguments
+from planner.trainers.supported.megatron import TRAINER, read_arguments
 from proxies.run.schedule import lr_fraction
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 

@@ -20,9 +20,9 @@ import pytest
 import yaml
 
 from fitting.errors import InputError
-from planner.export.nanotron import TRAINER
-from planner.expressible import nearest_settings
-from planner.settings import Settings
+from planner.plan.settings import Settings
+from planner.trainers.supported.nanotron import TRAINER
+from planner.trainers.trainer import nearest_settings
 from proxies.run.schedule import lr_fraction
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from fitting.errors import InputError
-from planner.export.olmo_core import TRAINER
-from planner.expressible import nearest_settings
-from planner.settings import Settings
+from planner.plan.settings import Settings
+from planner.trainers.supported.olmo_core import TRAINER
+from planner.trainers.trainer import nearest_settings
 from proxies.run.schedule import Checkpoint, lr_fraction, make_schedule
 from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, STEPS, expressible, make_settings

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from planner.export.pytorch import SHAPES, TRAINER
-from planner.exporter import export_plan
-from planner.settings import Settings
+from planner.plan.settings import Settings
+from planner.trainers.export import export_plan
+from planner.trainers.supported.pytorch import SHAPES, TRAINER
 from proxies.run.schedule import SHAPES as KNOWN_SHAPES
 from proxies.run.schedule import lr_fraction, make_schedule
 from tests.plans import SCHEDULES, SMALL, make_plan, make_settings

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from fitting.errors import InputError
-from planner.export.torchtitan import TRAINER
-from planner.settings import Settings
+from planner.plan.settings import Settings
+from planner.trainers.supported.torchtitan import TRAINER
 from proxies.run.schedule import lr_fraction
 from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings

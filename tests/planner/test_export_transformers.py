@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from planner.export.transformers import TRAINER, adjust
-from planner.exporter import write_files
+from planner.trainers.export import write_files
+from planner.trainers.supported.transformers import TRAINER, adjust
 from proxies.run.schedule import lr_fraction
 from proxies.run.shape import Shape, count_params
 from tests.plans import SCHEDULES, SMALL, expressible, make_settings
 
 if TYPE_CHECKING:
-    from planner.settings import Settings
+    from planner.plan.settings import Settings
 
 transformers = pytest.importorskip("transformers", reason="not installed (extra `trainers`)")
 torch = pytest.importorskip("torch", reason="not installed (extra `trainers`)")

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from fitting.errors import ExportError, InputError
-from planner.choices import Pins
 from planner.cli import main
-from planner.document import Plan, to_plain
-from planner.exporter import export_plan, trainer_names, write_files
-from planner.half_said import Given
-from planner.importer import Imported, import_config
-from planner.pinned import all_pins, plan_of
-from planner.replanning import command_of, unsaid
+from planner.plan.document import Plan, to_plain
+from planner.plan.pinned import all_pins, plan_of
+from planner.plan.reuse import command_of, unsaid
+from planner.request.choices import Pins
+from planner.trainers.export import export_plan, trainer_names, write_files
+from planner.trainers.import_config import Imported, import_config
+from planner.trainers.supported.transformers.complete import Given
 from tests.benchmarks.check_published import published_configs
 from tests.plans import SMALL, make_plan, soften
 

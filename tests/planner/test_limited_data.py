@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner import recommend
-from planner.choices import Choices
 from planner.cli import main
-from planner.data_part import DataPart
-from planner.document import Plan, load_plan, plan_to_json
-from planner.lawbook import read_lawbook
-from planner.limited_data import Repeats, lowest
-from planner.target import Target
+from planner.facts.laws import read_lawbook
+from planner.plan.document import Plan, load_plan, plan_to_json
+from planner.recommendation.data_part import DataPart
+from planner.recommendation.limited_data import Repeats, lowest
+from planner.request.choices import Choices
+from planner.request.target import Target
 
 REPEATS = read_lawbook()["data-constrained"]
 

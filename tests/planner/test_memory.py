@@ -2,9 +2,16 @@ import statistics
 
 import pytest
 
-from planner.compute import USABLE_MEMORY
-from planner.layout import micro_batch_room
-from planner.memory import Layout, Workload, block_bytes, logit_bytes, memory_bytes, optimizer_bytes
+from planner.compute.estimate import USABLE_MEMORY
+from planner.compute.layout import micro_batch_room
+from planner.compute.memory import (
+    Layout,
+    Workload,
+    block_bytes,
+    logit_bytes,
+    memory_bytes,
+    optimizer_bytes,
+)
 from tests.benchmarks.memory_peak import (
     SHAPES,
     foretell,

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fitting.laws.law import evaluate_law
-from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.lawbook import OPTIMIZER_LAWS, read_lawbook, without_own_laws
-from planner.recommendation import recommend
-from planner.sweeps import Tuned
-from planner.target import Target
+from planner.facts.laws import OPTIMIZER_LAWS, read_lawbook, without_own_laws
+from planner.facts.optima import Tuned
+from planner.plan.make import recommend
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
 from tests.benchmarks.fit_optimizers import fit_lr, law_text, optima
 
 OPTIMIZERS = ("muon", "lion")

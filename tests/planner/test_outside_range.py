@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from planner.estimate import FORM_LOG_SD
-from planner.lawbook import read_lawbook
+from planner.facts.laws import read_lawbook
+from planner.recommendation.estimate import FORM_LOG_SD
 from tests.benchmarks.form_spread import Foretold, estimate_spread, foretell
 
 NAMED = (

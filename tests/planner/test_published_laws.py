@@ -9,7 +9,7 @@ import pytest
 
 from fitting.laws.forms import log_relative
 from fitting.laws.law import evaluate_law
-from planner.lawbook import read_lawbook
+from planner.facts.laws import read_lawbook
 
 TABLE = tomllib.loads(
     (Path(__file__).parents[1] / "published" / "laws.toml").read_text(encoding="utf-8")

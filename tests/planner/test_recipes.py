@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from fitting.errors import InputError
-from planner.recipes import Recipe, nearest_recipes, parse_recipe, read_recipes
+from planner.facts.recipes import Recipe, nearest_recipes, parse_recipe, read_recipes
 from tests.benchmarks.fit_practice import hold_out
 
 BY_KEY = {recipe.key: recipe for recipe in read_recipes()}

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from fitting.laws.law import Law
 from fitting.units import parse_count
-from planner.choices import Choices, Pins
-from planner.document import Plan, Value
-from planner.lawbook import read_lawbook
-from planner.recommendation import recommend
-from planner.target import Target
+from planner.facts.laws import read_lawbook
+from planner.plan.document import Plan, Value
+from planner.plan.make import recommend
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
 from tests.benchmarks.optimum_scatter import (
     loss_scatter,
     lowest_diverged,

@@ -16,14 +16,14 @@ import pytest
 from fitting.fit.result import FittedLaws
 from fitting.laws.law import evaluate_law
 from fitting.laws.surface import best_point, log_penalty, surface_from
-from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.document import load_plan
-from planner.lawbook import read_lawbook
-from planner.recommendation import recommend
+from planner.facts.laws import read_lawbook
+from planner.plan.document import load_plan
+from planner.plan.make import recommend
 from planner.report.evidence import Files, fitted_tables, gather, option_values
 from planner.report.page import steady
 from planner.report.place import place_of
+from planner.request.choices import Choices, Pins
 from tests.reports import (
     EVIL,
     default_plan,

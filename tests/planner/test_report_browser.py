@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from planner.cli import main
-from planner.document import load_plan
+from planner.plan.document import load_plan
 from planner.report.evidence import gather
-from planner.report.loss import find_place
+from planner.report.loss_figures import find_place
 from tests.reports import evil_plan, fitted_table, write_fitted, write_plan
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.schedule_choice import (
+from planner.recommendation.schedule import (
     best_schedule,
     bound_lr,
     final_log_loss,

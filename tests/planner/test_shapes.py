@@ -8,7 +8,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from fitting.errors import InputError
-from planner.shapes import list_models, parse_model, plain_name, read_model, read_tables
+from planner.facts.models import list_models, parse_model, plain_name, read_model, read_tables
 from proxies.run.shape import count_params
 from proxies.run.sizing import ASPECT_SCATTER, LANDMARKS, aspect_ratio
 

@@ -10,8 +10,8 @@ import pytest
 
 from fitting.runs.table import check_runs, read_runs
 from planner.cli import main
-from planner.mitigations import Target
-from planner.stability import SetupStability, assess
+from planner.health.mitigations import Target
+from planner.health.stability import SetupStability, assess
 from tests.benchmarks.stability_forecast import RECORDED, forecasts
 
 TABLE = str(RECORDED)

@@ -4,11 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner.accelerators import accelerators, parse_gpus
-from planner.compute import estimate_compute
-from planner.memory import Layout
-from planner.timing import PUE, priced, run_timing
-from planner.utilisation import (
+from planner.compute.estimate import estimate_compute
+from planner.compute.memory import Layout
+from planner.compute.timing import PUE, priced, run_timing
+from planner.compute.utilisation import (
     HIGHEST,
     Setting,
     expected_utilisation,
@@ -16,6 +15,7 @@ from planner.utilisation import (
     matmul_scale,
     read_law,
 )
+from planner.facts.accelerators import accelerators, parse_gpus
 from tests.benchmarks import fit_utilisation
 from tests.benchmarks.utilisation import leave_out
 from tests.planner.test_compute import LLAMA2_70B, TINYLLAMA

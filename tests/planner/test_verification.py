@@ -14,16 +14,16 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.laws.surface import Surface, best_lr, log_penalty, surface_from
-from planner.choices import Choices, Pins
 from planner.cli import main
-from planner.document import Plan, plan_to_json
-from planner.lawbook import read_lawbook
-from planner.pilots import FACTORS, pilot_plan
-from planner.recommendation import recommend
-from planner.target import Target
-from planner.verdict import Outcome, Verdict, judge
-from planner.verification import plan_pilots, verify_plan
-from planner.yardstick import Yardstick, make_yardstick
+from planner.facts.laws import read_lawbook
+from planner.plan.document import Plan, plan_to_json
+from planner.plan.make import recommend
+from planner.recommendation.yardstick import Yardstick, make_yardstick
+from planner.request.choices import Choices, Pins
+from planner.request.target import Target
+from planner.review.pilots import FACTORS, pilot_plan
+from planner.review.verdict import Outcome, Verdict, judge
+from planner.review.verify import plan_pilots, verify_plan
 
 LAW = read_lawbook(())["step-law-surface"]
 SURFACE = surface_from(LAW.quantities["surface"])

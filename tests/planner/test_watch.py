@@ -11,8 +11,8 @@ import pytest
 
 from fitting.logs.series import RunLog, read_growing
 from planner.cli import main
-from planner.document import load_plan
-from planner.watch import planned_lr, watch_growing, watch_log
+from planner.health.watch import planned_lr, watch_growing, watch_log
+from planner.plan.document import load_plan
 from tests.fitting.log_samples import with_drift, with_plateau, with_spike
 from tests.fitting.test_log_faults import steady
 

@@ -1,0 +1,61 @@
+"""`plan report`: one HTML page of a plan, its laws and its runs."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from planner.cli.runs.fit import progress, refuse_clobbering, refuse_existing
+
+EXAMPLES = """Examples:
+
+plan report plan.json -o report.html
+
+plan report sweeps/small -o report.html --force"""
+
+app = typer.Typer(
+    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
+)
+
+
+@app.command(epilog=EXAMPLES)
+def report(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PLAN.json|LAWS.toml|DIR",
+            help="From plan ... --json, plan fit --out, plan sweep or plan calibrate.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="The page.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+) -> None:
+    """Write one HTML page of a plan, its laws and its runs.
+
+    Prints the page's path and what it lacks. The page needs no network; whatever the plan's and
+    the laws' own commands name is read too, where it is still as it was.
+    """
+    # As in `plan fit`: threads of the array library cost more than they save.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    from fitting.files import replace_file
+    from planner.report.evidence import gather
+    from planner.report.make import whole_page
+    from planner.report.page import check_extra
+
+    check_extra()
+    refuse_existing(out, force)
+    with progress() as say:
+        found = gather(source, progress=say)
+        refuse_clobbering(out, list(found.files.all()))
+        say("drawing")
+        page = whole_page(found, command=shlex.join(["plan", *sys.argv[1:]]))
+        replace_file(out, page.html.encode())
+    print(f"written: {out} ({len(page.html.encode()) / 1e6:.1f} MB)")
+    for line in page.absent:
+        print(line)

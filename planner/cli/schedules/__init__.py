@@ -1,0 +1,1 @@
+"""Commands of schedules and loss curves."""

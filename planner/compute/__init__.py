@@ -1,0 +1,1 @@
+"""Time, memory, layout and cost of a run on given accelerators."""

@@ -1,0 +1,1 @@
+"""What is known beforehand: laws, recipes, measured optima, models, accelerators."""

@@ -1,0 +1,1 @@
+"""A run's health: its log watched, its stability forecast."""

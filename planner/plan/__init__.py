@@ -1,0 +1,1 @@
+"""The plan: made, kept, read again, shown."""

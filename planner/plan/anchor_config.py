@@ -1,0 +1,46 @@
+"""An anchor from the config of a trainer: the run that it describes, tuned and gone well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fitting.errors import InputError
+from planner.facts.anchor import DEFAULT_GRID, Anchor, make_anchor, own_errors
+from planner.trainers.import_config import import_config
+
+
+def anchor_of_config(text: str) -> Anchor:
+    """The model of `TRAINER:FILE`, as `transformers:training_args.json`.
+
+    Raises:
+        InputError: no such trainer, or a file that its reader cannot read or that says half of
+            the run.
+    """
+    trainer, _, name = text.partition(":")
+    where = f"--anchor '{text}'"
+    try:
+        run = import_config(trainer, Path(name))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    if run.notes:
+        raise InputError(
+            f"{where}: {'; '.join(run.notes)}: so its batch and tokens are not known; write it as "
+            "'params=134M tokens=2.7B lr=8e-3 batch=0.5M'"
+        )
+    settings, rule = run.settings, run.settings.parametrization
+    decay = settings.weight_decay or None
+    return make_anchor(
+        where,
+        params=run.params,
+        tokens=run.tokens,
+        lr=settings.lr,
+        batch_tokens=float(run.batch_tokens),
+        weight_decay=decay,
+        optimizer=settings.optimizer.name,
+        parametrization=rule.name,
+        d_model=settings.shape.d_model,
+        base_d_model=None if rule.name == "sp" else rule.base_d_model,
+        log_sd=own_errors(
+            DEFAULT_GRID, batch_tokens=float(run.batch_tokens), weight_decay=decay, loss=None
+        ),
+    )

@@ -1,0 +1,337 @@
+"""The arithmetic of each number with its source, so that a reader can redo it by hand.
+
+The text is a pure function of the prepared plan; nothing is computed here that the plan does not
+already hold, only written out.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fitting.laws.forms import FORMS, ema_fraction
+from fitting.laws.law import log_distances
+from fitting.units import format_small
+from planner.plan.assembly import workload_of
+from planner.plan.words.anchors import explain_anchors, explain_elsewhere
+from planner.plan.words.experts import explain_experts
+from planner.plan.words.growth import explain_growth
+from planner.plan.words.limited_data import explain_data
+from planner.recommendation.estimate import Z80, Estimate, Witness
+from planner.request.budget import explain_budget
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fitting.laws.law import Law, Quantity
+    from planner.plan.make import Prepared
+    from planner.recommendation.place import Move
+
+DIGITS = 5
+"""Significant digits of the arithmetic, so that it can be redone to the printed value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One number of the plan and how it came about."""
+
+    title: str
+    lines: tuple[str, ...]
+
+
+def explain_plan(prepared: Prepared) -> list[Topic]:
+    """Every number of the plan, in the order in which one needs the other."""
+    budget = prepared.plan.budget
+    topics = [
+        Topic("budget", () if budget is None else tuple(explain_budget(budget))),
+        Topic("shape", (prepared.chosen.reason,)),
+        Topic("experts", tuple(explain_experts(prepared))),
+        Topic("loss", tuple(explain_loss(prepared))),
+        Topic("batch", tuple(explain_batch(prepared))),
+        Topic("peak lr", tuple(explain_lr(prepared))),
+        Topic("weight decay", tuple(explain_weight_decay(prepared))),
+        Topic("parameter groups", tuple(explain_groups(prepared))),
+        Topic("data", tuple(explain_data(prepared))),
+        Topic("schedule", tuple(explain_schedule(prepared))),
+        Topic("batch growth", tuple(explain_growth(prepared))),
+        Topic("defaults", tuple(explain_defaults(prepared))),
+        Topic("time and memory", tuple(explain_time(prepared))),
+    ]
+    return [topic for topic in topics if topic.lines]
+
+
+def explain_loss(prepared: Prepared) -> list[str]:
+    """The loss law at the target, and what pins add."""
+    numbers = prepared.numbers
+    lines = explain_law(numbers.laws["loss"], "loss", numbers.point, numbers.ground.loss.value)
+    lines += explain_anchors(numbers.loss)
+    if numbers.pin_cost:
+        lines.append(f"times 1 + {numbers.pin_cost:.2g}, the price of the pins by the surface")
+    return lines + explain_width(numbers.loss)
+
+
+def explain_batch(prepared: Prepared) -> list[str]:
+    """The batch law, practice outside its range, pins, and whole sequences."""
+    numbers, plan, pins = prepared.numbers, prepared.plan, prepared.choices.pins
+    seq_len = plan.target.seq_len
+    rounded = (
+        f"in whole sequences{describe_rounding(prepared)}: {plan.batch_sequences} x {seq_len} = "
+        f"{plan.batch_sequences * seq_len} tokens"
+    )
+    if pins.batch_tokens is not None:
+        return [f"pinned at {format_small(pins.batch_tokens, DIGITS)} tokens", rounded]
+    if pins.steps is not None:
+        return [f"pinned by {pins.steps} steps: {plan.target.tokens:.6g} / {pins.steps}", rounded]
+    lines = explain_estimate("batch_tokens", prepared, numbers.ground.batch)
+    lines += explain_anchors(numbers.free_batch)
+    if numbers.batch_move is not None:
+        lines.append(explain_move("batch", numbers.batch_move, "the pinned lr"))
+    return [*lines, rounded, *explain_width(numbers.free_batch)]
+
+
+def describe_rounding(prepared: Prepared) -> str:
+    """How accelerators rounded the batch, if they did."""
+    gpus = prepared.choices.gpus
+    if gpus is None:
+        return ""
+    from planner.facts.accelerators import parse_gpus
+
+    even = prepared.plan.batch_sequences % parse_gpus(gpus).count == 0
+    return f", a multiple of {gpus}'s count" if even else f", not a multiple of {gpus}'s count"
+
+
+def explain_lr(prepared: Prepared) -> list[str]:
+    """The lr law, practice outside its range, the move to the planned batch, conversions."""
+    numbers, pins = prepared.numbers, prepared.choices.pins
+    lines = [] if pins.lr is None else [f"pinned at {format_small(pins.lr, DIGITS)}; unpinned:"]
+    lines += explain_estimate("lr", prepared, numbers.ground.lr)
+    if numbers.standings:
+        lines.append("the law's lr is compared with an anchor's at the anchor's batch")
+    lines += [reason for one in numbers.standings for reason in one.conversion.reasons]
+    lines += explain_anchors(numbers.law_lr)
+    if numbers.lr_move is not None:
+        lines.append(explain_move("lr", numbers.lr_move, "the planned batch"))
+    lines += numbers.conversion.reasons
+    lines.append(f"lr = {format_small(numbers.lr.value, DIGITS)}")
+    return lines + explain_width(numbers.lr)
+
+
+def explain_estimate(quantity: str, prepared: Prepared, estimate: Estimate) -> list[str]:
+    """A law's arithmetic and, outside its range, the mixing with practice."""
+    numbers = prepared.numbers
+    law = numbers.laws[quantity]
+    point = dict(numbers.point)
+    if quantity == "lr":
+        point["batch_tokens"] = numbers.ground.batch.law.value
+    lines = explain_law(law, quantity, point, estimate.law.value)
+    practice, practised = estimate.practice, numbers.sources.practice.get(quantity)
+    if practice is None or practised is None:
+        return lines
+    if quantity == "lr":
+        point["batch_tokens"] = numbers.ground.batch.value
+    lines += explain_law(practised, quantity, point, practice.value)
+    distances = log_distances(law.range, numbers.point)
+    squares = " + ".join(f"{d:.3f}^2" for d in distances.values())
+    spread = estimate.law.form_spread
+    w = estimate.practice_weight
+    lines += [
+        f"log distance outside the range of {law.name}: "
+        + ", ".join(f"{name} {d:.3f}" for name, d in distances.items()),
+        f"v_form = {spread:g}^2 ({squares}) = {estimate.law.form_variance:.4f}",
+        f"w = v_form / (v_form + v_practice) = {estimate.law.form_variance:.4f} / "
+        f"({estimate.law.form_variance:.4f} + {practice.variance or 0:.4f}) = {w:.3f}",
+        f"exp((1 - w) ln {format_small(estimate.law.value, DIGITS)} + w ln "
+        f"{format_small(practice.value, DIGITS)}) = {format_small(mixed(estimate), DIGITS)}",
+    ]
+    return lines
+
+
+def mixed(estimate: Estimate) -> float:
+    """The two witnesses mixed in log, before any move."""
+    assert estimate.practice is not None
+    w = estimate.practice_weight
+    return math.exp((1 - w) * math.log(estimate.law.value) + w * math.log(estimate.practice.value))
+
+
+def explain_law(law: Law, quantity: str, point: Mapping[str, float], value: float) -> list[str]:
+    """A law's formula with its numbers in place, and its source."""
+    part = law.quantities[quantity]
+    return [
+        f"{law.name}: {substitute(part, point)} = {format_small(value, DIGITS)}",
+        f"  {law.source.title}, {law.source.url or law.source.command} ({law.source.evidence})",
+    ]
+
+
+def substitute(part: Quantity, point: Mapping[str, float]) -> str:
+    """The form with coefficients and inputs in place, where it is short; else its formula."""
+    c = part.coefficients
+    if part.form == "power":
+        factors = [
+            f"({point[name]:.6g} / {part.reference[name]:.6g})^{exponent:g}"
+            if name in part.reference
+            else f"{point[name]:.6g}^{exponent:g}"
+            for name, exponent in c.items()
+            if name != "scale"
+        ]
+        return " x ".join([f"{c['scale']:.6g}", *factors])
+    if part.form == "chinchilla":
+        return (
+            f"{c['E']:g} + {c['A']:g} / {point['params']:.6g}^{c['alpha']:g} + "
+            f"{c['B']:g} / {point['tokens']:.6g}^{c['beta']:g}"
+        )
+    numbers = ", ".join(f"{name} {value:.6g}" for name, value in c.items())
+    return f"{FORMS[part.form].formula}, {numbers}"
+
+
+def explain_weight_decay(prepared: Prepared) -> list[str]:
+    """The EMA timescale law with its numbers."""
+    numbers, plan, pins = prepared.numbers, prepared.plan, prepared.choices.pins
+    lines = (
+        []
+        if pins.weight_decay is None
+        else [f"pinned at {format_small(pins.weight_decay, DIGITS)}; unpinned:"]
+    )
+    law = numbers.laws["weight_decay"]
+    part = law.quantities["weight_decay"]
+    batch, lr = plan.batch_tokens.value, plan.lr.value
+    if part.form == "ema-timescale":
+        tau = ema_fraction(part, numbers.point)
+        c = part.coefficients
+        lines += [
+            f"{law.name}: tau = {c['scale']:g} x {plan.target.tokens_per_param:.6g}^"
+            f"{c['tokens_per_param']:g} = {tau:.4f} of the run",
+            f"  {law.source.title}, {law.source.url or law.source.command} ({law.source.evidence})",
+            f"weight decay = B / (lr D tau) = {batch:.6g} / ({format_small(lr, DIGITS)} x "
+            f"{plan.target.tokens:.6g} x {tau:.4f}) = "
+            f"{format_small(batch / (lr * plan.target.tokens * tau), DIGITS)}",
+        ]
+    else:
+        point = {**numbers.point, "batch_tokens": batch, "lr": lr / numbers.conversion.factor}
+        lines += explain_law(law, "weight_decay", point, numbers.weight_decay.law.value)
+    lines += explain_anchors(numbers.weight_decay)
+    return lines + explain_width(numbers.weight_decay)
+
+
+def explain_groups(prepared: Prepared) -> list[str]:
+    """What muP or CompleteP does to each parameter group; nothing under SP."""
+    rule, plan = prepared.parametrization, prepared.plan
+    if rule.name == "sp":
+        return []
+    lines = [
+        f"m = d_model / base = {plan.shape.d_model} / {rule.base_d_model} = {rule.width_mult:g}, "
+        f"r = layers / base = {plan.shape.n_layers} / {rule.base_n_layers} = {rule.depth_mult:g}",
+        f"logits x {rule.logits_multiplier:.6g}, residual x {rule.residual_multiplier:.6g}, "
+        f"attention logits x {rule.attention_scale:.6g}",
+    ]
+    for group in plan.param_groups:
+        lr = group.lr / plan.lr.value
+        decay = group.weight_decay / (plan.weight_decay.value or 1.0)
+        eps = "" if group.eps is None else f", eps {group.eps:.3g}"
+        std = "" if group.init_std is None else f", init std {group.init_std:.4g}"
+        lines.append(f"{group.name}: lr x {lr:.4g}, weight decay x {decay:.4g}{eps}{std}")
+    return lines
+
+
+def explain_move(name: str, move: Move, cause: str) -> str:
+    """How one number moved because another was fixed."""
+    how = {
+        "surface": "along the measured surface",
+        "saturating": "by the saturating factor",
+        "square root": "by the saturating factor to a twentieth, then the square root",
+        "constant": "by the saturating factor to 20 times, then not at all",
+    }[move.rule]
+    return f"{name} moves to {cause} {how} ({move.law}): times {move.factor:.4f}"
+
+
+def explain_width(estimate: Estimate) -> list[str]:
+    """The parts of the interval, and the wider one for a setup that nobody measured."""
+    if estimate.log_sd is None:
+        known = ["no interval: neither covariance nor scatter is known"]
+        return known + explain_elsewhere(estimate)
+    half = (
+        f"80% interval: value times or over exp({Z80:.4f} x {estimate.log_sd:.4f}) = "
+        f"{math.exp(Z80 * estimate.log_sd):.3f}"
+    )
+    if estimate.anchors:
+        return [half, *explain_elsewhere(estimate)]
+    parts = [f"{estimate.law.name}: {describe_parts(estimate.law)}"]
+    if estimate.practice is not None and estimate.practice_weight > 0:
+        parts.append(f"{estimate.practice.name}: {describe_parts(estimate.practice)}")
+        gap = math.log(estimate.law.value / estimate.practice.value)
+        parts.append(f"disagreement w (1 - w) ({gap:.3f})^2")
+    rule = "" if len(parts) == 1 else " = (1 - w) law + w practice + disagreement"
+    return [f"variance of ln{rule}: {'; '.join(parts)}", half, *explain_elsewhere(estimate)]
+
+
+def describe_parts(witness: Witness) -> str:
+    """The parts of one witness's variance."""
+    parts = []
+    if witness.coefficient_variance is not None:
+        parts.append(f"coefficients {witness.coefficient_variance:.5f}")
+    if witness.scatter is not None:
+        parts.append(f"scatter {witness.scatter:.3f}^2")
+    if witness.form_variance:
+        parts.append(f"form {witness.form_variance:.4f}")
+    return " + ".join(parts) or "not known"
+
+
+def explain_schedule(prepared: Prepared) -> list[str]:
+    """How the steps add up."""
+    plan = prepared.plan
+    schedule = plan.schedule
+    how = (
+        "pinned"
+        if prepared.choices.pins.steps
+        else (f"ceil({plan.target.tokens:.6g} / {plan.batch_tokens.value:.6g})")
+    )
+    return [
+        f"steps = {how} = {plan.steps}",
+        f"{schedule.warmup_steps} warmup + {schedule.stable_steps} stable + "
+        f"{schedule.decay_steps} decay = {plan.steps}",
+        "warmup: pinned"
+        if prepared.choices.pins.warmup_steps is not None
+        else "warmup: the smaller of 2,000 and 10% of the steps, at least 1% of them (default)",
+        "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
+        *explain_curve(prepared),
+    ]
+
+
+def explain_curve(prepared: Prepared) -> list[str]:
+    """What the schedule that a curve law chose saves over the usual ones."""
+    if prepared.choices.curve is None:
+        return []
+    # Imported here because a curve law needs numpy, which other plans do without.
+    from planner.recommendation.schedule import chosen_gains, read_curve_law
+
+    plan = prepared.plan
+    gains = chosen_gains(read_curve_law(prepared.choices.curve), prepared.schedule, plan.lr.value)
+    return [
+        f"lowest final loss by {prepared.choices.curve} among decays of wsd",
+        *(f"  saves {gain}" for gain in gains),
+    ]
+
+
+def explain_defaults(prepared: Prepared) -> list[str]:
+    """What no law decided."""
+    plan = prepared.plan
+    lines = [
+        f"sequences of {plan.target.seq_len:,} tokens, vocabulary "
+        f"{plan.target.vocab_size:,}, clip {plan.optimizer.grad_clip:g}: defaults unless given",
+        f"betas {plan.optimizer.beta1:g} {plan.optimizer.beta2:g}: those of most published recipes"
+        if plan.optimizer.name == "adamw"
+        else f"{plan.optimizer.name}: its usual betas",
+    ]
+    return lines
+
+
+def explain_time(prepared: Prepared) -> list[str]:
+    """Time, utilisation and memory on the given accelerators."""
+    if prepared.compute is None:
+        return []
+    from planner.compute.estimate import explain_compute
+
+    workload = workload_of(
+        prepared.choices, prepared.target, prepared.chosen.shape, prepared.numbers
+    )
+    return explain_compute(workload, prepared.compute)

@@ -1,0 +1,1 @@
+"""From laws and a request to the numbers of a plan."""

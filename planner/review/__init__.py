@@ -1,0 +1,1 @@
+"""A plan or a config held against other plans, practice and pilots."""
