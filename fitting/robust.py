@@ -21,8 +21,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fitting.arrays import Floats
     from fitting.loss.families import Family
-    from fitting.loss.slopes import Evaluated, Features, Floats
+    from fitting.loss.slopes import Evaluated, Features
 
 DELTA = 1e-3
 """Residual of ln loss at which Huber's function turns from square to linear (2203.15556)."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fitting.arrays import Floats
 from fitting.laws.surface import (
     Setting,
     Surface,
@@ -28,8 +29,6 @@ from fitting.laws.surface import (
 )
 from fitting.surface.prior import neutral_prior
 from fitting.surface.solver import basis
-
-Floats = NDArray[np.float64]
 
 CONST_SD = 1.5
 """Prior sd of the log of each term: the optimum may lie a factor 4 from the start."""

@@ -12,9 +12,9 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from fitting.arrays import Floats
 from fitting.cells.polynomial import (
     CURVATURE,
     FAR,
@@ -27,8 +27,6 @@ from fitting.cells.polynomial import (
 )
 from fitting.runs.table import Runs
 from fitting.units import format_count, format_small
-
-Floats = npt.NDArray[np.float64]
 
 TUNED = tuple(CURVATURE)
 """What a cell's optimum is sought in: lr, batch_tokens, weight_decay."""

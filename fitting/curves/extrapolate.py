@@ -20,20 +20,20 @@ import numpy as np
 
 from fitting.curves.fit import draw_starts
 from fitting.curves.forms import Paths
-from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.path import make_path, means_about, thin_rows
 from fitting.curves.problem import FORMS, assemble, gather, pose
 from fitting.errors import InputError
+from fitting.intervals import Z80
 from fitting.logs.curve_files import FEWEST_ROWS
 from fitting.robust import solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fitting.arrays import Floats
     from fitting.curves.path import Path
     from fitting.curves.problem import Data
     from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
 
 FORECASTS = 6
 """Points of the run so far from which a forecast is made, the last being now."""
@@ -83,12 +83,12 @@ class Extrapolation:
     @property
     def low(self) -> float:
         """Lower end of its 80% interval."""
-        return float(self.final_loss * np.exp(-HALF_WIDTH * self.log_sd))
+        return float(self.final_loss * np.exp(-Z80 * self.log_sd))
 
     @property
     def high(self) -> float:
         """Upper end of its 80% interval."""
-        return float(self.final_loss * np.exp(HALF_WIDTH * self.log_sd))
+        return float(self.final_loss * np.exp(Z80 * self.log_sd))
 
 
 def extrapolate(

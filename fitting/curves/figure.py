@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fitting.arrays import Floats
     from fitting.curves.fit import CurveFit
     from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from fitting.robust import search
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fitting.arrays import Floats
     from fitting.curves.forms import CurveForm, Reference
     from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
     from fitting.robust import Problem
 
 STARTS = 48

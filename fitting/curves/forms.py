@@ -22,8 +22,9 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fitting.arrays import Floats
     from fitting.curves.path import Path
-    from fitting.loss.slopes import Evaluated, Floats
+    from fitting.loss.slopes import Evaluated
 
 SUM_UNIT = 3.0
 """Summed lr at which the factor S1^(r-1) of the extended form is 1."""

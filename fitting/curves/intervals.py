@@ -15,14 +15,12 @@ import numpy as np
 
 from fitting.curves.forms import Paths
 from fitting.curves.problem import BLOCKS, PULL, Data, Held, assemble, block_means, pose
+from fitting.intervals import COVERED, Z80
 from fitting.robust import solve
 
 if TYPE_CHECKING:
-    from fitting.loss.slopes import Floats
+    from fitting.arrays import Floats
     from fitting.robust import Problem
-
-COVERED, HALF_WIDTH = 0.8, 1.2816
-"""Share of blocks that an interval is to cover, and the normal quantile of it."""
 
 RESAMPLES = 40
 RESAMPLE_STEPS = 30
@@ -84,7 +82,7 @@ def inflation_of(missed: Floats) -> float:
     """
     # The conformal quantile: of n blocks held out and one to come, 80% lie within it.
     level = min(1.0, COVERED * (1 + 1 / len(missed)))
-    return max(1.0, float(np.quantile(np.abs(missed), level)) / HALF_WIDTH)
+    return max(1.0, float(np.quantile(np.abs(missed), level)) / Z80)
 
 
 def folds(data: Data) -> list[tuple[Data, Data]]:

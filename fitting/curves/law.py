@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Reference
-from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.path import make_path
 from fitting.errors import InputError
+from fitting.intervals import Z80
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fitting.arrays import Floats
     from fitting.curves.fit import CurveFit
     from fitting.curves.path import Path
     from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,12 @@ class Forecast:
     @property
     def low(self) -> Floats:
         """Lower end of the 80% interval."""
-        return np.asarray(self.loss * np.exp(-HALF_WIDTH * self.log_sd))
+        return np.asarray(self.loss * np.exp(-Z80 * self.log_sd))
 
     @property
     def high(self) -> Floats:
         """Upper end of the 80% interval."""
-        return np.asarray(self.loss * np.exp(HALF_WIDTH * self.log_sd))
+        return np.asarray(self.loss * np.exp(Z80 * self.log_sd))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fitting.arrays import Floats
     from fitting.curves.path import Path
     from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
 
 EXTENDED = {"log_q": float(np.log(0.8)), "log_r": float(np.log(0.85))}
 """Exponents that the extended form holds: of those tried on the 25M model of 2503.12811 they

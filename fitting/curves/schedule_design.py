@@ -20,9 +20,9 @@ from fitting.errors import InputError
 from fitting.logs.curve_files import Curve
 
 if TYPE_CHECKING:
+    from fitting.arrays import Floats
     from fitting.curves.law import CurveLaw
     from fitting.curves.path import Path
-    from fitting.loss.slopes import Floats
 
 NODES = 60
 """Most nodes of a designed schedule; closer together towards the end, where it bends most."""

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import FitError
 from fitting.fit.enough import tuned_columns
 from fitting.laws.surface import REFERENCE, Surface, best_point, surface_of
 from fitting.surface.fit import closeness, nearness
 from fitting.surface.line import Line, line_gradient, optimum_lines
 from fitting.surface.prior import WeightPrior, neutral_prior
-from fitting.surface.solver import Floats, Runs, basis, prepare, solve
+from fitting.surface.solver import Runs, basis, prepare, solve
 
 if TYPE_CHECKING:
     from fitting.runs.table import Runs as Table

@@ -16,16 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fitting.arrays import Floats
 from fitting.cells.measured import Measured, measure_cell
 from fitting.cells.spline import FEWEST_RUNS
 from fitting.errors import FitError
 from fitting.fit.bend import Bend
+from fitting.intervals import Z80
 from fitting.laws.law import Range, distance_squared
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
-from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import Line
-from fitting.surface.solver import Floats, Runs
+from fitting.surface.solver import Runs
 from fitting.units import format_count, format_small
 
 FEWEST_CELLS = 3

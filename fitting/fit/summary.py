@@ -6,9 +6,9 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
+from fitting.intervals import Z80, ends_of
 from fitting.laws.forms import FORMS
 from fitting.laws.law import distance_squared, evaluate_law, law_log_sd
-from fitting.surface.interval import Z80
 from fitting.units import format_count, format_error, format_small
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def say_percent(log_sd: float) -> str:
 
 def interval(value: float, log_sd: float, show: Callable[[float], str]) -> str:
     """The 80% interval of a value in words."""
-    half = math.exp(Z80 * log_sd)
-    return f"{show(value / half)} to {show(value * half)}"
+    low, high = ends_of(value, log_sd)
+    return f"{show(low)} to {show(high)}"
 
 
 def wrap(line: str) -> str:

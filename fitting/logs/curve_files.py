@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fitting.loss.slopes import Floats
+    from fitting.arrays import Floats
 
 FEWEST_ROWS = 16
 """Rows that a curve must have for a fit: two for each block of `fitting.curves.fit`."""

@@ -24,7 +24,7 @@ from fitting.runs.readers import tensorboard, wandb
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fitting.loss.slopes import Floats
+    from fitting.arrays import Floats
 
 NAMES: dict[str, tuple[str, ...]] = {
     "step": ("step", "steps", "_step", "global_step", "iteration", "iter"),

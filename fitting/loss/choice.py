@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.loss.families import FAMILIES, draw_starts
-from fitting.loss.slopes import Features, Floats, centre_of, to_features
+from fitting.loss.slopes import Features, centre_of, to_features
 from fitting.robust import Solution, make_problem, search, solve
 
 if TYPE_CHECKING:

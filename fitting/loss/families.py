@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.loss.slopes import (
     Centre,
     Evaluated,
     Features,
-    Floats,
     effective_counts,
     nested_exponents,
     power_of_sum,

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from fitting.errors import FitError, InputError, nearest_name
+from fitting.intervals import Z80
 from fitting.loss.choice import (
     COMPARABLE,
     EDGES,
@@ -27,14 +28,15 @@ from fitting.loss.choice import (
     weigh_candidates,
 )
 from fitting.loss.families import FAMILIES, draw_starts, natural, natural_slope
-from fitting.loss.result import Z80, Alternative, LossFit, Reach
+from fitting.loss.result import Alternative, LossFit, Reach
 from fitting.robust import Problem, make_problem, solve
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fitting.arrays import Floats
     from fitting.loss.families import Family
-    from fitting.loss.slopes import Centre, Floats
+    from fitting.loss.slopes import Centre
 
 BOOTSTRAPS = 200
 """Refits behind covariance and intervals."""

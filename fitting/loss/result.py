@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fitting.arrays import Floats
+from fitting.intervals import Z80
 from fitting.laws.forms import FORMS
 from fitting.laws.law import Covariance, Quantity
 from fitting.loss.families import FAMILIES, natural
-from fitting.loss.slopes import Centre, Floats, to_features
+from fitting.loss.slopes import Centre, to_features
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike
-
-Z80 = 1.2815515594457831
-"""Half-width of a Gaussian's central 80% in standard deviations."""
 
 
 class FitStatus(Enum):

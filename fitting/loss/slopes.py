@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from fitting.arrays import Floats
+
 Evaluated = tuple[Floats, Floats]
 """ln loss, shape (b, n), and its slope in the free parameters, shape (b, p, n)."""
 

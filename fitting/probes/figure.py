@@ -20,7 +20,8 @@ from fitting.units import format_count, format_small
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fitting.probes.law import Floats, ProbeLaw
+    from fitting.arrays import Floats
+    from fitting.probes.law import ProbeLaw
     from fitting.runs.table import Runs
 
 POINTS = 80

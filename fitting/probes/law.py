@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fitting.arrays import Floats
+from fitting.intervals import student_half_width
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = NDArray[np.float64]
 
 FEWEST_RUNS = 6
 """Runs that a law of lr and params needs: twice its three numbers."""
@@ -34,9 +35,6 @@ FEWEST_LRS = 3
 SOFT = 0.5
 """Deviation in ln v, or in v of a linear law, from which a run counts for less. *Assumed*: seeds
 of one setting differ by about half as much."""
-
-COVERED = 0.8
-"""Probability that an interval aims at."""
 
 SLOPES = (1.0, 2.0, 4.0)
 """Of ln v in ln lr, where a rising law starts its search."""
@@ -256,10 +254,8 @@ def lone_scatter(law: ProbeLaw, z: float) -> float:
 
 def half_width(law: ProbeLaw, slope: Floats, scatter: float) -> float:
     """Half of the 80% interval of something with these slopes in the parameters."""
-    from scipy.stats import t
-
     sd = math.sqrt(max(float(slope @ law.covariance @ slope), 0.0) + scatter**2)
-    return float(t.ppf((1 + COVERED) / 2, max(law.freedom, 1))) * sd
+    return student_half_width(max(law.freedom, 1)) * sd
 
 
 def slopes(function: Any, theta: Floats) -> Floats:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.cells.spline import measured_optima
 from fitting.errors import FitError, InputError
 from fitting.laws.law import Covariance, Quantity
@@ -20,7 +21,6 @@ from fitting.surface.prior import neutral_prior
 from fitting.surface.solver import (
     FREE,
     NOISE,
-    Floats,
     Problem,
     Runs,
     State,

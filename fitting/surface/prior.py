@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import InputError
 from fitting.laws.law import Quantity
 from fitting.laws.surface import REFERENCE
 from fitting.surface.line import Line
-from fitting.surface.solver import FREE, Floats
+from fitting.surface.solver import FREE
 
 NEUTRAL: dict[str, tuple[float, float]] = {
     "progress_const": (-4.0, 3.0),

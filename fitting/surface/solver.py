@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fitting.arrays import Floats, Integers
 from fitting.laws.surface import COEFFICIENTS, REFERENCE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.intp]
 
 TIES: Mapping[str, Mapping[str, float]] = {
     # Progress falls with the summed learning rate S lr = D lr / B.

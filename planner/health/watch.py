@@ -23,9 +23,9 @@ from planner.recommendation.schedule import planned_curve
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fitting.arrays import Floats
     from fitting.curves.law import CurveLaw
     from fitting.logs.series import RunLog
-    from fitting.loss.slopes import Floats
     from planner.plan.document import Plan
 
 OTHER_LR = 0.05

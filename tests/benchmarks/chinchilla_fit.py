@@ -27,8 +27,9 @@ import pandas as pd
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import huber
 
+from fitting.arrays import Floats
 from fitting.loss.families import FAMILIES, Family, natural
-from fitting.loss.slopes import Floats, centre_of, to_features
+from fitting.loss.slopes import centre_of, to_features
 from fitting.robust import DELTA, Problem, make_problem, search, solve
 
 BOOTSTRAPS = 4000

@@ -26,23 +26,14 @@ from pathlib import Path
 
 import numpy as np
 
+from fitting.arrays import Floats, Integers
 from fitting.design import Candidates, Done, next_runs
 from fitting.design.belief import NEAR, weight_prior
 from fitting.errors import FitError, InputError
 from fitting.laws.surface import best_point, surface_of
 from fitting.surface.fit import Effort, fit_surface, nearness
 from fitting.surface.line import line_gradient, size_direction
-from fitting.surface.solver import (
-    NOISE,
-    Floats,
-    Integers,
-    Problem,
-    Runs,
-    basis,
-    evaluate,
-    prepare,
-    solve,
-)
+from fitting.surface.solver import NOISE, Problem, Runs, basis, evaluate, prepare, solve
 from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 OPENING = 6

@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import RBFInterpolator
 
+from fitting.arrays import Floats
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import LossFit
-from fitting.loss.slopes import Floats
 
 SPLITS = (("farseer", 0.10), ("data_constrained", 0.13), ("data_constrained", 0.20))
 """Table and the share of its runs that is held out."""

@@ -20,8 +20,8 @@ import numpy as np
 import optuna
 
 from fitting.cells.spline import lowest
+from fitting.intervals import Z80
 from fitting.laws.law import Law, Quantity, read_law
-from fitting.surface.interval import Z80
 from fitting.surface.solver import Runs
 from proxies.sweep.cells import Cell as SweepCell
 from proxies.sweep.cells import expand_cells

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from planner.compute.utilisation import Z80
+from fitting.intervals import Z80
 from tests.benchmarks.fit_utilisation import Fitted, Row, design, fit, read_rows
 
 

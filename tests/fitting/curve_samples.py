@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.curves.forms import CURVE_FORMS, Paths, Reference
 from fitting.curves.path import make_path
 from fitting.logs.curve_files import Curve, read_curve
-from fitting.loss.slopes import Floats
 
 PUBLISHED = {
     "25M": {"L0": 3.040, "A": 0.525, "alpha": 0.508, "B": 363.8, "C": 2.066, "beta": 0.583,

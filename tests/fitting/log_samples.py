@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.curves.law import curve_law, forecast
 from fitting.logs.curve_files import Curve
 from fitting.logs.series import RunLog
-from fitting.loss.slopes import Floats
 from planner.facts.laws import find_law, read_lawbook
 from proxies.run.schedule import Checkpoint, make_schedule
 from proxies.run.schedule.sampling import lr_fractions

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_regressions.file_regression import FileRegressionFixture
 
+from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
 from fitting.laws.file import quantity_problem
 from fitting.laws.law import (
@@ -29,7 +30,6 @@ from fitting.laws.loss import predict_loss
 from fitting.loss.choice import LossTable, held_out_sets, suited_families
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import FitStatus, LossFit
-from fitting.loss.slopes import Floats
 from tests.benchmarks.loss_extrapolation import largest, read_table, score_split
 
 

@@ -2,17 +2,18 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, least_squares
 
+from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
+from fitting.intervals import Z80
 from fitting.laws.law import Quantity, evaluate_law, law_log_sd
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
 from fitting.surface.fit import Effort, closeness, fit_surface, nearness, power_laws
-from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import Line, share_of
 from fitting.surface.prior import Transfer, line_from_law, neutral_prior
 from fitting.surface.solver import (
     FREE,
     NOISE,
-    Floats,
     Problem,
     Runs,
     basis,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fitting.errors import InputError
+from fitting.intervals import ends_of
 from fitting.units import format_count, format_small, parse_count
 
 if TYPE_CHECKING:
@@ -144,14 +144,8 @@ def read_range(text: str, *, where: str) -> tuple[float, float]:
 
 def say_known(known: Knowledge, target: str) -> str:
     """What the runs so far say of the target, with 80% intervals."""
-    from fitting.surface.interval import Z80
-
-    def interval(value: float, log_sd: float) -> tuple[float, float]:
-        factor = math.exp(Z80 * log_sd)
-        return value / factor, value * factor
-
-    lr = " to ".join(format_small(end) for end in interval(known.lr, known.lr_log_sd))
-    ends = interval(known.batch_tokens, known.batch_log_sd)
+    lr = " to ".join(format_small(end) for end in ends_of(known.lr, known.lr_log_sd))
+    ends = ends_of(known.batch_tokens, known.batch_log_sd)
     batch = " to ".join(format_count(end) for end in ends)
     source = f"{known.runs} runs" if known.runs else "the prior alone"
     return (
