@@ -7,8 +7,6 @@ restart goes back in steps, its rows replace the ones before. Values may be NaN:
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fitting.errors import InputError
-from fitting.files import DELIMITERS, PARQUET_MAGIC, parse_parquet, read_bytes
+from fitting.files import is_parquet, parse_csv, parse_parquet, read_bytes
 from fitting.runs.readers import tensorboard, wandb
 
 if TYPE_CHECKING:
@@ -116,7 +114,7 @@ def order_steps(values: Mapping[str, Floats], path: Path) -> RunLog:
 def read_rows(path: Path, *, growing: bool) -> list[dict[str, Any]]:
     """Rows of a file by column."""
     content = read_bytes(path)
-    if content.startswith(PARQUET_MAGIC) or path.suffix == ".parquet":
+    if is_parquet(content, path):
         return [
             {str(name): cell for name, cell in row.items()}
             for row in parse_parquet(content, path).to_dict("records")
@@ -130,29 +128,8 @@ def read_rows(path: Path, *, growing: bool) -> list[dict[str, Any]]:
         return read_json(text, path)
     if growing and not text.endswith("\n"):
         text = text[: text.rfind("\n") + 1]
-    return read_csv(text, path)
-
-
-def read_csv(text: str, path: Path) -> list[dict[str, Any]]:
-    """Rows of a CSV; a last one with cells missing is left out."""
-    header_line = text.lstrip("\r\n").partition("\n")[0]
-    delimiter = max(DELIMITERS, key=header_line.count)
-    records = [
-        row
-        for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-        if any(map(str.strip, row))
-    ]
-    if not records:
-        return []
-    header = [name.strip() for name in records[0]]
-    if len(records[-1]) < len(header):
-        records.pop()
-    for number, row in enumerate(records, start=1):
-        if len(row) != len(header):
-            raise InputError(
-                f"{path} row {number}: {len(row)} cells, the header has {len(header)} columns"
-            )
-    return [dict(zip(header, map(str.strip, row), strict=True)) for row in records[1:]]
+    (_, header), *rows = parse_csv(text, path, growing=True) or [(1, [])]
+    return [dict(zip(header, cells, strict=True)) for _, cells in rows]
 
 
 def read_json(text: str, path: Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.runs.fit import progress, refuse_clobbering, refuse_existing
+from planner.cli.runs.fit import progress
 
 EXAMPLES = """Examples:
 
@@ -43,16 +43,16 @@ def report(
     # As in `plan fit`: threads of the array library cost more than they save.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    from fitting.files import replace_file
+    from fitting.files import refuse_existing, replace_file
     from planner.report.evidence import gather
     from planner.report.make import whole_page
     from planner.report.page import check_extra
 
     check_extra()
-    refuse_existing(out, force)
+    refuse_existing(out, force=force)
     with progress() as say:
         found = gather(source, progress=say)
-        refuse_clobbering(out, list(found.files.all()))
+        refuse_existing(out, force=force, beside=found.files.all())
         say("drawing")
         page = whole_page(found, command=shlex.join(["plan", *sys.argv[1:]]))
         replace_file(out, page.html.encode())

@@ -59,16 +59,16 @@ def stability(
     Prints how each probe grows with lr and params, at which lr the largest attention logit passes
     the threshold, how much a wrong lr costs, and which mitigations the target calls for.
     """
-    from fitting.fit.figure import check_suffix
+    from fitting.errors import FitError
+    from fitting.figures import check_suffix, save_figure
+    from fitting.files import refuse_existing
     from fitting.runs.table import read_runs
-    from planner.cli.runs.fit import refuse_clobbering, refuse_existing
     from planner.health.mitigations import THRESHOLD
     from planner.health.stability import LOGIT, assess, by_setup
     from planner.health.stability_text import report_dict, report_lines
 
     if plot is not None:
-        refuse_existing(plot, force)
-        refuse_clobbering(plot, runs)
+        refuse_existing(plot, force=force, beside=runs)
         check_suffix(plot)
     limit = THRESHOLD if threshold is None else threshold
     if not 0 < limit < float("inf"):
@@ -79,12 +79,15 @@ def stability(
         raise InputError(f"{runs[0]}: no column lr, which stability is judged against")
     found = assess(table, target=judged, params=params, threshold=limit)
     if plot is not None:
-        from fitting.probes.figure import write_stability_plot
+        from fitting.probes.figure import stability_figure, stability_plot_data
 
         drawn = next((each for each in found if LOGIT in each.laws), found[0])
         part = dict(by_setup(table))[drawn.setup]
         law = drawn.laws.get(LOGIT)
-        write_stability_plot(part, law, plot, threshold=limit, params=params)
+        if law is None:
+            raise FitError("--plot: no probe has a law; the report says why")
+        data = stability_plot_data(part, law, threshold=limit, params=params)
+        save_figure(stability_figure(data), plot)
     for caution in dict.fromkeys(caution for setup in found for caution in setup.cautions):
         print("warning:", caution, file=sys.stderr)
     if as_json:

@@ -115,9 +115,10 @@ def coord_check(
     )
     result = measure(spec, corpus)
     if target is not None:
-        from proxies.checks.figure import write_check_plot
+        from fitting.figures import save_figure
+        from proxies.checks.figure import check_data, check_figure
 
-        write_check_plot(result, target)
+        save_figure(check_figure(check_data(result)), target)
     if as_json:
         print(json.dumps(result.to_dict(), indent=1))
     else:
@@ -160,16 +161,15 @@ def plot_target(plot: Path | None, *, force: bool) -> Path | None:
     """
     from importlib.util import find_spec
 
-    from fitting.fit.figure import check_suffix
-    from planner.cli.runs.fit import refuse_clobbering, refuse_existing
+    from fitting.figures import check_suffix
+    from fitting.files import refuse_existing
 
     if plot is None:
         if find_spec("matplotlib") is None:
             print("plan: no figure without matplotlib (windtunnel[report])", file=sys.stderr)
             return None
         plot, force = Path(PLOT), True
-    refuse_existing(plot, force)
-    refuse_clobbering(plot, [])
+    refuse_existing(plot, force=force)
     check_suffix(plot)
     return plot
 

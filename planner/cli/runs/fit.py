@@ -87,7 +87,7 @@ def fit(
     # variables count only before its first import, and a user's own setting stands.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
-    from fitting.files import replace_file
+    from fitting.files import refuse_existing, replace_file
     from fitting.fit.laws import fit_laws
     from fitting.runs.table import read_runs
     from planner.facts.priors import choose_prior
@@ -97,10 +97,10 @@ def fit(
         laws_asked = any((out, plot, prior, laws))
         return fit_metric(runs, metric, better, target=size, laws=laws_asked, as_json=as_json)
     for path in (out, plot):
-        refuse_existing(path, force)
-        refuse_clobbering(path, [*runs, *(laws or []), *([plot] if path is out and plot else [])])
+        others = [*runs, *(laws or []), *([plot] if path is out and plot else [])]
+        refuse_existing(path, force=force, beside=others)
     if plot is not None:
-        from fitting.fit.figure import check_suffix
+        from fitting.figures import check_suffix
 
         check_suffix(plot)
     with progress() as say:
@@ -109,10 +109,12 @@ def fit(
         law = choose_prior(table, prior, laws or [])
         found = fit_laws(table, prior=law, target=size, progress=say)
         if plot is not None:
-            from fitting.fit.figure import write_plot
+            from fitting.figures import save_figure
+            from fitting.fit.figure import fit_figure
+            from fitting.fit.figure_data import fit_data
 
             say("drawing")
-            write_plot(table, found, plot)
+            save_figure(fit_figure(fit_data(table, found)), plot)
     if out is not None:
         command = say_command(runs, prior=law, laws=laws or [], target=target)
         replace_file(out, found.to_law(out.stem, f"{command} --out {out}").content)
@@ -148,20 +150,6 @@ def fit_metric(
     show_metric(runs, metric, better=better, target=target, as_json=as_json)
 
 
-def refuse_clobbering(path: Path | None, others: list[Path]) -> None:
-    """Refuse to write over a file that is read or written beside it, or over a device.
-
-    Raises:
-        InputError: naming the path.
-    """
-    if path is None:
-        return
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: not a regular file; name another to write to")
-    if any(path.resolve() == other.resolve() for other in others):
-        raise InputError(f"{path}: is read or written by this command already; name another")
-
-
 def say_command(
     runs: list[Path], *, prior: Law | None, laws: list[Path], target: str | None
 ) -> str:
@@ -182,20 +170,6 @@ def read_target(text: str) -> tuple[float, float]:
     if len(parts) != 2:
         raise InputError(f"--target '{text}': is not PARAMS:TOKENS; write 1B:20B")
     return parse_count(parts[0], where="--target"), parse_count(parts[1], where="--target")
-
-
-def refuse_existing(path: Path | None, force: bool) -> None:
-    """Refuse to replace a file unasked, before minutes of work.
-
-    Raises:
-        InputError: the file exists, or its folder does not.
-    """
-    if path is None:
-        return
-    if path.is_dir() or (path.exists() and not force):
-        raise InputError(f"{path}: exists already; name another file or pass --force")
-    if not path.resolve().parent.is_dir():
-        raise InputError(f"{path}: no such folder '{path.parent}'; make it first")
 
 
 @contextmanager

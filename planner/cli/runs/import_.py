@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fitting.errors import InputError
-
 if TYPE_CHECKING:
     from fitting.runs.importing import Import
 
@@ -62,13 +60,13 @@ def import_runs(
 
     Writes RUNS and prints what was read, mapped, left out and rejected.
     """
+    from fitting.files import refuse_existing
     from fitting.runs.importing import import_table, parse_mapping
     from fitting.runs.readers import read_source
     from fitting.runs.table import write_runs
 
     mapping = parse_mapping(columns)
-    if out.exists() and not force:
-        raise InputError(f"{out}: exists already; name another file or pass --force")
+    refuse_existing(out, force=force)
     tool, table = read_source(source, kind, track=show_progress)
     found = import_table(table, where=source, mapping=mapping, seq_len=seq_len)
     write_runs(found.runs, out, overwrite=force)

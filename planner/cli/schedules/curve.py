@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fitting.errors import InputError, nearest_name
+from fitting.files import refuse_existing
 from fitting.units import format_small
-from planner.cli.runs.fit import refuse_clobbering, refuse_existing
 from planner.request.choices import LR_BOUNDS, check_range
 
 if TYPE_CHECKING:
@@ -97,12 +97,12 @@ def fit(
 
     Prints its numbers with one standard deviation; the law goes to --out, a figure to --plot.
     """
-    from fitting.curves.figure import curve_plot_data, write_curve_plot
+    from fitting.curves.figure import curve_figure, curve_plot_data
     from fitting.curves.fit import fit_curves
     from fitting.curves.law import law_of_fit
     from fitting.curves.problem import FORMS
+    from fitting.figures import check_suffix, save_figure
     from fitting.files import replace_file
-    from fitting.fit.figure import check_suffix
     from fitting.laws.law import law_to_toml
     from fitting.logs.curve_files import read_curve
 
@@ -110,8 +110,8 @@ def fit(
         raise InputError(
             f"--form '{form}': no such form{nearest_name(form, FORMS)}; one of {', '.join(FORMS)}"
         )
-    check_output(out, curves, force=force)
-    check_output(plot, [*curves, out], force=force)
+    refuse_existing(out, force=force, beside=curves)
+    refuse_existing(plot, force=force, beside=[*curves, out])
     if plot is not None:
         check_suffix(plot)
     read = [read_curve(path) for path in curves]
@@ -126,7 +126,7 @@ def fit(
     replace_file(out, law_to_toml(law).encode())
     if plot is not None:
         caption = f"{form} fitted to {len(read)} curves; law {out.name}"
-        write_curve_plot(curve_plot_data(found, read, caption=caption), plot)
+        save_figure(curve_figure(curve_plot_data(found, read, caption=caption)), plot)
     if len(read) == 1:
         warn("one curve says little of other schedules, nor how far off it is; add another")
     print(describe(found, law))
@@ -202,7 +202,7 @@ def best(
     )
 
     check_range("--lr", lr, LR_BOUNDS)
-    check_output(out, [law], force=force)
+    refuse_existing(out, force=force, beside=[law])
     known = read_curve_law(law)
     peak = lr or peak_of(known, law)
     usual = usual_schedules(steps, warmup_steps)
@@ -234,7 +234,7 @@ def extend(
     from fitting.logs.curve_files import read_curve
     from planner.recommendation.schedule import bound_lr, lr_caution, read_curve_law, steps_caution
 
-    check_output(out, [law, log], force=force)
+    refuse_existing(out, force=force, beside=[law, log])
     known, run = read_curve_law(law), read_curve(log)
     found = extend_run(known, run, steps=steps, warmup_steps=warmup_steps)
     bound = bound_lr(run, steps=steps, warmup_steps=warmup_steps)
@@ -243,16 +243,6 @@ def extend(
     of_lr = lr_caution(known, float(run.lr.max()))
     warn(of_lr and f"{of_lr}: the forecast is a guess", steps_caution(known, steps))
     print(describe_extension(found, bound))
-
-
-def check_output(path: Path | None, read: list[Path], *, force: bool) -> None:
-    """Refuse a file that cannot be written, before any work.
-
-    Raises:
-        InputError: it exists and `force` is not given, its folder does not, or it is in `read`.
-    """
-    refuse_existing(path, force)
-    refuse_clobbering(path, read)
 
 
 def describe(found: CurveFit, law: Law) -> str:
