@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.figures import LAW, MEASURED, TARGET, log_axes, make_figure, open_axes
-from fitting.units import format_count, format_small
+from fitting.units import format_count, format_size, format_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +64,7 @@ def cell_drawer(panel: CellPanel) -> Callable[[Axes], None]:
         axes.plot(panel.law[1], panel.law[0], "x", color=LAW, ms=9, mew=2.5)
         lower = panel.measured is None or panel.law[0] <= panel.measured.lr
         mark(axes, "law", panel.law, LAW, below=lower)
-        title = f"{format_count(panel.params)} params, {format_count(panel.tokens)} tokens"
+        title = format_size(panel.params, panel.tokens)
         at = panel.measured
         if at is not None:
             face = "none" if at.edge else TARGET
