@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fitting.design import next_runs
     from fitting.fit.laws import fit_laws
     from fitting.fit.predict import predict_runs
-    from fitting.laws.law import read_law
+    from fitting.laws.file import read_law
     from fitting.logs.curve_files import read_curve
     from fitting.runs.table import Runs, read_runs, write_runs
 
@@ -46,7 +46,7 @@ _ROOMS = {
     "next_runs": "design",
     "predict_runs": "fit.predict",
     "read_curve": "logs.curve_files",
-    "read_law": "laws.law",
+    "read_law": "laws.file",
     "read_runs": "runs.table",
     "write_runs": "runs.table",
 }

@@ -146,7 +146,7 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
 def law_of_fit(
     fit: CurveFit, curves: Sequence[Curve], *, name: str, command: str, warmup_steps: float
 ) -> Law:
-    """A fit as a law; `fitting.laws.law.law_to_toml` writes it.
+    """A fit as a law; `fitting.laws.file.law_to_toml` writes it.
 
     Args:
         fit: from `fitting.curves.fit.fit_curves`.

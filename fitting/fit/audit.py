@@ -23,7 +23,8 @@ from fitting.cells.spline import FEWEST_RUNS
 from fitting.errors import FitError
 from fitting.fit.bend import Bend
 from fitting.intervals import Z80
-from fitting.laws.law import Range, distance_squared
+from fitting.laws.evaluate import distance_squared
+from fitting.laws.law import Range
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
 from fitting.surface.interval import surface_log_sd

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.fit.enough import tuned_columns
-from fitting.fit.summary import log_sd_at
 from fitting.intervals import Z80
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law, log_sd_at
 from fitting.laws.surface import best_point, log_penalty
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.intervals import ends_of
+from fitting.laws.evaluate import distance_squared, evaluate_law, law_log_sd
 from fitting.laws.forms import FORMS
-from fitting.laws.law import Law, distance_squared, evaluate_law, law_log_sd
+from fitting.laws.law import Law
 from fitting.laws.surface import best_point, log_penalty, surface_from
 
 if TYPE_CHECKING:

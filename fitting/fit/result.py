@@ -12,7 +12,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from fitting.fit.summary import law_block, loss_block
-from fitting.laws.law import Law, Quantity, Range, Source, law_to_toml
+from fitting.laws.file import law_to_toml
+from fitting.laws.law import Law, Quantity, Range, Source
 from fitting.laws.surface import surface_quantity
 from fitting.text import Block, Lines, plain_text
 from fitting.units import format_count, format_range, format_size

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 from fitting.intervals import Z80, ends_of
+from fitting.laws.evaluate import evaluate_law, log_sd_at
 from fitting.laws.forms import FORMS
-from fitting.laws.law import distance_squared, evaluate_law, law_log_sd
 from fitting.text import Group, Lines
 from fitting.units import (
     format_count,
@@ -21,17 +21,6 @@ from fitting.units import (
 if TYPE_CHECKING:
     from fitting.laws.law import Quantity, Range
     from fitting.loss.result import LossFit
-
-
-def log_sd_at(
-    quantity: Quantity, limits: Range, at: dict[str, float], *, scatter: bool = True
-) -> float | None:
-    """Standard deviation of ln(value) at a size: coefficients, form and the scatter of cells."""
-    known = law_log_sd(quantity, at)
-    if known is None:
-        return None
-    form = (quantity.form_log_sd or 0.0) * math.sqrt(distance_squared(limits, at))
-    return math.hypot(known, form, (quantity.scatter or 0.0) if scatter else 0.0)
 
 
 def law_block(

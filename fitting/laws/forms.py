@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from fitting.laws.law import Point, Quantity
+    from fitting.laws.law import Quantity
 
 INPUTS = {
     "params": "N, parameters; non-embedding unless params_meaning says otherwise",
@@ -50,6 +50,10 @@ SURFACE_COEFFICIENTS = " ".join(
     for name in ("const", "params", "tokens", "lr", "batch_tokens")
 )
 """The weights w of the three-term surface, by term and input."""
+
+
+Point = Mapping[str, float]
+"""Inputs of a law by name, all above 0; `INPUTS` lists them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def make_spec_schema() -> dict[str, Any]:
 
 def make_runs_schema() -> dict[str, Any]:
     """The schema of a runs table's rows."""
-    from fitting.laws.schema import runs_schema
+    from fitting.runs.columns import runs_schema
 
     return runs_schema()
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.intervals import Z80
+from fitting.laws.evaluate import log_distances
 from fitting.laws.forms import FORMS, ema_fraction
-from fitting.laws.law import log_distances
 from fitting.units import format_small
 from planner.plan.assembly import workload_of
 from planner.plan.words.anchors import explain_anchors, explain_elsewhere

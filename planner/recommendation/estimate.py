@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.intervals import ends_of
-from fitting.laws.law import Law, Quantity, distance_squared, evaluate_law, law_log_sd
+from fitting.laws.evaluate import distance_squared, evaluate_law, law_log_sd
+from fitting.laws.law import Law, Quantity
 
 if TYPE_CHECKING:
     from planner.recommendation.anchoring import Carried

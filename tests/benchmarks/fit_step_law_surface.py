@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.laws.law import Covariance, Law, Quantity, Range, Source, law_to_toml
+from fitting.laws.file import law_to_toml
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 from fitting.laws.surface import (
     COEFFICIENTS,
     Surface,

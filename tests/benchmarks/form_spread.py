@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from scipy.optimize import minimize_scalar
 
-from fitting.laws.law import Law, distance_squared, evaluate_law
+from fitting.laws.evaluate import distance_squared, evaluate_law
+from fitting.laws.law import Law
 from planner.facts.laws import read_lawbook
 from planner.facts.recipes import Recipe
 from planner.recommendation.estimate import FORM_LOG_SD, Estimate, estimate_from

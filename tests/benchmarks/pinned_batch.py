@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.laws.plateau import move_lr
 from fitting.laws.surface import Surface, best_lr, best_point, surface_from
 from fitting.surface.fit import Effort, fit_surface

@@ -22,7 +22,7 @@ import pandas as pd
 
 from fitting.cells.spline import Optimum, measured_optima
 from fitting.intervals import Z80
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
 from fitting.surface.interval import surface_log_sd

@@ -21,7 +21,8 @@ import optuna
 
 from fitting.cells.spline import lowest
 from fitting.intervals import Z80
-from fitting.laws.law import Law, Quantity, read_law
+from fitting.laws.file import read_law
+from fitting.laws.law import Law, Quantity
 from fitting.surface.solver import Runs
 from proxies.sweep.cells import Cell as SweepCell
 from proxies.sweep.cells import expand_cells

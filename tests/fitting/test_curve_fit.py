@@ -12,7 +12,7 @@ from fitting.curves.fit import CurveFit, fit_curves
 from fitting.curves.law import CurveLaw, curve_law, forecast, law_of_fit
 from fitting.curves.problem import FORMS
 from fitting.errors import InputError
-from fitting.laws.law import law_to_toml, read_law
+from fitting.laws.file import law_to_toml, read_law
 from fitting.logs.curve_files import Curve
 from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size, simulated
 

@@ -10,7 +10,9 @@ import fitting
 from fitting.errors import FitError, InputError
 from fitting.fit.laws import fit_laws, prior_line
 from fitting.fit.result import FittedLaws, Verdict
-from fitting.laws.law import Law, evaluate_law, law_log_sd, law_to_toml, read_law
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.file import law_to_toml, read_law
+from fitting.laws.law import Law
 from fitting.laws.surface import best_point, surface_from
 from fitting.runs.setting import Group
 from fitting.runs.table import check_runs

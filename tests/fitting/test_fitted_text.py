@@ -3,7 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from fitting.fit.summary import law_block, log_sd_at, timescale_block
+from fitting.fit.summary import law_block, timescale_block
+from fitting.laws.evaluate import log_sd_at
 from fitting.laws.law import Covariance, Quantity, Range
 from fitting.text import wrap_line
 from fitting.units import format_spread

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitting.laws.forms import FORMS, LOSS_FORMS, SURFACE_COEFFICIENTS
-from fitting.laws.law import Covariance, Point, Quantity, evaluate_law, law_log_sd
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.forms import FORMS, LOSS_FORMS, SURFACE_COEFFICIENTS, Point
+from fitting.laws.law import Covariance, Quantity
 from fitting.laws.loss import FAMILIES
 
 SATURATING = {

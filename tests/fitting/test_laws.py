@@ -8,17 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from fitting.laws.law import (
-    QUANTITIES,
-    Covariance,
-    Evidence,
-    Law,
-    Quantity,
-    Range,
-    Source,
-    law_to_toml,
-    read_law,
-)
+from fitting.laws.file import law_to_toml, read_law
+from fitting.laws.law import QUANTITIES, Covariance, Evidence, Law, Quantity, Range, Source
 
 GOOD = """
 [source]

@@ -15,17 +15,9 @@ from pytest_regressions.file_regression import FileRegressionFixture
 
 from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
-from fitting.laws.file import quantity_problem
-from fitting.laws.law import (
-    Law,
-    Quantity,
-    Range,
-    Source,
-    evaluate_law,
-    law_log_sd,
-    law_to_toml,
-    read_law,
-)
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.file import law_to_toml, quantity_problem, read_law
+from fitting.laws.law import Law, Quantity, Range, Source
 from fitting.laws.loss import predict_loss
 from fitting.loss.choice import LossTable, held_out_sets, suited_families
 from fitting.loss.fit import fit_loss

@@ -10,7 +10,8 @@ from fitting.errors import InputError
 from fitting.fit.laws import fit_laws
 from fitting.fit.predict import Prediction, predict_runs, read_rows
 from fitting.intervals import Z80
-from fitting.laws.law import Covariance, Law, Quantity, Range, Source, read_law
+from fitting.laws.file import read_law
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 from fitting.laws.surface import best_point, surface_from
 from fitting.runs.table import check_runs, read_runs
 from tests.synthetic import true_loss, true_point, tuned_table

@@ -5,7 +5,8 @@ from scipy.optimize import approx_fprime, least_squares
 from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
 from fitting.intervals import Z80
-from fitting.laws.law import Quantity, evaluate_law, law_log_sd
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.law import Quantity
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
 from fitting.surface.fit import Effort, closeness, fit_surface, nearness, power_laws
 from fitting.surface.interval import surface_log_sd

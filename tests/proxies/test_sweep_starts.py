@@ -10,7 +10,7 @@ import pytest
 
 from fitting.cells.few_runs import neutral_surface, places, rise, start_at
 from fitting.errors import InputError
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.surface.solver import Runs
 from proxies.sweep.cells import Cell, expand_cells
 from proxies.sweep.search.starts import predict_start

@@ -103,7 +103,7 @@ def fit(
     from fitting.curves.problem import FORMS
     from fitting.figures import check_suffix, save_figure
     from fitting.files import replace_file
-    from fitting.laws.law import law_to_toml
+    from fitting.laws.file import law_to_toml
     from fitting.logs.curve_files import read_curve
 
     if form not in FORMS:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fitting.cells.few_runs import Start, neutral_surface, start_at
 from fitting.errors import FitError, InputError
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.laws.surface import REFERENCE, best_point
 from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.line import Line
