@@ -16,6 +16,7 @@ from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Refere
 from fitting.curves.path import make_path
 from fitting.errors import InputError
 from fitting.intervals import Z80
+from fitting.laws.file import make_law
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
 def law_of_fit(
     fit: CurveFit, curves: Sequence[Curve], *, name: str, command: str, warmup_steps: float
 ) -> Law:
-    """A fit as a law; `fitting.laws.file.law_to_toml` writes it.
+    """A fit as a law, with the content of its file.
 
     Args:
         fit: from `fitting.curves.fit.fit_curves`.
@@ -176,17 +177,16 @@ def law_of_fit(
     )
     peaks = [float(curve.lr.max()) for curve in curves]
     ends = [float(curve.step[-1]) for curve in curves]
-    return Law(
-        name=name,
+    return make_law(
+        name,
         source=Source(
             key=name,
             title=f"loss against step, fitted to {len(curves)} curves",
             evidence="fitted",
             command=command,
         ),
-        range=Range(lr=[min(peaks), max(peaks)], steps=[min(ends), max(ends)]),
+        limits=Range(lr=[min(peaks), max(peaks)], steps=[min(ends), max(ends)]),
         quantities={"curve": quantity},
-        content=b"",
     )
 
 

@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from fitting.fit.summary import law_block, loss_block
-from fitting.laws.file import law_to_toml
+from fitting.laws.file import make_law
 from fitting.laws.law import Law, Quantity, Range, Source
 from fitting.laws.surface import surface_quantity
 from fitting.text import Block, Lines, plain_text
@@ -142,10 +142,7 @@ class FittedLaws:
             caution=self.caution(),
             command=command,
         )
-        law = Law(
-            name=name, source=source, range=self.range, quantities=self.quantities(), content=b""
-        )
-        return replace(law, content=law_to_toml(law).encode())
+        return make_law(name, source=source, limits=self.range, quantities=self.quantities())
 
     def caution(self) -> str:
         """What a plan by these laws must say: the verdict and the doubts, unless all is well."""

@@ -6,7 +6,6 @@ the shipped law book, `plan fit --out` and a user's `--laws`.
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from dataclasses import fields
@@ -99,13 +98,16 @@ def check_law(law: Law, *, where: str) -> None:
             raise InputError(f"{where} [{name}] {problem}")
 
 
-def law_to_toml(law: Law) -> str:
-    """The law as the text of a law file; `read_law` of it gives the same law."""
+def make_law(
+    name: str, *, source: Source, limits: Range, quantities: Mapping[str, Quantity]
+) -> Law:
+    """A law that was not read: its content is the law file that says the same."""
     import tomli_w
 
-    raw: dict[str, Any] = {"source": part_to_dict(law.source), "range": part_to_dict(law.range)}
-    raw |= {name: part_to_dict(quantity) for name, quantity in law.quantities.items()}
-    return tomli_w.dumps(raw)
+    raw: dict[str, Any] = {"source": part_to_dict(source), "range": part_to_dict(limits)}
+    raw |= {key: part_to_dict(quantity) for key, quantity in quantities.items()}
+    content = tomli_w.dumps(raw).encode()
+    return Law(name=name, source=source, range=limits, quantities=quantities, content=content)
 
 
 def part_to_dict(part: Source | Range | Quantity | Covariance) -> dict[str, Any]:
@@ -131,6 +133,8 @@ def _from_untrusted(kind: type[Any], raw: object, where: str) -> Any:
     Raises:
         InputError: the first key that is unknown, missing or of the wrong type.
     """
+    import json
+
     from pydantic import ValidationError
 
     # Through JSON, because only there does strict mode (a quoted "1.79" is no number) take tables.

@@ -20,7 +20,7 @@ from statistics import median
 
 import tomli_w
 
-from fitting.laws.file import part_to_dict
+from fitting.laws.file import make_law, part_to_dict
 from fitting.laws.law import Law, Range, Source
 from planner.facts.laws import read_lawbook, without_own_laws
 from planner.facts.optima import Tuned, read_tuned
@@ -155,7 +155,7 @@ def fit_all(
 def setups_law(spreads: Mapping[str, Spread]) -> Law:
     """The spread as a law."""
     quantities = {name: spread_quantity(spread, TEXT) for name, spread in spreads.items()}
-    return Law(name="setups", source=SOURCE, range=Range(), quantities=quantities, content=b"")
+    return make_law("setups", source=SOURCE, limits=Range(), quantities=quantities)
 
 
 def held_out(book: Mapping[str, Law]) -> list[Compared]:

@@ -12,7 +12,7 @@ from fitting.curves.fit import CurveFit, fit_curves
 from fitting.curves.law import CurveLaw, curve_law, forecast, law_of_fit
 from fitting.curves.problem import FORMS
 from fitting.errors import InputError
-from fitting.laws.file import law_to_toml, read_law
+from fitting.laws.file import read_law
 from fitting.logs.curve_files import Curve
 from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size, simulated
 
@@ -22,7 +22,7 @@ def round_trip(
 ) -> tuple[CurveFit, CurveLaw]:
     fit = fit_curves(curves, form=FORMS[form], warmup_steps=WARMUP)
     law = law_of_fit(fit, curves, name=path.stem, command="x", warmup_steps=WARMUP)
-    path.write_text(law_to_toml(law))
+    path.write_bytes(law.content)
     return fit, curve_law(read_law(path), where=str(path))
 
 

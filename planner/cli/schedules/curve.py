@@ -103,7 +103,6 @@ def fit(
     from fitting.curves.problem import FORMS
     from fitting.figures import check_suffix, save_figure
     from fitting.files import replace_file
-    from fitting.laws.file import law_to_toml
     from fitting.logs.curve_files import read_curve
 
     if form not in FORMS:
@@ -123,7 +122,7 @@ def fit(
         command=shlex.join(["plan", *sys.argv[1:]]),
         warmup_steps=warmup_steps,
     )
-    replace_file(out, law_to_toml(law).encode())
+    replace_file(out, law.content)
     if plot is not None:
         caption = f"{form} fitted to {len(read)} curves; law {out.name}"
         save_figure(curve_figure(curve_plot_data(found, read, caption=caption)), plot)
