@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.curves.fit import draw_starts
-from fitting.curves.forms import Paths
+from fitting.curves.forms import CURVE_FORMS, Paths
 from fitting.curves.path import make_path, means_about, thin_rows
-from fitting.curves.problem import FORMS, assemble, gather, pose
+from fitting.curves.problem import assemble, gather, pose
 from fitting.errors import InputError
 from fitting.intervals import Z80
 from fitting.logs.curve_files import FEWEST_ROWS
@@ -125,7 +125,7 @@ def extrapolate(
 
 def foretell(data: Data, counts: Sequence[int], end: Path) -> Floats:
     """ln of the final loss by a fit to so many first rows, each started from the one before too."""
-    shape, path, found = FORMS["extended"], data.paths.paths[0], []
+    shape, path, found = CURVE_FORMS["extended"], data.paths.paths[0], []
     last: Floats | None = None
     for count in counts:
         rows = np.arange(count)

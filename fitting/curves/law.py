@@ -123,11 +123,12 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
     quantity = law.quantities.get("curve")
     if quantity is None:
         raise InputError(f"{where}: has no table [curve]; plan curve fit writes one")
-    if quantity.form not in CURVE_FORMS:
+    forms = {row.form: row.released() for row in CURVE_FORMS.values()}
+    if quantity.form not in forms:
         raise InputError(
-            f"{where} [curve] form '{quantity.form}': no curve; one of {', '.join(CURVE_FORMS)}"
+            f"{where} [curve] form '{quantity.form}': no curve; one of {', '.join(forms)}"
         )
-    form = CURVE_FORMS[quantity.form]
+    form = forms[quantity.form]
     peaks = None if law.range.lr is None else (law.range.lr[0], law.range.lr[1])
     unsaid = math.nan if quantity.covariance is None else 0.0
     scatter = unsaid if quantity.scatter is None else quantity.scatter

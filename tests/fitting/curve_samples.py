@@ -33,7 +33,7 @@ def read_size(shared: Path, size: str) -> dict[str, Curve]:
 
 def published_loss(curve: Curve, size: str = "25M") -> Floats:
     """Loss by the published constants at each row."""
-    form, reference = CURVE_FORMS["multi-power"], Reference(lr_sum=3.0, peak=3e-4)
+    form, reference = CURVE_FORMS["multi-power"].released(), Reference(lr_sum=3.0, peak=3e-4)
     free = form.free(PUBLISHED[size], reference)
     vector = np.array([[free[name] for name in form.names]])
     path = make_path(curve, warmup_steps=WARMUP)

@@ -23,7 +23,7 @@ PEAK = 3e-4
 
 
 def published_law(form: str = "multi-power") -> CurveLaw:
-    kind, reference = CURVE_FORMS[form], Reference(lr_sum=3.0, peak=PEAK)
+    kind, reference = CURVE_FORMS[form].released(), Reference(lr_sum=3.0, peak=PEAK)
     free = kind.free(PUBLISHED["25M"], reference)
     return CurveLaw(
         form=kind,

@@ -99,22 +99,23 @@ def fit(
     """
     from fitting.curves.figure import curve_figure, curve_plot_data
     from fitting.curves.fit import fit_curves
+    from fitting.curves.forms import CURVE_FORMS
     from fitting.curves.law import law_of_fit
-    from fitting.curves.problem import FORMS
     from fitting.figures import check_suffix, save_figure
     from fitting.files import replace_file
     from fitting.logs.curve_files import read_curve
 
-    if form not in FORMS:
+    if form not in CURVE_FORMS:
         raise InputError(
-            f"--form '{form}': no such form{nearest_name(form, FORMS)}; one of {', '.join(FORMS)}"
+            f"--form '{form}': no such form{nearest_name(form, CURVE_FORMS)}; one of "
+            f"{', '.join(CURVE_FORMS)}"
         )
     refuse_existing(out, force=force, beside=curves)
     refuse_existing(plot, force=force, beside=[*curves, out])
     if plot is not None:
         check_suffix(plot)
     read = [read_curve(path) for path in curves]
-    found = fit_curves(read, form=FORMS[form], warmup_steps=warmup_steps)
+    found = fit_curves(read, form=CURVE_FORMS[form], warmup_steps=warmup_steps)
     law = law_of_fit(
         found,
         read,
