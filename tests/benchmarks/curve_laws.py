@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from fitting.arrays import Floats
-from fitting.curves.extrapolate import extrapolate
 from fitting.curves.fit import fit_best, fit_curves
 from fitting.curves.forms import CURVE_FORMS, CurveForm, Paths
 from fitting.curves.law import CurveLaw, forecast
 from fitting.curves.path import make_path
 from fitting.curves.problem import BLOCKS, gather
 from fitting.logs.curve_files import Curve
+from tests.benchmarks.curve_extrapolation import extrapolate
 from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size
 
 SIZES = ("25M", "100M")

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.curves.extend import extend
-from fitting.curves.extrapolate import extrapolate, judge
 from fitting.curves.forms import CURVE_FORMS, Reference
 from fitting.curves.law import CurveLaw, forecast, last_row
 from fitting.curves.path import make_path
 from fitting.curves.schedule_design import Begun, FinalLoss, design, node_steps, warmed_up
 from fitting.errors import InputError
 from fitting.logs.curve_files import Curve
+from tests.benchmarks.curve_extrapolation import extrapolate, judge
 from tests.fitting.curve_samples import PUBLISHED, WARMUP, simulated
 
 PEAK = 3e-4
