@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from fitting.arrays import Floats
     from fitting.curves.path import Path
-    from fitting.loss.slopes import Evaluated
+    from fitting.robust import Evaluated
 
 SUM_UNIT = 3.0
 """Summed lr at which the factor S1^(r-1) of the extended form is 1."""

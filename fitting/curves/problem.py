@@ -116,11 +116,12 @@ def pose(shape: CurveForm, data: Data) -> Problem[CurveForm]:
     usual = [USUAL[name] for name in shape.names]
     relative = lowest * np.array([name in HEIGHTS for name in shape.names])
     return Problem(
-        family=shape,
+        model=shape,
         features=data.paths,
-        log_loss=data.log_loss,
+        observed=data.log_loss,
         ridge=np.array([PULL / spread**2 for _, spread in usual]),
         towards=np.array([value for value, _ in usual]) + relative,
+        accelerate=True,
     )
 
 

@@ -15,9 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fitting.arrays import Floats
-
-Evaluated = tuple[Floats, Floats]
-"""ln loss, shape (b, n), and its slope in the free parameters, shape (b, p, n)."""
+from fitting.robust import Evaluated
 
 HIGHEST = 300.0
 """Exponents are cut here so that exp cannot overflow; no real term comes near."""

@@ -28,9 +28,9 @@ from scipy.optimize import OptimizeResult, minimize
 from scipy.special import huber
 
 from fitting.arrays import Floats
-from fitting.loss.families import FAMILIES, Family, natural
+from fitting.loss.families import FAMILIES, Family, make_problem, natural
 from fitting.loss.slopes import centre_of, to_features
-from fitting.robust import DELTA, Problem, make_problem, search, solve
+from fitting.robust import DELTA, Problem, search, solve
 
 BOOTSTRAPS = 4000
 CHINCHILLA = FAMILIES["chinchilla"]

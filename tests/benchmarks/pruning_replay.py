@@ -22,8 +22,9 @@ import pandas as pd
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fitting.cells.few_runs import neutral_surface, places, rise, start_at
+from fitting.cells.few_runs import places, rise, start_at
 from fitting.files import read_table
+from fitting.surface.prior import neutral_surface
 from proxies.sweep.folder.about import About, read_about, run_folder
 from proxies.sweep.folder.records import read_records
 from proxies.sweep.search.pruning import PRUNERS, REPORTS, WHOLE
