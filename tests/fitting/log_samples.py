@@ -12,8 +12,7 @@ from fitting.logs.curve_files import Curve
 from fitting.logs.series import RunLog
 from fitting.loss.slopes import Floats
 from planner.facts.laws import find_law, read_lawbook
-from proxies.run.schedule import Checkpoint, make_schedule
-from proxies.run.schedule.sampling import lr_fractions
+from proxies.run.schedule import Checkpoint, lr_fractions, make_schedule
 
 SIZES = ("25m", "100m", "400m")
 
