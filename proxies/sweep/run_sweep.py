@@ -17,8 +17,14 @@ from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.executors.cluster import require_ray
 from proxies.sweep.executors.desk import Desk, Execute
 from proxies.sweep.executors.timing import Estimate, choose_executor, estimate_cells
-from proxies.sweep.folder.about import About, hold_lock, make_folder, read_about, write_about
-from proxies.sweep.folder.extending import check_same
+from proxies.sweep.folder.about import (
+    About,
+    check_same,
+    hold_lock,
+    make_folder,
+    read_about,
+    write_about,
+)
 from proxies.sweep.search.studies import open_storage
 from proxies.sweep.session import Given, Session
 

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna import get_all_study_names
 
-from proxies.sweep.cells import total_flops
+from proxies.sweep.cells import make_run_spec, total_flops
 from proxies.sweep.executors.desk import Ended, Job
 from proxies.sweep.folder.about import drop_states, run_folder
 from proxies.sweep.folder.progress import trained_flops
 from proxies.sweep.folder.records import Record, Records
-from proxies.sweep.runs import make_run_spec
 from proxies.sweep.search.samplers import is_planned, read_setting, saved_start, why_done
 from proxies.sweep.search.starts import predict_start
 from proxies.sweep.search.studies import CellStudy, ask, catch_up, open_study, report

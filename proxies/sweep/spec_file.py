@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from fitting.errors import InputError, nearest_name
-from proxies.sweep.cells import Cell, expand_cells, family_shapes
-from proxies.sweep.runs import check_schedules, member_parametrization
-from proxies.sweep.search.axes import is_varied, lattice, sequence_bounds
+from proxies.sweep.axes import is_varied, lattice, sequence_bounds
+from proxies.sweep.cells import (
+    Cell,
+    check_schedules,
+    expand_cells,
+    family_shapes,
+    member_parametrization,
+)
 from proxies.sweep.spec import AxisRange, SweepSpec
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.runs.table import read_runs
-from proxies.sweep.executors.desk import Desk, Ended, Job, Row, failed_row
+from proxies.sweep.executors.desk import Desk, Ended, Job, failed_row
 from proxies.sweep.folder.about import hold_lock, read_about, run_folder
-from proxies.sweep.folder.records import RESULTS, TABLE, read_records
+from proxies.sweep.folder.records import RESULTS, TABLE, Row, read_records
 from proxies.sweep.run_sweep import Means, run_sweep
 from proxies.sweep.search.target import FEWEST_RUNS
 from proxies.sweep.spec import SweepSpec

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitting.cells.few_runs import Start, neutral_surface, places, rise, start_at
 from fitting.errors import InputError
-from proxies.sweep.runs import Setting
-from proxies.sweep.search.axes import lattice_points
+from proxies.sweep.axes import lattice_points
+from proxies.sweep.cells import Setting
 from proxies.sweep.search.samplers import (
     SAMPLERS,
     SpecSampler,

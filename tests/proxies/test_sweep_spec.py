@@ -18,9 +18,8 @@ from fitting.errors import InputError
 from proxies.run.parametrization import OPTIMIZERS, RULES
 from proxies.run.schedule import KINDS
 from proxies.run.shape import QK_NORMS, count_params
-from proxies.sweep.cells import expand_cells, total_flops
-from proxies.sweep.runs import Setting, make_run_schedule, make_run_spec
-from proxies.sweep.search.axes import batch_lattice, lattice, sequence_bounds
+from proxies.sweep.axes import batch_lattice, lattice, sequence_bounds
+from proxies.sweep.cells import Setting, expand_cells, make_run_schedule, make_run_spec, total_flops
 from proxies.sweep.spec import AxisRange, ModelSpec, RunSettings, SearchSpec, SweepSpec
 from proxies.sweep.spec_file import parse_spec, read_spec, spec_schema
 

@@ -14,9 +14,9 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from proxies.sweep.axes import batch_lattice, sequence_bounds
 from proxies.sweep.cells import count_runs
 from proxies.sweep.executors.desk import Desk, Ended, Job, halved, job_folder
-from proxies.sweep.search.axes import batch_lattice, sequence_bounds
 from proxies.sweep.search.samplers import PLANNED
 from proxies.sweep.spec import AxisRange
 

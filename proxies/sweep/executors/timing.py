@@ -11,10 +11,10 @@ from proxies.run.batching import Batching
 from proxies.run.groups import DEFAULT_INIT_STD
 from proxies.run.schedule import make_schedule
 from proxies.run.spec import RunSpec
+from proxies.sweep.axes import batch_lattice, lattice
+from proxies.sweep.cells import member_parametrization, sweep_optimizer
 from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.executors.desk import Desk, Execute, Job
-from proxies.sweep.runs import member_parametrization, sweep_optimizer
-from proxies.sweep.search.axes import batch_lattice, lattice
 
 if TYPE_CHECKING:
     from proxies.run.shape import Shape

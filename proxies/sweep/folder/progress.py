@@ -151,7 +151,7 @@ def optimum_width(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> flo
 
     from fitting.cells.few_runs import Tried, neutral_surface, start_at
     from fitting.cells.search import find_local_optimum
-    from proxies.sweep.search.axes import lattice_points
+    from proxies.sweep.axes import lattice_points
 
     known = [r for r in records if r.status in ("finished", "diverged")]
     rows = np.array([(float(r.row["lr"]), float(r.row["batch_tokens"]), r.loss) for r in known])

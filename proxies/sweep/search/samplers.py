@@ -28,14 +28,14 @@ from fitting.cells.few_runs import Start, Tried
 from fitting.cells.search import LocalOptimum, find_local_optimum, propose_run
 from fitting.errors import InputError
 from fitting.units import format_small
-from proxies.sweep.runs import Setting
-from proxies.sweep.search.axes import (
+from proxies.sweep.axes import (
     batch_lattice,
     is_varied,
     lattice,
     lattice_points,
     sequence_bounds,
 )
+from proxies.sweep.cells import Setting
 from proxies.sweep.spec import AxisRange
 
 if TYPE_CHECKING:

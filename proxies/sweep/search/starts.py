@@ -16,7 +16,7 @@ from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.line import Line
 from fitting.surface.prior import line_from_law, mup_line
 from proxies.run.parametrization import OPTIMIZERS, convert_adamw_law, convert_sp_law
-from proxies.sweep.runs import member_parametrization
+from proxies.sweep.cells import member_parametrization
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law

@@ -14,7 +14,7 @@ import numpy as np
 from fitting.design import Candidates, Done, known_at, next_runs
 from fitting.errors import InputError
 from fitting.surface.interval import Z80
-from proxies.sweep.search.axes import lattice_points
+from proxies.sweep.axes import lattice_points
 from proxies.sweep.search.starts import law_point, line_through
 
 if TYPE_CHECKING:
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from fitting.laws.law import Law
     from fitting.surface.line import Line
-    from proxies.sweep.cells import Cell
+    from proxies.sweep.cells import Cell, Setting
     from proxies.sweep.folder.records import Record
-    from proxies.sweep.runs import Setting
     from proxies.sweep.search.samplers import Point
     from proxies.sweep.spec import SweepSpec
 
