@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class SweepCell:
     """One shape trained on one number of tokens."""
 
     shape: Shape
@@ -52,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class TrialSetting:
     """What one run is given beyond what its cell says."""
 
     lr: float
@@ -64,7 +64,7 @@ class Setting:
     seed: int
 
 
-def expand_cells(spec: SweepSpec, *, vocab_size: int) -> tuple[Cell, ...]:
+def expand_cells(spec: SweepSpec, *, vocab_size: int) -> tuple[SweepCell, ...]:
     """The cells of a sweep, cheapest first.
 
     Args:
@@ -81,7 +81,7 @@ def expand_cells(spec: SweepSpec, *, vocab_size: int) -> tuple[Cell, ...]:
         budgets = spec.budget.tokens or ()
         multiples = spec.budget.tokens_per_param or ()
         for tokens in (*budgets, *(round(ratio * params) for ratio in multiples)):
-            cells.append(Cell(shape=shape, params=params, tokens=tokens, runs=runs))
+            cells.append(SweepCell(shape=shape, params=params, tokens=tokens, runs=runs))
     names = [cell.name for cell in cells]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
@@ -96,7 +96,7 @@ def count_runs(spec: SweepSpec) -> int:
     return spec.search.runs_per_cell
 
 
-def total_flops(cells: Iterable[Cell]) -> float:
+def total_flops(cells: Iterable[SweepCell]) -> float:
     """6 params tokens, summed over the most runs of all cells."""
     return math.fsum(cell.runs * cell.flops for cell in cells)
 
@@ -144,7 +144,7 @@ def one_each(values: tuple[int, ...], model: ModelSpec, *, name: str) -> tuple[i
     return values * members if len(values) == 1 else values
 
 
-def make_run_spec(spec: SweepSpec, cell: Cell, setting: Setting) -> RunSpec:
+def make_run_spec(spec: SweepSpec, cell: SweepCell, setting: TrialSetting) -> RunSpec:
     """Everything that the losses of a run depend on, but for its corpus and machine.
 
     Raises:
@@ -220,7 +220,7 @@ def make_run_schedule(settings: RunSettings, *, steps: int) -> Schedule:
     )
 
 
-def check_schedules(spec: SweepSpec, cells: tuple[Cell, ...]) -> None:
+def check_schedules(spec: SweepSpec, cells: tuple[SweepCell, ...]) -> None:
     """Refuse a sweep whose longest or shortest runs have no schedule.
 
     Raises:

@@ -109,7 +109,7 @@ def test_a_sweep_that_is_stopped_goes_on_to_the_same_table(tmp_path: Path) -> No
         stops: list[object] = []
 
         def stop_soon(desk: Desk) -> Iterator[Ended]:
-            from proxies.sweep.executors import run_sequential
+            from proxies.sweep.executors.registry import run_sequential
 
             looks = iter(range(30))
             yield from run_sequential(

@@ -130,7 +130,7 @@ def check_same(ours: SweepSpec, theirs: SweepSpec, *, where: str, extend: bool) 
             )
 
 
-def make_folder(folder: Path) -> None:
+def make_sweep_folder(folder: Path) -> None:
     """Make a sweep's folder.
 
     Raises:
