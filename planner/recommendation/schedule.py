@@ -15,9 +15,8 @@ from fitting.curves.path import draw_line, make_path
 from fitting.errors import InputError
 from fitting.laws.law import read_law
 from fitting.logs.curve_files import Curve
-from proxies.run.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.schedule import Checkpoint, Schedule, lr_fractions, make_schedule
 from proxies.run.schedule.convex_bound import LastIterateBound, last_iterate_bound
-from proxies.run.schedule.sampling import lr_fractions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -64,7 +64,7 @@ OnStep = Callable[[int, CurvePoint], bool]
 
 
 @dataclass(slots=True)
-class Trial:
+class EnsembleTrial:
     """One run of an ensemble."""
 
     place: int
@@ -80,7 +80,7 @@ class Trial:
 class Ensemble:
     """Trials in training, in the order of the stack's rows."""
 
-    trials: list[Trial]
+    trials: list[EnsembleTrial]
     stack: Stack
     loss_function: Callable[..., Tensor]
     """`loss_of_rows`, compiled where the specs say so; again when the stack shrinks."""
@@ -205,7 +205,7 @@ def start_ensemble(specs: Sequence[RunSpec], corpus: Corpus, *, device: str) -> 
     for place, spec in enumerate(specs):
         state = start_state(spec, corpus, device=device)
         assert isinstance(state.model, ProxyModel)
-        trials.append(Trial(place, spec, state.model, state))
+        trials.append(EnsembleTrial(place, spec, state.model, state))
     stack = make_stack(specs, [trial.model for trial in trials])
     loss_function = torch.compile(loss_of_rows) if specs[0].compile else loss_of_rows
     return Ensemble(trials, stack, loss_function)
@@ -213,7 +213,7 @@ def start_ensemble(specs: Sequence[RunSpec], corpus: Corpus, *, device: str) -> 
 
 def advance_ensemble(
     ensemble: Ensemble, corpus: Corpus, *, device: str, on_step: OnStep | None = None
-) -> list[tuple[Trial, Status]]:
+) -> list[tuple[EnsembleTrial, Status]]:
     """Make updates until their losses are read, and say which trials ended with them, and how."""
     start = time.perf_counter()
     first = ensemble.trials[0]
@@ -221,7 +221,7 @@ def advance_ensemble(
         step_ensemble(ensemble, corpus, device=device)
         if is_done(first.state, first.spec):
             break
-    ended: list[tuple[Trial, Status]] = []
+    ended: list[tuple[EnsembleTrial, Status]] = []
     for trial in ensemble.trials:
         points = read_losses(trial.state)
         go_on = on_step is None or all([on_step(trial.place, point) for point in points])
@@ -250,7 +250,7 @@ def step_ensemble(ensemble: Ensemble, corpus: Corpus, *, device: str) -> None:
         note_update(trial.state, trial.spec, count=count, fraction=fraction, measured=pair)
 
 
-def read_batches(trials: Sequence[Trial], corpus: Corpus, *, count: int) -> Tensor:
+def read_batches(trials: Sequence[EnsembleTrial], corpus: Corpus, *, count: int) -> Tensor:
     """The next sequences of each trial's own data order, shape (K, B, T + 1)."""
     batches = [
         read_sequences(

@@ -22,7 +22,7 @@ from proxies.run.parametrization import OPTIMIZERS, make_parametrization
 from proxies.run.schedule import make_schedule
 from proxies.run.shape import Shape
 from proxies.run.spec import RunSpec
-from proxies.sweep.executors.ensemble_timing import EnsembleTiming, time_ensemble
+from proxies.sweep.executors.timing import EnsembleTiming, time_ensemble
 
 LAYERS, HEAD_DIM, VOCAB = 4, 32, 256
 SEQ_LEN, SEQUENCES, UPDATES = 128, 4, 100

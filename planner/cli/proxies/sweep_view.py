@@ -18,8 +18,8 @@ from proxies.sweep.cells import total_flops
 from proxies.sweep.folder.progress import Best, CellProgress, Progress, measure_cell, sum_up
 
 if TYPE_CHECKING:
-    from proxies.sweep.cells import Cell
-    from proxies.sweep.executors.timing import Estimate
+    from proxies.sweep.cells import SweepCell
+    from proxies.sweep.executors.timing import CellEstimate
     from proxies.sweep.folder.records import Record
     from proxies.sweep.session import Session
     from proxies.sweep.spec import SweepSpec
@@ -28,7 +28,7 @@ REFRESHES = 2.0
 """Of the live view in a second."""
 
 
-class Watch:
+class LiveView:
     """The progress of a running sweep; a cell is measured again where it is looked at."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Watch:
         self._measured: dict[str, CellProgress] = {}
 
     def start(self, session: Session) -> None:
-        """Watch a session that begins."""
+        """LiveView a session that begins."""
         self._session = session
 
     def measure(self) -> Progress | None:
@@ -49,7 +49,7 @@ class Watch:
         cells = tuple(self._measure(spec, cell, done) for cell in session.given.cells)
         return sum_up(spec, cells, done, clock=session.clock)
 
-    def _measure(self, spec: SweepSpec, cell: Cell, done: list[Record]) -> CellProgress:
+    def _measure(self, spec: SweepSpec, cell: SweepCell, done: list[Record]) -> CellProgress:
         """A cell's progress, kept until its next run; the live view asks from its own thread."""
         records = [record for record in done if record.cell == cell.name]
         kept = self._measured.get(cell.name)
@@ -66,9 +66,9 @@ class Watch:
 
 
 @contextmanager
-def watch_sweep() -> Iterator[Watch]:
-    """Watch a sweep, live on stderr where that is a terminal."""
-    watch = Watch()
+def watch_sweep() -> Iterator[LiveView]:
+    """LiveView a sweep, live on stderr where that is a terminal."""
+    watch = LiveView()
     console = Console(stderr=True, highlight=False, markup=False)
     if not console.is_terminal:
         yield watch
@@ -131,7 +131,7 @@ def sum_line(progress: Progress) -> str:
     return ", ".join(parts)
 
 
-def print_estimates(estimates: Sequence[Estimate], *, executor: str, at_once: int) -> None:
+def print_estimates(estimates: Sequence[CellEstimate], *, executor: str, at_once: int) -> None:
     """The cells of a dry run with their cost, and the whole."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("cell", "params", "tokens", "runs", "FLOPs", "tokens/s", "time"):

@@ -219,7 +219,7 @@ def check_countable(schedule: Schedule, where: str) -> None:
 
 def print_csv(made: Made) -> None:
     """`step,lr`, one line an update, with every digit of the lr."""
-    from proxies.run.schedule.sampling import update_fractions
+    from proxies.run.schedule import update_fractions
 
     check_countable(made.schedule, "--csv")
     lrs = (made.peak_lr * update_fractions(made.schedule)).tolist()

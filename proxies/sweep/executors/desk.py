@@ -17,10 +17,8 @@ from proxies.run.spec import RunResult, RunSpec, runs_row
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxies.sweep.folder.records import Row
     from proxies.sweep.spec import CorpusSpec
-
-Row = dict[str, float | str]
-"""Cells of a runs table by column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

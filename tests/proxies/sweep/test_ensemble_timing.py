@@ -8,7 +8,7 @@ import pytest
 
 from fitting.errors import InputError
 from proxies.run.parametrization import OPTIMIZERS
-from proxies.sweep.executors.ensemble_timing import WORTH, EnsembleTiming, time_ensemble
+from proxies.sweep.executors.timing import WORTH, EnsembleTiming, time_ensemble
 from tests.fixtures.tiny_run import tiny_corpus, tiny_spec
 
 

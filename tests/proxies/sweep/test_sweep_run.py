@@ -13,9 +13,9 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.runs.table import read_runs
-from proxies.sweep.executors.desk import Desk, Ended, Job, Row, failed_row
+from proxies.sweep.executors.desk import Desk, Ended, Job, failed_row
 from proxies.sweep.folder.about import hold_lock, read_about, run_folder
-from proxies.sweep.folder.records import RESULTS, TABLE, read_records
+from proxies.sweep.folder.records import RESULTS, TABLE, Row, read_records
 from proxies.sweep.run_sweep import Means, run_sweep
 from proxies.sweep.search.target import FEWEST_RUNS
 from proxies.sweep.spec import SweepSpec
@@ -109,7 +109,7 @@ def test_a_sweep_that_is_stopped_goes_on_to_the_same_table(tmp_path: Path) -> No
         stops: list[object] = []
 
         def stop_soon(desk: Desk) -> Iterator[Ended]:
-            from proxies.sweep.executors import run_sequential
+            from proxies.sweep.executors.registry import run_sequential
 
             looks = iter(range(30))
             yield from run_sequential(

@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fitting.cells.few_runs import Start, neutral_surface, places, rise, start_at
 from fitting.errors import InputError
-from proxies.sweep.runs import Setting
-from proxies.sweep.search.axes import lattice_points
+from proxies.sweep.axes import lattice_points
+from proxies.sweep.cells import TrialSetting
 from proxies.sweep.search.samplers import (
     SAMPLERS,
     SpecSampler,
@@ -63,7 +63,7 @@ def spec_with(**search: Any) -> SweepSpec:
     return replace(spec, search=replace(spec.search, **search))
 
 
-def loss_at(setting: Setting) -> float:
+def loss_at(setting: TrialSetting) -> float:
     cell = start_at(neutral_surface(), 1e5, 1e8, lr=BEST[0], batch_tokens=BEST[1])
     at = places(cell, np.array([setting.lr]), np.array([setting.batch_sequences * 128.0]))
     return float(2.5 * np.exp(rise(np.array(cell.weights), at)[0][0]))
@@ -83,7 +83,7 @@ def open_study(spec: SweepSpec, path: Path | None = None) -> optuna.Study:
     return study
 
 
-def run(spec: SweepSpec, study: optuna.Study, count: int) -> list[Setting]:
+def run(spec: SweepSpec, study: optuna.Study, count: int) -> list[TrialSetting]:
     """Settings of the next runs, each told its loss."""
     done = []
     for _ in range(count):
@@ -139,7 +139,7 @@ def test_a_search_that_was_broken_off_goes_on_as_if_it_had_not_been(
 def test_samplers_of_optuna_begin_with_the_start(name: str) -> None:
     spec = spec_with(sampler=name)
     first = run(spec, open_study(spec), 2)
-    assert first[0] == Setting(lr=8e-3, batch_sequences=32, weight_decay=0.1, seed=0)
+    assert first[0] == TrialSetting(lr=8e-3, batch_sequences=32, weight_decay=0.1, seed=0)
     assert first[1].lr != first[0].lr
 
 

@@ -18,9 +18,14 @@ from fitting.errors import InputError
 from proxies.run.parametrization import OPTIMIZERS, RULES
 from proxies.run.schedule import KINDS
 from proxies.run.shape import QK_NORMS, count_params
-from proxies.sweep.cells import expand_cells, total_flops
-from proxies.sweep.runs import Setting, make_run_schedule, make_run_spec
-from proxies.sweep.search.axes import batch_lattice, lattice, sequence_bounds
+from proxies.sweep.axes import batch_lattice, lattice, sequence_bounds
+from proxies.sweep.cells import (
+    TrialSetting,
+    expand_cells,
+    make_run_schedule,
+    make_run_spec,
+    total_flops,
+)
 from proxies.sweep.spec import AxisRange, ModelSpec, RunSettings, SearchSpec, SweepSpec
 from proxies.sweep.spec_file import parse_spec, read_spec, spec_schema
 
@@ -225,7 +230,9 @@ def test_a_run_takes_its_size_from_the_cell_and_the_rest_from_setting_and_spec()
     text = changed("seeds = [0, 1]", 'seeds = [0, 1]\nbeta2 = 0.98\noptimizer = "lion"')
     spec = parsed(text.replace("head_dim = 32", 'head_dim = 32\nparametrization = "mup"'))
     cell = expand_cells(spec, vocab_size=256)[-1]
-    run = make_run_spec(spec, cell, Setting(lr=2e-3, batch_sequences=10, weight_decay=0.2, seed=1))
+    run = make_run_spec(
+        spec, cell, TrialSetting(lr=2e-3, batch_sequences=10, weight_decay=0.2, seed=1)
+    )
     assert (run.shape, run.tokens, run.lr, run.weight_decay, run.seed) == (
         cell.shape,
         2_000_000,

@@ -12,7 +12,7 @@ from fitting.cells.few_runs import neutral_surface, places, rise, start_at
 from fitting.errors import InputError
 from fitting.laws.law import read_law
 from fitting.surface.solver import Runs
-from proxies.sweep.cells import Cell, expand_cells
+from proxies.sweep.cells import SweepCell, expand_cells
 from proxies.sweep.search.starts import predict_start
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
@@ -33,7 +33,7 @@ seq_len = 128
 """
 
 
-def sweep() -> tuple[SweepSpec, tuple[Cell, ...]]:
+def sweep() -> tuple[SweepSpec, tuple[SweepCell, ...]]:
     spec = parse_spec(TEXT, where="SPEC.toml")
     return spec, expand_cells(spec, vocab_size=256)
 
@@ -42,7 +42,7 @@ def with_model(spec: SweepSpec, **changes: Any) -> SweepSpec:
     return replace(spec, model=replace(spec.model, **changes))
 
 
-def runs_about(cell: Cell, lr: float, batch_tokens: float) -> Runs:
+def runs_about(cell: SweepCell, lr: float, batch_tokens: float) -> Runs:
     """Fifteen runs of a cell that is best at a given point."""
     true = start_at(neutral_surface(), cell.params, cell.tokens, lr=lr, batch_tokens=batch_tokens)
     steps = np.array([(i, j) for i in (-2, -1, 0, 1, 2) for j in (-1, 0, 1)])

@@ -13,13 +13,12 @@ import pandas as pd
 import pytest
 
 from proxies.corpus import open_corpus
-from proxies.sweep.cells import expand_cells
+from proxies.sweep.cells import TrialSetting, expand_cells, make_run_spec
 from proxies.sweep.executors.desk import Ended, Job, can_halve, halved, job_folder
 from proxies.sweep.executors.train_job import is_out_of_memory, train_job
 from proxies.sweep.folder.records import TABLE, read_records
 from proxies.sweep.folder.trackers import open_loggers
 from proxies.sweep.run_sweep import Means, run_sweep
-from proxies.sweep.runs import Setting, make_run_spec
 from proxies.sweep.spec_file import parse_spec
 
 SPEC = """
@@ -49,7 +48,7 @@ def make_job(directory: Path | None, *, halvings: int = 0) -> Job:
     spec = parse_spec(SPEC, where="SPEC.toml")
     corpus = open_corpus(spec.corpus.source)
     (cell,) = expand_cells(spec, vocab_size=corpus.vocab_size)
-    setting = Setting(lr=1e-3, batch_sequences=8, weight_decay=0.1, seed=0)
+    setting = TrialSetting(lr=1e-3, batch_sequences=8, weight_decay=0.1, seed=0)
     run = make_run_spec(spec, cell, setting)
     return Job(run_id="run", spec=run, directory=directory, halvings=halvings)
 

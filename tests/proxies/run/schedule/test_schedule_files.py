@@ -11,15 +11,14 @@ from hypothesis import strategies as st
 from scipy.ndimage import median_filter
 
 from fitting.errors import InputError
-from proxies.run.schedule import KINDS, lr_fraction
-from proxies.run.schedule.from_file import Point, read_schedule, through_knots
+from proxies.run.schedule import KINDS, lr_fraction, lr_fractions, update_fractions
+from proxies.run.schedule.from_file import StepValue, read_schedule, through_knots
 from proxies.run.schedule.refined import (
     explain_refined,
     read_norms,
     refine_schedule,
     refined_fractions,
 )
-from proxies.run.schedule.sampling import lr_fractions, update_fractions
 from tests.proxies.run.schedule.test_schedule import make_any, updates
 
 
@@ -29,9 +28,9 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-def logged(norms: list[float], *, every: int = 1) -> list[Point]:
+def logged(norms: list[float], *, every: int = 1) -> list[StepValue]:
     """Norms as rows of a log."""
-    return [Point(n + 1, n * every, norm) for n, norm in enumerate(norms, start=1)]
+    return [StepValue(n + 1, n * every, norm) for n, norm in enumerate(norms, start=1)]
 
 
 KNOTS = st.lists(st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=1, max_size=20).map(

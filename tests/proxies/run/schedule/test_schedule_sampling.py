@@ -13,11 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.run.schedule import KINDS, SHAPES, Schedule, lr_fraction, make_schedule
+from proxies.run.schedule import (
+    KINDS,
+    SHAPES,
+    Schedule,
+    lr_fraction,
+    lr_fractions,
+    make_schedule,
+    update_fractions,
+)
 from proxies.run.schedule.extend import join_schedules
 from proxies.run.schedule.kinds import build_schedule
 from proxies.run.schedule.request import ScheduleRequest
-from proxies.run.schedule.sampling import lr_fractions, update_fractions
 from tests.proxies.run.schedule.test_schedule import make_any
 
 PEAK = 3e-4
