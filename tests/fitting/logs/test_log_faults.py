@@ -16,9 +16,9 @@ from fitting.logs.curve_files import Curve
 from fitting.logs.faults import Fault, find_above, find_faults
 from fitting.logs.noise import measure_noise
 from fitting.logs.series import RunLog
-from tests.benchmarks.watch_logs import TRIAL
 from tests.fixtures.curves import published_loss, read_size
 from tests.fixtures.logs import (
+    TRIAL,
     healthy_log,
     with_drift,
     with_plateau,

@@ -12,7 +12,7 @@ from planner.compute.memory import (
     memory_bytes,
     optimizer_bytes,
 )
-from tests.benchmarks.memory_peak import (
+from tests.measured.memory_peak import (
     SHAPES,
     foretell,
     make_shape,

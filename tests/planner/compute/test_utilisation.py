@@ -16,8 +16,8 @@ from planner.compute.utilisation import (
     read_law,
 )
 from planner.facts.accelerators import accelerators, parse_gpus
-from tests.benchmarks import fit_utilisation
-from tests.benchmarks.utilisation import leave_out
+from tests.measured import fit_utilisation
+from tests.measured.utilisation import leave_out
 from tests.planner.compute.test_compute import LLAMA2_70B, TINYLLAMA
 
 

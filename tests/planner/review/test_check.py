@@ -17,8 +17,8 @@ from planner.request.choices import Pins
 from planner.review.check import AS_RECOMMENDED, OFF, PLAUSIBLE, Check, check_run, judge
 from planner.trainers.import_config import Imported, import_config
 from proxies.run.schedule import make_schedule
-from tests.benchmarks.check_published import published_configs
 from tests.fixtures.plans import make_plan
+from tests.measured.check_published import published_configs
 
 UNSOUND = Path(__file__).parent / "checks" / "unsound.transformers.json"
 PUBLISHED = published_configs()

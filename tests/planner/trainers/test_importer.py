@@ -19,8 +19,8 @@ from planner.request.choices import Pins
 from planner.trainers.export import export_plan, trainer_names, write_files
 from planner.trainers.import_config import Imported, import_config
 from planner.trainers.supported.transformers.complete import Given
-from tests.benchmarks.check_published import published_configs
 from tests.fixtures.plans import SMALL, make_plan, soften
+from tests.measured.check_published import published_configs
 
 TRAINERS = trainer_names()
 
