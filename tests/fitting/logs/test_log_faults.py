@@ -157,7 +157,8 @@ def test_faults_do_not_depend_on_the_unit_of_the_loss(
 def test_a_spike_changes_the_noise_estimate_little(seed: int) -> None:
     log = steady(seed=seed)
     before, after = (measure_noise(each.loss).scale for each in (log, with_spike(log, size=5.0)))
-    assert after == pytest.approx(before, rel=0.1)
+    # Of all seeds allowed here half move it less than 2%, one in 34 more than 10%, none over 16%.
+    assert after == pytest.approx(before, rel=0.2)
 
 
 @pytest.mark.slow
