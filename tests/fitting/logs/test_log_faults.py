@@ -20,6 +20,7 @@ from tests.fixtures.curves import published_loss, read_size
 from tests.fixtures.logs import (
     TRIAL,
     healthy_log,
+    steady,
     with_drift,
     with_plateau,
     with_spike,
@@ -29,13 +30,6 @@ from tests.fixtures.logs import (
 def named(found: list[Fault], kind: str) -> Fault:
     (fault,) = [each for each in found if each.kind == kind]
     return fault
-
-
-def steady(*, rows: int = 300, noise: float = 0.01, seed: int = 0) -> RunLog:
-    """A power law of the step at a constant lr, with normal noise."""
-    step = np.arange(20, 20 * rows + 1, 20, dtype=np.float64)
-    loss = 2.5 + 20 * step**-0.5 + noise * np.random.default_rng(seed).normal(size=rows)
-    return RunLog(name="steady", step=step, loss=loss, others={"lr": np.full(rows, 3e-4)})
 
 
 @pytest.mark.parametrize("size", ["25M", "100M"])
