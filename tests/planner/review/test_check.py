@@ -30,11 +30,10 @@ HIGH = {"dclm_1b"}
 """Tuned with qk-norm and z-loss, three times above laws that had neither."""
 
 
-@pytest.mark.parametrize("name", ["gpt2_124m", "smollm2_135m"])
 def test_the_report_of_a_published_config(
-    name: str, capsys: pytest.CaptureFixture[str], file_regression: FileRegressionFixture
+    capsys: pytest.CaptureFixture[str], file_regression: FileRegressionFixture
 ) -> None:
-    trainer, path = PUBLISHED[name]
+    trainer, path = PUBLISHED["smollm2_135m"]
     assert main(["check", trainer, str(path)]) == 0
     file_regression.check(capsys.readouterr().out)
 
