@@ -30,8 +30,9 @@ from planner.facts.accelerators import Gpus
 USABLE_MEMORY = 0.9
 """Share of the device's memory that tensors may fill; the rest is for the driver's context,
 communication buffers and fragmentation. Assumed. With it, 43 of 45 micro-batches that llm-foundry
-ran are within a factor of two of the largest that fits here (tests/planner/test_memory.py); one
-run that just fitted, 30B on 8 GPUs of 80 GB, is said not to."""
+ran are within a factor of two of the largest that fits here
+(tests/planner/compute/test_memory.py); one run that just fitted, 30B on 8 GPUs of 80 GB, is said
+not to."""
 
 WORTH_SAYING = 0.1
 """Share of a step that a pipeline may be idle without a warning; the published tables that the law

@@ -14,7 +14,7 @@ tokens, lr(s) at s = S tokens_seen / tokens, tokens counted with the update itse
 The norm tests take the batch's own norm, |G|^2 + tr(Sigma) / B in the mean, as published: under a
 slowly falling |G| the batch follows tr(Sigma) (1 / theta^2 - 1) / |G|^2. It never shrinks, so
 noise pushes it up only: by up to 12% at theta 0.5 and 21% at 0.7 on a quadratic of 1,024
-dimensions (measured, tests/proxies/test_adaptive_batch.py).
+dimensions (measured, tests/proxies/train/test_adaptive_batch.py).
 
 Sources: Brown et al. 2020 (arXiv 2005.14165), ramp; Lau et al. 2024 (arXiv 2402.11215), norm
 tests, of which the coordinate-wise form is recalled; McCandlish et al. 2018 (arXiv 1812.06162).

@@ -5,7 +5,7 @@ operation on a CPU. Here K trials go through every operation at once. Each has i
 decay, betas, eps, schedule, gradient limit, init and data order, and its losses are those of
 `train_run` within float32's rounding, as batched products may add in another order than single
 ones: a relative 3e-7 over 12 updates of a tiny model on a CPU, 1e-4 where products are in
-bfloat16 (measured, tests/proxies/test_ensemble.py).
+bfloat16 (measured, tests/proxies/train/test_ensemble.py).
 
 A trial leaves when it diverges or is pruned and the stack shrinks; the rest end together. Those
 that stay go on within the same rounding (bit for bit on one CPU thread, in every case tried).

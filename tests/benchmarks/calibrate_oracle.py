@@ -3,7 +3,7 @@
 usage: python -m tests.benchmarks.calibrate_oracle [--seeds 20] [--budget 1e19] [--prior step-law]
        [--params 1e9] [--tokens 2e10] [--noise 0.002]
 
-The corpus is the synthetic one, losses are those of the surface of `tests/synthetic.py` with
+The corpus is the synthetic one, losses are those of the surface of `tests/fixtures/runs.py` with
 log-normal noise. Prints, for each seed, runs made, planned over true lr and batch, and whether the
 80% intervals of the plan hold the truth.
 """
@@ -26,7 +26,7 @@ from planner.calibrate.loop import calibrate
 from planner.plan.document import Value
 from proxies.sweep.executors.desk import Desk, Ended, Execute, failed_row
 from proxies.sweep.run_sweep import Means
-from tests.synthetic import true_loss, true_point
+from tests.fixtures.runs import true_loss, true_point
 
 CORPUS = "zipf:vocab=64"
 

@@ -16,7 +16,7 @@ from planner.trainers.import_config import import_config
 if TYPE_CHECKING:
     from planner.review.check import Check
 
-CONFIGS = Path(__file__).parents[1] / "planner" / "published_configs"
+CONFIGS = Path(__file__).parents[1] / "fixtures" / "published_configs"
 """One file a run, named RUN.TRAINER.SUFFIX."""
 
 HEADER = ("config", "trainer", "batch", "lr", "weight decay", "lr + batch cost", "warnings")

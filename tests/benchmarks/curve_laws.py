@@ -27,7 +27,7 @@ from fitting.curves.path import make_path
 from fitting.curves.problem import BLOCKS, FORMS, Held, gather
 from fitting.logs.curve_files import Curve
 from fitting.loss.slopes import Floats
-from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size
+from tests.fixtures.curves import TRAINED_ON, WARMUP, read_size
 
 SIZES = ("25M", "100M")
 GRID = tuple(product((0.6, 0.7, 0.8, 0.9, 1.0), (0.8, 0.85, 0.9, 0.95, 1.0)))

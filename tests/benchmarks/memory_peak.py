@@ -76,7 +76,7 @@ def measure_peak(shape: Shape, *, seq_len: int, sequences: int) -> int:
     from proxies.run.parametrization import make_parametrization
     from proxies.run.schedule import make_schedule
     from proxies.train.state import start_state, train_step
-    from tests.tiny_run import tiny_corpus, tiny_spec
+    from tests.fixtures.tiny_run import tiny_corpus, tiny_spec
 
     spec = replace(
         tiny_spec(),

@@ -21,7 +21,7 @@ from fitting.logs.faults import Fault, find_faults
 from fitting.logs.noise import measure_noise
 from fitting.logs.series import RunLog, read_log
 from tests.conftest import SHARED
-from tests.fitting.log_samples import (
+from tests.fixtures.logs import (
     healthy_log,
     missing_fall,
     with_drift,
