@@ -105,7 +105,7 @@ def show_law(
     "compare",
     epilog="Examples:\n\nplan laws compare\n\nplan laws compare --anchor first --plot laws.png",
 )
-def compare(
+def compare_laws_with_practice(
     laws: list[Path] | None = FILES,
     anchor: str | None = option(
         "Laws", "--anchor", "first", "anchor at each lab's smallest model too"

@@ -20,7 +20,7 @@ from planner.cli.options import (
 from planner.cli.outputs import check_output
 
 if TYPE_CHECKING:
-    from planner.health.mitigations import Target
+    from planner.health.mitigations import StabilityTarget
 
 EXAMPLES = """Examples:
 
@@ -62,8 +62,7 @@ def stability(
     from fitting.fit.figure import check_suffix
     from fitting.runs.table import read_runs
     from planner.health.mitigations import THRESHOLD
-    from planner.health.stability import LOGIT, assess, by_setup
-    from planner.health.stability_text import report_dict, report_lines
+    from planner.health.stability import LOGIT, assess, by_setup, report_dict, report_lines
 
     if plot is not None:
         check_output(plot, read=runs, force=force)
@@ -90,13 +89,13 @@ def stability(
 
 def _judged(
     target: Size | None, lr: float | None, plan: Path | None, threshold: float
-) -> tuple[float | None, Target | None]:
+) -> tuple[float | None, StabilityTarget | None]:
     """The size asked for, and what is judged where its lr is known.
 
     Raises:
         InputError: an option cannot be read, or an lr without a size.
     """
-    from planner.health.mitigations import EPS, Target
+    from planner.health.mitigations import EPS, StabilityTarget
     from planner.plan.document import load_plan
     from planner.request.choices import LR_BOUNDS, check_range
 
@@ -112,4 +111,4 @@ def _judged(
         raise InputError(f"--lr {lr:g}: of what size; give --target PARAMS:TOKENS or --plan")
     if params is None or lr is None:
         return params, None
-    return params, Target(params=params, lr=lr, threshold=threshold, eps=eps)
+    return params, StabilityTarget(params=params, lr=lr, threshold=threshold, eps=eps)

@@ -40,7 +40,7 @@ _MEANS = "With what"
 
 
 @app.command(epilog=EXAMPLES)
-def calibrate(
+def run_calibration(
     context: typer.Context,
     params: float = option(
         _TARGET,
@@ -93,7 +93,7 @@ def calibrate(
     laws.toml, plan.json and report.html in DIR. The same command goes on after a kill or Ctrl-C.
     """
     from planner.calibrate.folder import Request
-    from planner.calibrate.loop import calibrate as run
+    from planner.calibrate.loop import calibrate
     from planner.cli.proxies.sweep_view import print_progress, watch_sweep
     from proxies.sweep.run_sweep import Means
 
@@ -114,7 +114,7 @@ def calibrate(
     )
     means = Means(executor=executor, workers=workers, device=device, address=address)
     with watch_sweep() as watch:
-        found = run(
+        found = calibrate(
             request,
             out,
             means=means,

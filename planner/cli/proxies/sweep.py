@@ -40,7 +40,7 @@ def sweep() -> None:
 
 
 @app.command("run", epilog=RUN_EXAMPLES)
-def run_command(
+def run_spec(
     spec: Path = argument("SPEC.toml", "what to run; see plan schema spec"),
     out: Path = option(_OPTIONS, "--out", "DIR", "folder of the sweep", default=...),
     dry_run: bool = option(
@@ -97,7 +97,7 @@ def run_command(
 
 
 @app.command("status", epilog=STATUS_EXAMPLES)
-def status_command(out: Path = argument("DIR", "folder of a sweep")) -> None:
+def show_status(out: Path = argument("DIR", "folder of a sweep")) -> None:
     """Show how far a sweep is, running or not.
 
     Prints a line a cell with its runs and the best one, then speed, what is left and the time that

@@ -65,7 +65,7 @@ plan curve fit run.csv --out curve.toml --form multi-power --plot curve.png"""
 
 
 @app.command("fit", epilog=FIT_EXAMPLES)
-def fit(
+def fit_curve_law(
     context: typer.Context,
     curves: list[Path] = CURVES,
     out: Path = option(OUTPUT, "--out", "CURVE.toml", "where the law goes", default=...),
@@ -120,7 +120,7 @@ def fit(
 
 
 @app.command("predict", epilog=PREDICT_EXAMPLES)
-def predict(
+def predict_curve(
     law: Path = LAW,
     schedule: Path = argument("SCHEDULE.csv|PLAN.json", "columns step, lr; or a plan"),
     warmup_steps: float = WARMUP,
@@ -154,7 +154,7 @@ def predict(
 
 
 @app.command("best", epilog=BEST_EXAMPLES)
-def best(
+def design_curve(
     law: Path = LAW,
     steps: int = STEPS,
     lr: float | None = option(_RUN, "--lr", "LR", "peak lr; default: the law's"),
@@ -194,7 +194,7 @@ def best(
 
 
 @app.command("extend", epilog=EXTEND_EXAMPLES)
-def extend(
+def extend_curve(
     law: Path = LAW,
     log: Path = argument("LOG.csv", "the run: step, lr, loss"),
     steps: int = STEPS,
