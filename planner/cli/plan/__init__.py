@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from fitting.errors import InputError
-from planner.cli import LazyGroup
 from planner.cli import options as given
+from planner.cli.commands import LazyGroup
 from planner.cli.plan.table import show_plan
 from planner.plan.make import VERSION, prepare
 from planner.recommendation.experts import read_experts

@@ -10,7 +10,8 @@ import pytest
 
 from fitting import read_runs
 from planner.cli import main
-from planner.cli.proxies.batch_options import TypedBatch, read_batching, whole_tokens
+from planner.cli.options import read_tokens
+from planner.cli.proxies.batch_options import TypedBatch, make_batching
 from planner.cli.proxies.train import EXAMPLES
 
 QUICK = [
@@ -130,9 +131,9 @@ def test_bad_input_is_one_line_and_leaves_no_row(
 def test_the_batch_of_an_example_is_whole_sequences(example: str) -> None:
     words = example.split()
     given = dict(pairwise(words))
-    tokens = whole_tokens(given["--tokens"], "--tokens")
-    typed = TypedBatch(batch=given["--batch"], batching="fixed")
-    batching = read_batching(typed, seq_len=256, tokens=tokens)
+    tokens = read_tokens(given["--tokens"], where="--tokens")
+    typed = TypedBatch(batch=int(given["--batch"]), batching="fixed")
+    batching = make_batching(typed, seq_len=256, tokens=tokens)
     assert batching.sequences * 256 == int(given["--batch"])
 
 

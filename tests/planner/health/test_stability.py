@@ -10,7 +10,7 @@ import pytest
 
 from fitting.runs.table import check_runs, read_runs
 from planner.cli import main
-from planner.health.mitigations import Target
+from planner.health.mitigations import StabilityTarget
 from planner.health.stability import SetupStability, assess
 from tests.measured.stability_forecast import RECORDED, forecasts
 
@@ -29,7 +29,7 @@ def test_two_widths_name_the_lr_at_which_the_third_ones_logits_pass_each_thresho
 
 
 def test_logits_that_run_away_call_for_qk_norm_and_norms_end_it() -> None:
-    target = Target(params=1e9, lr=3e-3)
+    target = StabilityTarget(params=1e9, lr=3e-3)
     plain, normed = assess(read_runs(TABLE), target=target, params=target.params)
     assert plain.setup == "sp adamw no-qk-norm"
     assert verdicts(plain)["qk-norm"] == "called for"
@@ -38,13 +38,13 @@ def test_logits_that_run_away_call_for_qk_norm_and_norms_end_it() -> None:
 
 
 def test_an_lr_below_the_forecast_needs_nothing() -> None:
-    target = Target(params=4e5, lr=2e-3)
+    target = StabilityTarget(params=4e5, lr=2e-3)
     plain, _ = assess(read_runs(TABLE), target=target, params=target.params)
     assert set(verdicts(plain).values()) == {"not called for"}
 
 
 def test_gradients_near_eps_call_for_a_smaller_one() -> None:
-    target = Target(params=4e5, lr=2e-3, eps=1e-3)
+    target = StabilityTarget(params=4e5, lr=2e-3, eps=1e-3)
     plain, _ = assess(read_runs(TABLE), target=target, params=target.params)
     assert verdicts(plain)["smaller eps"] == "called for"
 
@@ -61,7 +61,7 @@ def test_a_run_that_diverged_near_the_lr_calls_for_warmup() -> None:
     table = pd.read_csv(TABLE)
     table = table[table["group"] == "no-qk-norm"].reset_index(drop=True)
     table.loc[table["lr"] == 0.256, "loss"] = float("nan")
-    (found,) = assess(check_runs(table), target=Target(params=4e5, lr=0.2), params=4e5)
+    (found,) = assess(check_runs(table), target=StabilityTarget(params=4e5, lr=0.2), params=4e5)
     assert verdicts(found)["longer warmup"] == "called for"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import time
@@ -10,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from fitting.errors import InputError
+from planner.cli.console import emit, say, to_json
+from planner.cli.options import AS_JSON, argument, make_app, option
 
 if TYPE_CHECKING:
     from fitting.logs.faults import Fault
@@ -30,38 +31,35 @@ plan watch log.csv
 
 plan watch log.csv --plan plan.json --curve curve.toml --follow || echo look"""
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
-)
+app = make_app()
+
+_AGAINST = "Held against"
+_FOLLOW = "While it trains"
 
 
 @app.command(epilog=EXAMPLES)
 def watch(
-    log: Annotated[
-        Path,
-        typer.Argument(
-            metavar="LOG",
-            help="CSV, Parquet, JSON lines, trainer_state.json, W&B chart or TensorBoard folder: "
-            "step, loss; lr, grad_norm, max_attention_logit where logged.",
-        ),
-    ],
-    plan: Annotated[
-        Path | None, typer.Option("--plan", metavar="PLAN.json", help="Whose lr it should have.")
-    ] = None,
-    curve: Annotated[
-        Path | None,
-        typer.Option("--curve", metavar="CURVE.toml", help="Law that foretells its loss."),
-    ] = None,
-    warmup_steps: Annotated[
-        float, typer.Option(metavar="STEPS", help="Of the run, for --curve; default 0 or --plan's.")
-    ] = 0.0,
-    follow: Annotated[
-        bool, typer.Option("--follow", help="Look again as it grows, until interrupted.")
-    ] = False,
-    every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Between two looks of --follow.")
-    ] = 10.0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    log: Path = argument(
+        "LOG",
+        "CSV, Parquet, JSON lines, trainer_state.json, W&B chart or TensorBoard folder: step, "
+        "loss; lr, grad_norm, max_attention_logit where logged",
+    ),
+    plan: Path | None = option(_AGAINST, "--plan", "PLAN.json", "whose lr it should have"),
+    curve: Path | None = option(_AGAINST, "--curve", "CURVE.toml", "law that foretells its loss"),
+    warmup_steps: float = option(
+        _AGAINST,
+        "--warmup-steps",
+        "STEPS",
+        "of the run, for --curve; default 0 or --plan's",
+        default=0.0,
+    ),
+    follow: bool = option(
+        _FOLLOW, "--follow", None, "look again as it grows, until interrupted", default=False
+    ),
+    every: float = option(
+        _FOLLOW, "--every", "SECONDS", "between two looks of --follow; default 10", default=10.0
+    ),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Check a run's log for spikes, drift, plateaus, NaN and losses above a forecast.
 
@@ -82,36 +80,36 @@ def watch(
     )
     if not follow:
         found = look(read_log(log))
-        print(json.dumps(as_dict(found), indent=1) if as_json else "\n".join(report(found)))
+        emit(_as_dict(found), "\n".join(_report(found)), as_json=as_json)
         raise typer.Exit(FOUND if found.faults else 0)
     any_found = False
     try:
-        looks = watch_growing(partial(read_growing, log), look, partial(pause, every))
+        looks = watch_growing(partial(read_growing, log), look, partial(_pause, every))
         for found, new in looks:
             any_found |= bool(new)
-            tell(found, new, as_json=as_json)
+            _tell(found, new, as_json=as_json)
     except KeyboardInterrupt:
-        print("plan: stopped", file=sys.stderr)
+        say("stopped")
     raise typer.Exit(FOUND if any_found else 0)
 
 
-def pause(seconds: float) -> bool:
+def _pause(seconds: float) -> bool:
     """Wait for the next look."""
     time.sleep(seconds)
     return True
 
 
-def tell(found: Watched, new: list[Fault], *, as_json: bool) -> None:
+def _tell(found: Watched, new: list[Fault], *, as_json: bool) -> None:
     """Print what is new, a line each, and how far the log is on a terminal."""
     from planner.health.watch import fault_line
 
     for fault in new:
-        print(json.dumps(clean(asdict(fault))) if as_json else fault_line(fault), flush=True)
+        print(to_json(asdict(fault), indent=None) if as_json else fault_line(fault), flush=True)
     if sys.stderr.isatty():
-        print(f"plan: step {found.log.step[-1]:,.0f}", file=sys.stderr)
+        say(f"step {found.log.step[-1]:,.0f}")
 
 
-def report(found: Watched) -> list[str]:
+def _report(found: Watched) -> list[str]:
     """The log in one line, its faults, and what could not be judged."""
     from planner.health.watch import fault_line
 
@@ -127,7 +125,7 @@ def report(found: Watched) -> list[str]:
     return [*lines, *(f"not judged: {note}" for note in found.notes)]
 
 
-def as_dict(found: Watched) -> dict[str, Any]:
+def _as_dict(found: Watched) -> dict[str, Any]:
     """What was found, for --json."""
     return {
         "log": found.log.name,
@@ -135,14 +133,6 @@ def as_dict(found: Watched) -> dict[str, Any]:
         "first_step": float(found.log.step[0]),
         "last_step": float(found.log.step[-1]),
         "noise": found.noise,
-        "faults": [clean(asdict(fault)) for fault in found.faults],
+        "faults": [asdict(fault) for fault in found.faults],
         "notes": list(found.notes),
-    }
-
-
-def clean(fault: dict[str, Any]) -> dict[str, Any]:
-    """A fault whose numbers JSON can say; an infinite one is null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in fault.items()
     }
