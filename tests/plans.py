@@ -1,4 +1,4 @@
-"""Small plans and settings that the tests of trainers share."""
+"""Small plans and runs that the tests of trainers share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ import pytest
 
 from planner.plan.document import Plan, to_plain
 from planner.plan.make import recommend
-from planner.plan.settings import Settings, settings_of
+from planner.plan.settings import run_of
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
-from planner.trainers.trainer import Trainer, nearest_settings
+from planner.trainers.trainer import Trainer, nearest_run
+from proxies.run.batching import Batching
+from proxies.run.parametrization import OPTIMIZERS
 from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 from proxies.run.shape import Shape, count_params
+from proxies.run.spec import RunSpec, make_run
 
 SMALL = Shape(
     d_model=128,
@@ -102,25 +105,45 @@ def make_plan(
     return recommend(target, shape=shape, choices=Choices(pins=pinned, **chosen))
 
 
-def make_settings(
-    *, schedule: Schedule | None = None, shape: Shape = SMALL, **chosen: Any
-) -> Settings:
+def small_run(*, schedule: Schedule | None = None, shape: Shape = SMALL, **chosen: Any) -> RunSpec:
     """What a trainer is told of a small run on 4 GPUs, with a schedule of its own."""
-    settings = settings_of(make_plan(shape=shape, gpus="4", **chosen))
-    return settings if schedule is None else replace(settings, schedule=schedule)
+    run = run_of(make_plan(shape=shape, gpus="4", **chosen))
+    if schedule is None:
+        return run
+    return replace(run, schedule=schedule, tokens=schedule.steps * run.batch_tokens)
 
 
-def expressible(settings: Settings, trainer: Trainer) -> Settings:
-    """The settings, or a skip where the trainer says that it cannot express them."""
-    said = nearest_settings(settings, trainer)
+def sized_run(shape: Shape, *, tokens: float, batch_sequences: int, seq_len: int) -> RunSpec:
+    """A run of which only its size matters, as to memory and hours."""
+    steps = max(2, round(tokens / (batch_sequences * seq_len)))
+    run = make_run(
+        shape=shape,
+        seq_len=seq_len,
+        batch_sequences=batch_sequences,
+        schedule=make_schedule("constant", steps=steps),
+        optimizer=OPTIMIZERS["adamw"],
+        lr=1e-3,
+        weight_decay=0.1,
+    )
+    return replace(run, tokens=int(tokens))
+
+
+def at_batch(run: RunSpec, sequences: int) -> RunSpec:
+    """The run with another batch, its steps left as they are."""
+    return replace(run, batching=Batching(sequences=sequences))
+
+
+def expressible(run: RunSpec, trainer: Trainer) -> RunSpec:
+    """The run, or a skip where the trainer says that it cannot express it."""
+    said = nearest_run(run, trainer)
     if said.losses:
         pytest.skip(f"{trainer.title} refuses: {said.losses[0]}")
-    return said.settings
+    return said.run
 
 
-def plain(settings: Settings) -> Any:
-    """Settings for a comparison: approximate where a file holds a product of two numbers."""
-    return soften(to_plain(settings))
+def plain(run: RunSpec) -> Any:
+    """A run for a comparison: approximate where a file holds a product of two numbers."""
+    return soften(to_plain(run))
 
 
 def soften(value: Any) -> Any:

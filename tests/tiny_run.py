@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 
 from proxies.corpus import Corpus
 from proxies.run.batching import Batching
+from proxies.run.options import TrainOptions
 from proxies.run.parametrization import OPTIMIZERS, make_parametrization
 from proxies.run.schedule import make_schedule
 from proxies.run.shape import Shape
@@ -61,5 +64,16 @@ def tiny_spec(*, steps: int = 20, sequences: int = 8, lr: float = 1e-2, seed: in
         schedule=make_schedule("wsd", steps=steps),
         batching=Batching(sequences=sequences),
         tokens=steps * sequences * SEQ_LEN,
-        seed=seed,
+        options=TrainOptions(seed=seed),
     )
+
+
+def varied(spec: RunSpec, **changes: Any) -> RunSpec:
+    """The run with other fields: of its own, of its options, and the clip of its optimizer."""
+    names = {field.name for field in fields(spec.options)}
+    options = replace(spec.options, **{k: v for k, v in changes.items() if k in names})
+    own = {k: v for k, v in changes.items() if k not in {*names, "grad_clip"}}
+    spec = replace(spec, options=options, **own)
+    if "grad_clip" not in changes:
+        return spec
+    return replace(spec, optimizer=replace(spec.optimizer, grad_clip=changes["grad_clip"]))
