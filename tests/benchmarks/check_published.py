@@ -24,7 +24,7 @@ def row_of(name: str, check: Check) -> tuple[str, ...]:
     words = {number.name: f"{number.factor:.2g}x {number.verdict}" for number in check.numbers}
     return (
         name,
-        check.run.trainer,
+        check.config.trainer,
         words["batch_tokens"],
         words["lr"],
         words["weight_decay"],

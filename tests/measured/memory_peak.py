@@ -6,8 +6,10 @@ import tomllib
 from dataclasses import replace
 from typing import Any
 
-from planner.compute.memory import FP32, FSDP2, Layout, Workload, memory_bytes
-from proxies.run.shape import Shape, count_params
+from planner.compute.memory import memory_bytes
+from proxies.run.layout import FP32, FSDP2, Layout
+from proxies.run.shape import Shape
+from tests.fixtures.plans import sized_run
 from tests.measured.fit_utilisation import DATA
 
 SHAPES = (
@@ -33,26 +35,6 @@ PUBLISHED_SHAPES = {
     "Llama 3.1 405B": (128, 8, 53248),
 }
 """Heads, kv heads, d_ff of torchtitan's rows."""
-
-
-def workload_of(shape: Shape, *, seq_len: int, sequences: int) -> Workload:
-    """What the memory of a run depends on."""
-    counts = count_params(shape)
-    return Workload(
-        params=counts.params,
-        total_params=counts.total_params,
-        flops_per_token=1.0,
-        tokens=1.0,
-        batch_sequences=sequences,
-        seq_len=seq_len,
-        d_model=shape.d_model,
-        n_layers=shape.n_layers,
-        n_heads=shape.n_heads,
-        n_kv_heads=shape.n_kv_heads,
-        head_dim=shape.head_dim,
-        d_ff=shape.d_ff,
-        vocab_size=shape.vocab_size,
-    )
 
 
 def measure_peak(shape: Shape, *, seq_len: int, sequences: int) -> int:
@@ -97,9 +79,9 @@ def measure_peak(shape: Shape, *, seq_len: int, sequences: int) -> int:
 
 def foretell(shape: Shape, *, seq_len: int, sequences: int) -> float:
     """The peak by `planner.compute.memory`: one device, one micro-batch a step."""
-    workload = workload_of(shape, seq_len=seq_len, sequences=sequences)
+    run = sized_run(shape, tokens=1e6, batch_sequences=sequences, seq_len=seq_len)
     layout = Layout(sharded=False, micro_batch_sequences=sequences, precision=FP32)
-    return memory_bytes(workload, layout).single_batch_peak
+    return memory_bytes(run, layout).single_batch_peak
 
 
 def make_shape(row: tuple[int, ...]) -> Shape:
@@ -120,13 +102,7 @@ def titan_gib(raw: dict[str, Any]) -> float:
     """The peak of a row of torchtitan's, GiB."""
     heads, kv_heads, d_ff = PUBLISHED_SHAPES[raw["name"]]
     tensor, pipeline, context = (raw.get(key, 1) for key in ("tensor", "pipeline", "context"))
-    workload = Workload(
-        params=int(raw["total"] - 2 * raw["vocab"] * raw["d"]),
-        total_params=int(raw["total"]),
-        flops_per_token=1.0,
-        tokens=1.0,
-        batch_sequences=raw["micro"],
-        seq_len=raw["seq"],
+    shape = Shape(
         d_model=raw["d"],
         n_layers=raw["layers"],
         n_heads=heads,
@@ -135,19 +111,19 @@ def titan_gib(raw: dict[str, Any]) -> float:
         d_ff=d_ff,
         vocab_size=raw["vocab"],
     )
-    # With a pipeline, torchtitan divides the local batch into as many micro-batches as stages.
-    accumulation = pipeline
     layout = Layout(
         data=raw["devices"] // (tensor * pipeline * context),
         tensor=tensor,
         pipeline=pipeline,
         context=context,
         recompute=raw["recompute"],
-        micro_batch_sequences=raw["micro"] // accumulation,
-        accumulation=accumulation,
+        # With a pipeline, torchtitan divides the local batch into as many micro-batches as stages.
+        micro_batch_sequences=raw["micro"] // pipeline,
         precision=FSDP2,
     )
-    return memory_bytes(workload, layout).total / 2**30
+    batch = layout.data * raw["micro"]
+    run = sized_run(shape, tokens=1e9, batch_sequences=batch, seq_len=raw["seq"])
+    return memory_bytes(run, layout).total / 2**30
 
 
 def titan_rows() -> list[dict[str, Any]]:
