@@ -1,4 +1,4 @@
-"""The tests' own house: rooms as in the packages, and no test that imports a script."""
+"""The tests' own house: rooms as in the packages; no test imports a script or another test."""
 
 from __future__ import annotations
 
@@ -35,4 +35,14 @@ def test_no_test_imports_a_script() -> None:
     paths = [path for path in TESTS.rglob("*.py") if path.parent != TESTS / "benchmarks"]
     users = {str(p.relative_to(TESTS)) for p in paths if any(SCRIPTS in m for m in imported(p))}
     assert len(paths) > 100
+    assert users == set()
+
+
+def test_no_module_imports_a_test() -> None:
+    """What two tests need stands in `tests/fixtures` or `tests/measured`."""
+    users = {
+        str(path.relative_to(TESTS))
+        for path in TESTS.rglob("*.py")
+        if any(".test_" in module for module in imported(path) if module.startswith("tests."))
+    }
     assert users == set()

@@ -8,62 +8,10 @@ from fitting.errors import InputError
 from planner.compute.estimate import Compute, estimate_compute, explain_compute
 from planner.compute.layout import divisors, largest_divisor
 from planner.facts.accelerators import accelerators, parse_gpus
-from proxies.run.shape import Shape
 from proxies.run.spec import RunSpec
-from tests.fixtures.plans import at_batch, sized_run
+from tests.fixtures.plans import at_batch
+from tests.fixtures.workloads import GPT2_124M, LLAMA2_7B, LLAMA2_70B, LLAMA3_405B, TINYLLAMA
 
-GPT2_124M = sized_run(
-    Shape(
-        d_model=768,
-        n_layers=12,
-        n_heads=12,
-        n_kv_heads=12,
-        head_dim=64,
-        d_ff=3072,
-        vocab_size=50304,
-        tied_embeddings=True,
-        mlp="gelu",
-        norm="layernorm",
-        biases="all",
-        positions="learned",
-        n_positions=1024,
-    ),
-    tokens=9.89e9,
-    batch_sequences=512,
-    seq_len=1024,
-)
-TINYLLAMA = sized_run(
-    Shape(d_model=2048, n_layers=22, n_heads=32, n_kv_heads=4, head_dim=64, d_ff=5632),
-    tokens=3e11,
-    batch_sequences=1024,
-    seq_len=2048,
-)
-LLAMA2_7B = sized_run(
-    Shape(d_model=4096, n_layers=32, n_heads=32, n_kv_heads=32, head_dim=128, d_ff=11008),
-    tokens=2e12,
-    batch_sequences=1024,
-    seq_len=4096,
-)
-LLAMA2_70B = sized_run(
-    Shape(d_model=8192, n_layers=80, n_heads=64, n_kv_heads=8, head_dim=128, d_ff=28672),
-    tokens=2e12,
-    batch_sequences=1024,
-    seq_len=4096,
-)
-LLAMA3_405B = sized_run(
-    Shape(
-        d_model=16_384,
-        n_layers=126,
-        n_heads=128,
-        n_kv_heads=8,
-        head_dim=128,
-        d_ff=53_248,
-        vocab_size=128_256,
-    ),
-    tokens=15.6e12,
-    batch_sequences=2048,
-    seq_len=8192,
-)
 WORKLOADS = [GPT2_124M, TINYLLAMA, LLAMA2_7B, LLAMA2_70B]
 
 

@@ -16,6 +16,7 @@ from proxies.run.parametrization import OPTIMIZERS
 from proxies.run.shape import Shape, count_params
 from proxies.run.spec import RunSpec
 from tests.fixtures.plans import sized_run
+from tests.fixtures.workloads import TINYLLAMA
 from tests.measured.memory_peak import (
     SHAPES,
     foretell,
@@ -24,7 +25,6 @@ from tests.measured.memory_peak import (
     titan_gib,
     titan_rows,
 )
-from tests.planner.compute.test_compute import TINYLLAMA
 
 MPT = {
     "125M": (768, 12, 12, 125_311_488),

@@ -16,9 +16,9 @@ from planner.compute.utilisation import (
 )
 from planner.facts.accelerators import accelerators, parse_gpus
 from proxies.run.layout import Layout
+from tests.fixtures.workloads import LLAMA2_70B, TINYLLAMA
 from tests.measured import fit_utilisation
 from tests.measured.utilisation import leave_out
-from tests.planner.compute.test_compute import LLAMA2_70B, TINYLLAMA
 
 
 def setting_on(name: str, params: float = 7e9, devices: int = 64, **given: object) -> Setting:
