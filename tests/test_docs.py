@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,9 @@ PATH = re.compile(
 
 PLACEHOLDER = re.compile(r"[A-Z]{3}")
 """A part of a path that stands for another, as NAME; no file of ours is written so."""
+
+
+PACKAGES = ("fitting", "proxies", "planner", "tests")
 
 
 def check(page: str, **environment: str) -> None:
@@ -125,6 +130,28 @@ def test_scripts_named_in_a_page_exist(page: str) -> None:
     modules = re.findall(r"python -m\s+(tests[\w.]+)", TEXTS[page])
     paths = [ROOT / module.rstrip(".").replace(".", "/") for module in modules]
     assert [path for path in paths if not path.with_suffix(".py").is_file()] == []
+
+
+@cache
+def defined() -> set[str]:
+    """Classes, their fields as `Class.field`, and constants of our code, the page's script too."""
+    script = (ROOT / "planner" / "report" / "page.js").read_text(encoding="utf-8")
+    found = set(re.findall(r"^const (\w+)", script, flags=re.MULTILINE))
+    for path in (path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                fields = [part.target for part in node.body if isinstance(part, ast.AnnAssign)]
+                found |= {node.name, *(f"{node.name}.{ast.unparse(field)}" for field in fields)}
+            elif isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                found |= {ast.unparse(target) for target in targets}
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in TEXTS if page.startswith("docs/recipes/")])
+def test_names_in_a_recipe_are_of_our_code(page: str) -> None:
+    names = set(re.findall(r"`([A-Z]\w+(?:\.\w+)?)`", prose(page)))
+    assert names - defined() == set()
 
 
 @pytest.mark.parametrize("page", TEXTS)
