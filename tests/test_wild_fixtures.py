@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 import yaml
 
-from tests.benchmarks.healthy_logs import FAULTS, faulty_log, healthy_log
 from tests.fixtures.wild.make_logs import make_logs
+from tests.measured.healthy_logs import FAULTS, faulty_log, healthy_log
 
 WILD = Path(__file__).parent / "fixtures" / "wild"
 

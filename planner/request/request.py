@@ -10,9 +10,9 @@ from fitting.errors import InputError
 from fitting.laws.law import Law
 from fitting.units import format_count, parse_count
 from planner.facts.laws import DEFAULT_LAWS, find_law, read_lawbook
-from planner.recommendation.experts import Experts, sparse_shape
 from planner.recommendation.numbers import speaks_of
 from planner.request.target import AGREEMENT, Target, resolve_scale
+from proxies.run.experts import Experts, sparse_shape
 from proxies.run.shape import Shape, count_params
 from proxies.run.sizing import ChosenShape, choose_shape, derive_shape
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.units import format_count
 from proxies.run.batching import Batching, count_steps
+from proxies.run.options import TrainOptions
 from proxies.run.parametrization import (
     OPTIMIZERS,
     Optimizer,
@@ -164,13 +165,14 @@ def make_run_spec(spec: SweepSpec, cell: SweepCell, setting: TrialSetting) -> Ru
         batching=batching,
         tokens=cell.tokens,
         init_std=run.init_std,
-        grad_clip=run.grad_clip,
         z_loss=run.z_loss,
-        seed=setting.seed,
-        epochs=run.epochs,
-        micro_batch_sequences=run.micro_batch_sequences,
-        eval_sequences=run.eval_sequences,
-        dtype=run.dtype,
+        options=TrainOptions(
+            seed=setting.seed,
+            epochs=run.epochs,
+            micro_batch_sequences=run.micro_batch_sequences,
+            eval_sequences=run.eval_sequences,
+            dtype=run.dtype,
+        ),
     )
 
 
@@ -197,6 +199,7 @@ def sweep_optimizer(run: RunSettings) -> Optimizer:
         usual,
         beta1=usual.beta1 if run.beta1 is None else run.beta1,
         beta2=usual.beta2 if run.beta2 is None else run.beta2,
+        grad_clip=run.grad_clip,
     )
 
 

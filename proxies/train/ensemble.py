@@ -28,7 +28,8 @@ from fitting.errors import InputError
 from proxies.corpus import Corpus, read_sequences
 from proxies.model.stacked import stacked_loss
 from proxies.model.transformer import ProxyModel
-from proxies.run.spec import CurvePoint, RunResult, RunSpec, Status
+from proxies.run.result import CurvePoint, RunResult, Status
+from proxies.run.spec import RunSpec
 from proxies.train.evaluate import autocast
 from proxies.train.loop import finish, is_done, keep_in
 from proxies.train.stack import Slot, Stack, keep_rows, make_stack, name_weights, update_stack
@@ -49,7 +50,6 @@ OWN = frozenset(
         "decay_rule",
         "optimizer",
         "schedule",
-        "grad_clip",
         "init_std",
         "seed",
         "order_seed",
@@ -57,7 +57,7 @@ OWN = frozenset(
         "eval_sequences",
     }
 )
-"""Fields of `RunSpec` that may differ between the trials of a stack; the others agree."""
+"""Fields of a run and its options that may differ in a stack; the others agree."""
 
 OnStep = Callable[[int, CurvePoint], bool]
 """Told the trial's place in the list and its update; False ends that trial as pruned."""
@@ -169,8 +169,9 @@ def check_ensemble(specs: Sequence[RunSpec]) -> None:
         reason = why_alone(spec)
         if reason is not None:
             raise InputError(f"ensemble: run {place}: {reason}; train it alone")
+        first = shared(specs[0])
         for name, value in shared(spec).items():
-            if value != getattr(specs[0], name):
+            if value != first[name]:
                 raise InputError(
                     f"ensemble: run {place}: its {name} is not that of run 0; "
                     "train them in different stacks"
@@ -183,7 +184,7 @@ def why_alone(spec: RunSpec) -> str | None:
         return f"optimizer {spec.optimizer.name} is not stacked, only adamw is"
     if spec.batching.adaptive:
         return f"batching {spec.batching.kind} follows the run's own gradient"
-    if spec.noise_interval is not None:
+    if spec.options.noise_interval is not None:
         return "gradient noise is not measured in a stack"
     return None
 
@@ -191,7 +192,10 @@ def why_alone(spec: RunSpec) -> str | None:
 def shared(spec: RunSpec) -> dict[str, object]:
     """What every trial of a stack has in common."""
     return {
-        field.name: getattr(spec, field.name) for field in fields(spec) if field.name not in OWN
+        field.name: getattr(part, field.name)
+        for part in (spec, spec.options)
+        for field in fields(part)
+        if field.name not in {*OWN, "options"}
     }
 
 
@@ -207,7 +211,7 @@ def start_ensemble(specs: Sequence[RunSpec], corpus: Corpus, *, device: str) -> 
         assert isinstance(state.model, ProxyModel)
         trials.append(EnsembleTrial(place, spec, state.model, state))
     stack = make_stack(specs, [trial.model for trial in trials])
-    loss_function = torch.compile(loss_of_rows) if specs[0].compile else loss_of_rows
+    loss_function = torch.compile(loss_of_rows) if specs[0].options.compile else loss_of_rows
     return Ensemble(trials, stack, loss_function)
 
 
@@ -256,10 +260,10 @@ def read_batches(trials: Sequence[EnsembleTrial], corpus: Corpus, *, count: int)
         read_sequences(
             corpus,
             seq_len=trial.spec.seq_len,
-            order_seed=trial.spec.data_seed,
+            order_seed=trial.spec.options.data_seed,
             start=trial.state.sequences,
             count=count,
-            epochs=trial.spec.epochs,
+            epochs=trial.spec.options.epochs,
         )
         for trial in trials
     ]
@@ -272,7 +276,7 @@ def take_gradients(ensemble: Ensemble, batch_KBT: Tensor, *, device: str) -> Ten
     loss_K = torch.zeros(len(batch_KBT), device=device)
     batch = batch_KBT.shape[1]
     for part_KBT in torch.split(batch_KBT, spec.micro_sequences or batch, dim=1):
-        with autocast(device, spec.dtype):
+        with autocast(device, spec.options.dtype):
             part_K = ensemble.loss_function(
                 model, ensemble.stack.weights_KP, ensemble.stack.slots, part_KBT, z_loss=spec.z_loss
             )

@@ -43,7 +43,7 @@ from fitting.surface.solver import (
     prepare,
     solve,
 )
-from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table, step_law
+from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 OPENING = 6
 """Random cheap runs before a textbook design."""

@@ -9,8 +9,8 @@ import pytest
 
 from fitting.errors import FitError, InputError
 from fitting.laws.law import Quantity, evaluate_law, read_law
-from tests.benchmarks.fit_practice import fit_all, law_text
-from tests.benchmarks.law_making.practice import Choice, fit_practice, weighted_median
+from tests.measured.fit_practice import fit_all, law_text
+from tests.measured.practice import Choice, fit_practice, weighted_median
 
 LAW = Path(import_module("planner.data").__path__[0]) / "laws" / "practice.toml"
 

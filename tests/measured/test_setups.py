@@ -10,8 +10,8 @@ import pytest
 
 from fitting.errors import FitError
 from fitting.laws.law import read_law
-from tests.benchmarks.fit_setups import TEXT
-from tests.benchmarks.law_making.setups import REFERENCE, Offset, fit_spread, spread_quantity
+from tests.measured.fit_setups import TEXT
+from tests.measured.setups import REFERENCE, Offset, fit_spread, spread_quantity
 
 SETUPS = Path(__file__).parents[2] / "data" / "laws" / "setups.toml"
 

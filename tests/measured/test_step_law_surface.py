@@ -7,8 +7,8 @@ import pytest
 
 from fitting.laws.law import read_law
 from fitting.laws.surface import best_point, surface_from
-from tests.benchmarks.fit_step_law_surface import fit_all, regrets
-from tests.benchmarks.pinned_batch import LAW, Row, fading, held_out, score, square_root
+from tests.measured.fit_step_law_surface import fit_all, regrets
+from tests.measured.pinned_batch import LAW, Row, fading, held_out, score, square_root
 
 
 def within_the_bar(row: Row) -> bool:

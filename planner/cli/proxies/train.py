@@ -25,8 +25,9 @@ from planner.cli.proxies.coord_check import known_optimizer
 
 if TYPE_CHECKING:
     from proxies.corpus import Corpus
+    from proxies.run.result import CurvePoint, RunResult
     from proxies.run.shape import Shape
-    from proxies.run.spec import CurvePoint, RunResult, RunSpec
+    from proxies.run.spec import RunSpec
 
 HEAD_DIM = 32
 """Features a head where --heads is not given. *Assumed*: small models want several heads."""
@@ -160,6 +161,7 @@ def train(
     require_torch()
     from proxies.checks.probes import choose_probes
     from proxies.corpus import open_corpus
+    from proxies.run.options import TrainOptions
     from proxies.run.parametrization import OPTIMIZERS, make_parametrization
     from proxies.run.schedule import make_schedule
     from proxies.run.spec import RunSpec
@@ -203,15 +205,17 @@ def train(
         weight_decay=weight_decay,
         schedule=make_schedule(schedule, steps=steps, warmup_steps=warmup_steps),
         batching=growth,
-        micro_batch_sequences=micro_batch,
-        noise_interval=noise_every,
         tokens=tokens,
         decay_rule=decay_rule,
         z_loss=z_loss,
-        seed=seed,
-        epochs=epochs,
-        dtype=dtype,
-        compile=compiled,
+        options=TrainOptions(
+            seed=seed,
+            epochs=epochs,
+            micro_batch_sequences=micro_batch,
+            noise_interval=noise_every,
+            dtype=dtype,
+            compile=compiled,
+        ),
     )
     rows = _run(
         spec,
@@ -236,7 +240,7 @@ def _run(
     probes: list[Any],
 ) -> list[tuple[RunResult, dict[str, Any]]]:
     """Train with a bar on stderr; each result's row is in `out`/runs.csv afterwards."""
-    from proxies.run.spec import runs_row
+    from proxies.run.result import runs_row
     from proxies.train.branches import branch_specs, train_branches
     from proxies.train.folder import add_run, name_run
     from proxies.train.loop import train_run

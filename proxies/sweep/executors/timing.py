@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from proxies.run.batching import Batching
 from proxies.run.groups import DEFAULT_INIT_STD
+from proxies.run.options import TrainOptions
 from proxies.run.schedule import make_schedule
 from proxies.run.spec import RunSpec
 from proxies.sweep.axes import batch_lattice, lattice
@@ -237,9 +238,10 @@ def timed_spec(spec: SweepSpec, shape: Shape, *, steps: int) -> RunSpec:
         batching=Batching(sequences=sequences),
         tokens=steps * sequences * run.seq_len,
         init_std=DEFAULT_INIT_STD if run.init_std is None else run.init_std,
-        grad_clip=run.grad_clip,
-        epochs=steps,
-        micro_batch_sequences=run.micro_batch_sequences,
-        eval_sequences=2,
-        dtype=run.dtype,
+        options=TrainOptions(
+            epochs=steps,
+            micro_batch_sequences=run.micro_batch_sequences,
+            eval_sequences=2,
+            dtype=run.dtype,
+        ),
     )

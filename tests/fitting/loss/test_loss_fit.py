@@ -30,7 +30,7 @@ from fitting.loss.choice import LossTable, held_out_sets, suited_families
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import FitStatus, LossFit
 from fitting.loss.slopes import Floats
-from tests.benchmarks.loss_extrapolation import largest, read_table, score_split
+from tests.measured.loss_extrapolation import largest, read_table, score_split
 
 
 def grid(sizes: int = 8, budgets: int = 10) -> tuple[Floats, Floats]:

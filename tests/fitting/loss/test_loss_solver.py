@@ -12,7 +12,7 @@ from scipy.optimize import least_squares, minimize
 from fitting.loss.families import FAMILIES, Family, draw_starts, natural
 from fitting.loss.slopes import Floats, centre_of, to_features
 from fitting.robust import Problem, make_problem, search, solve
-from tests.benchmarks.chinchilla_fit import read_runs, start_grid, to_free
+from tests.measured.chinchilla_fit import read_runs, start_grid, to_free
 
 
 def a_problem(

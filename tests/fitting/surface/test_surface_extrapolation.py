@@ -6,8 +6,8 @@ import pytest
 
 from fitting.cells.spline import measured_optima
 from fitting.surface.fit import Effort
-from tests.benchmarks.step_law_cells import columns, read_table
-from tests.benchmarks.surface_extrapolation import (
+from tests.measured.step_law_cells import columns, read_table
+from tests.measured.surface_extrapolation import (
     DRAWS,
     one_fit,
     per_target,

@@ -18,7 +18,7 @@ from planner.plan.document import load_plan
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.executors.desk import Desk, Ended
 from proxies.sweep.run_sweep import Means
-from tests.benchmarks.calibrate_oracle import CORPUS, land, oracle
+from tests.measured.calibrate_oracle import CORPUS, land, oracle
 
 REQUEST = Request(
     params=1e9,

@@ -61,7 +61,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, captured.out, captured.err
 
 
-@pytest.mark.parametrize("name", ["good", "few", "loss", "bad"])
+@pytest.mark.parametrize("name", ["good", "few", "bad"])
 def test_the_summary_of_a_fit(
     name: str, capsys: pytest.CaptureFixture[str], file_regression: FileRegressionFixture
 ) -> None:

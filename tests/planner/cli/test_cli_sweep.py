@@ -13,21 +13,9 @@ from _pytest.capture import CaptureFixture
 
 from fitting.runs.table import read_runs
 from planner.cli import main
+from tests.fixtures.sweeps import tiny_sweep
 
-SPEC = """
-model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }
-budget = { tokens = [2048, 4096] }
-corpus = { source = "zipf:vocab=64" }
-
-[search]
-sampler = "grid"
-lr = [1e-3, 2e-3, 4e-3]
-batch_tokens = [128, 256]
-
-[run]
-seq_len = 32
-eval_sequences = 4
-"""
+SPEC = tiny_sweep(tokens="[2048, 4096]")
 
 
 @pytest.fixture

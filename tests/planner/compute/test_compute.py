@@ -7,79 +7,62 @@ from hypothesis import strategies as st
 from fitting.errors import InputError
 from planner.compute.estimate import Compute, estimate_compute, explain_compute
 from planner.compute.layout import divisors, largest_divisor
-from planner.compute.memory import Workload
 from planner.facts.accelerators import accelerators, parse_gpus
+from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import at_batch, sized_run
 
-GPT2_124M = Workload(
-    params=85_056_000,
-    total_params=124_439_808,
-    flops_per_token=6.0 * (85_056_000 + 12 * 768 * 1024 + 50304 * 768),
+GPT2_124M = sized_run(
+    Shape(
+        d_model=768,
+        n_layers=12,
+        n_heads=12,
+        n_kv_heads=12,
+        head_dim=64,
+        d_ff=3072,
+        vocab_size=50304,
+        tied_embeddings=True,
+        mlp="gelu",
+        norm="layernorm",
+        biases="all",
+        positions="learned",
+        n_positions=1024,
+    ),
     tokens=9.89e9,
     batch_sequences=512,
     seq_len=1024,
-    d_model=768,
-    n_layers=12,
-    n_heads=12,
-    n_kv_heads=12,
-    head_dim=64,
-    d_ff=3072,
-    vocab_size=50304,
-    gated_mlp=False,
 )
-TINYLLAMA = Workload(
-    params=968_976_384,
-    total_params=1_100_048_384,
-    flops_per_token=6.0 * (968_976_384 + 22 * 2048 * 2048 + 32000 * 2048),
+TINYLLAMA = sized_run(
+    Shape(d_model=2048, n_layers=22, n_heads=32, n_kv_heads=4, head_dim=64, d_ff=5632),
     tokens=3e11,
     batch_sequences=1024,
     seq_len=2048,
-    d_model=2048,
-    n_layers=22,
-    n_heads=32,
-    n_kv_heads=4,
-    head_dim=64,
-    d_ff=5632,
-    vocab_size=32000,
 )
-LLAMA2_7B = Workload(
-    params=6_476_271_616,
-    total_params=6_738_415_616,
-    flops_per_token=6.0 * (6_476_271_616 + 32 * 4096 * 4096 + 32000 * 4096),
+LLAMA2_7B = sized_run(
+    Shape(d_model=4096, n_layers=32, n_heads=32, n_kv_heads=32, head_dim=128, d_ff=11008),
     tokens=2e12,
     batch_sequences=1024,
     seq_len=4096,
-    d_model=4096,
-    n_layers=32,
-    n_heads=32,
-    n_kv_heads=32,
-    head_dim=128,
-    d_ff=11008,
-    vocab_size=32000,
 )
-LLAMA2_70B = replace(
-    LLAMA2_7B,
-    params=68_452_360_192,
-    total_params=68_976_648_192,
-    flops_per_token=6.0 * (68_452_360_192 + 80 * 8192 * 4096 + 32000 * 8192),
-    d_model=8192,
-    n_layers=80,
-    n_heads=64,
-    n_kv_heads=8,
-    d_ff=28672,
+LLAMA2_70B = sized_run(
+    Shape(d_model=8192, n_layers=80, n_heads=64, n_kv_heads=8, head_dim=128, d_ff=28672),
+    tokens=2e12,
+    batch_sequences=1024,
+    seq_len=4096,
 )
-LLAMA3_405B = replace(
-    LLAMA2_70B,
-    params=401_131_110_400,
-    total_params=405_853_388_800,
-    flops_per_token=6.0 * (405_853_388_800 - 128_256 * 16_384 + 126 * 16_384 * 8192),
+LLAMA3_405B = sized_run(
+    Shape(
+        d_model=16_384,
+        n_layers=126,
+        n_heads=128,
+        n_kv_heads=8,
+        head_dim=128,
+        d_ff=53_248,
+        vocab_size=128_256,
+    ),
     tokens=15.6e12,
     batch_sequences=2048,
     seq_len=8192,
-    d_model=16_384,
-    n_layers=126,
-    n_heads=128,
-    d_ff=53_248,
-    vocab_size=128_256,
 )
 WORKLOADS = [GPT2_124M, TINYLLAMA, LLAMA2_7B, LLAMA2_70B]
 
@@ -93,14 +76,14 @@ def state_bytes(compute: Compute) -> float:
     ("workload", "gpus", "gpu_hours"),
     [
         (GPT2_124M, "8xA100-80GB", 8 * 94 / 60),
-        (replace(GPT2_124M, tokens=1e10), "8xH100", 8 * 0.75),
+        (replace(GPT2_124M, tokens=10**10), "8xH100", 8 * 0.75),
         (TINYLLAMA, "16xA100-40GB", 3456),
         (LLAMA2_7B, "512xA100-80GB", 184_320),
         (LLAMA2_70B, "512xA100-80GB", 1_720_320),
     ],
 )
 def test_hours_of_published_runs_are_within_a_factor_of_1_6_and_in_the_band(
-    workload: Workload, gpus: str, gpu_hours: float
+    workload: RunSpec, gpus: str, gpu_hours: float
 ) -> None:
     """llm.c 94 min, its H100 baseline 45 min, TinyLlama's README, Llama 2's model card.
 
@@ -139,11 +122,11 @@ def test_hours_can_be_redone_by_hand() -> None:
     st.sampled_from([*sorted(accelerators()), None]),
 )
 def test_micro_batch_accumulation_and_data_parallel_make_the_batch_exactly(
-    workload: Workload, batch: int, count: int, name: str | None
+    workload: RunSpec, batch: int, count: int, name: str | None
 ) -> None:
     assume(name or str(count) not in ("3090", "4090", "5090"))
     gpus = parse_gpus(f"{count}x{name}" if name else str(count))
-    compute = estimate_compute(replace(workload, batch_sequences=batch), gpus)
+    compute = estimate_compute(at_batch(workload, batch), gpus)
     parts = (compute.micro_batch_sequences, compute.accumulation, compute.data_parallel)
     assert parts[0] * parts[1] * parts[2] == batch
     assert min(parts) >= 1
@@ -166,9 +149,9 @@ def test_micro_batch_accumulation_and_data_parallel_make_the_batch_exactly(
     st.sampled_from(["h100", "a100-40gb", "rtx-4090", "mi300x"]),
 )
 def test_more_gpus_are_never_slower_nor_hold_more_state_of_whole_models(
-    workload: Workload, batch: int, count: int, more: int, name: str
+    workload: RunSpec, batch: int, count: int, more: int, name: str
 ) -> None:
-    workload = replace(workload, batch_sequences=batch)
+    workload = at_batch(workload, batch)
     few = estimate_compute(workload, parse_gpus(f"{count}x{name}"))
     many = estimate_compute(workload, parse_gpus(f"{count + more}x{name}"))
     assert few.timing is not None
@@ -192,7 +175,7 @@ def test_more_gpus_are_never_slower_nor_hold_more_state_of_whole_models(
     ],
 )
 def test_layout_shards_then_recomputes_as_memory_runs_out(
-    workload: Workload, gpus: str, layout: str
+    workload: RunSpec, gpus: str, layout: str
 ) -> None:
     compute = estimate_compute(workload, parse_gpus(gpus))
     assert compute.sharded == (layout != "replicated")
@@ -211,14 +194,14 @@ def test_a_model_that_does_not_fit_says_how_many_gpus_would_do() -> None:
 
 
 def test_a_sequence_too_long_for_any_number_of_gpus_says_so() -> None:
-    long = replace(LLAMA2_7B, seq_len=1_048_576, batch_sequences=4)
+    long = at_batch(replace(LLAMA2_7B, seq_len=1_048_576), 4)
     compute = estimate_compute(long, parse_gpus("8xH100"))
     assert compute.fits is False
     assert any("shorter --seq-len" in warning for warning in compute.warnings)
 
 
 def test_a_batch_that_does_not_divide_names_the_batches_that_do() -> None:
-    compute = estimate_compute(replace(TINYLLAMA, batch_sequences=250), parse_gpus("8xH100"))
+    compute = estimate_compute(at_batch(TINYLLAMA, 250), parse_gpus("8xH100"))
     assert compute.data_parallel == compute.devices == 5
     [warning] = compute.warnings
     assert "3 of 8 GPUs idle" in warning
@@ -226,13 +209,13 @@ def test_a_batch_that_does_not_divide_names_the_batches_that_do() -> None:
 
 
 def test_more_gpus_than_sequences_leaves_the_rest_idle() -> None:
-    compute = estimate_compute(replace(TINYLLAMA, batch_sequences=5), parse_gpus("8xH100"))
+    compute = estimate_compute(at_batch(TINYLLAMA, 5), parse_gpus("8xH100"))
     assert (compute.data_parallel, compute.micro_batch_sequences) == (5, 1)
     assert "use --batch 16384 (8 sequences), or 5 GPUs" in compute.warnings[0]
 
 
 def test_twice_as_many_gpus_as_sequences_share_each_matrix() -> None:
-    compute = estimate_compute(replace(TINYLLAMA, batch_sequences=4), parse_gpus("8xH100"))
+    compute = estimate_compute(at_batch(TINYLLAMA, 4), parse_gpus("8xH100"))
     assert (compute.data_parallel, compute.tensor_parallel, compute.pipeline_parallel) == (4, 2, 1)
     assert compute.warnings == (
         "each model lies over 2 GPUs (tensor 2 x pipeline 1); configs written by --export are data "
@@ -255,7 +238,7 @@ def test_llama_3_405b_needs_tensor_parallelism_on_thousands_of_gpus() -> None:
 
 def test_a_batch_too_small_to_shard_a_large_model_over_gets_a_pipeline() -> None:
     # Eight sequences shard 18 bytes x 406B over 8 x 8 GPUs: 114 GB each, more than an H100 has.
-    compute = estimate_compute(replace(LLAMA3_405B, batch_sequences=8), parse_gpus("1024xH100"))
+    compute = estimate_compute(at_batch(LLAMA3_405B, 8), parse_gpus("1024xH100"))
     assert compute.tensor_parallel == 8
     assert compute.pipeline_parallel > 1
     assert compute.fits
@@ -263,10 +246,10 @@ def test_a_batch_too_small_to_shard_a_large_model_over_gets_a_pipeline() -> None
 
 
 def test_a_share_with_no_divisor_names_a_batch_that_has_one() -> None:
-    compute = estimate_compute(replace(LLAMA2_7B, batch_sequences=1016), parse_gpus("8xH200"))
+    compute = estimate_compute(at_batch(LLAMA2_7B, 1016), parse_gpus("8xH200"))
     assert compute.micro_batch_sequences == 1
     assert "micro-batch 1 where 5 would fit" in compute.warnings[-1]
-    right = estimate_compute(replace(LLAMA2_7B, batch_sequences=1040), parse_gpus("8xH200"))
+    right = estimate_compute(at_batch(LLAMA2_7B, 1040), parse_gpus("8xH200"))
     assert right.micro_batch_sequences == 5
 
 
@@ -290,8 +273,9 @@ def test_what_was_assumed_about_the_device_is_a_warning() -> None:
 
 
 def test_an_optimizer_of_unknown_state_is_refused_with_the_nearest() -> None:
+    other = replace(TINYLLAMA.optimizer, name="adam")
     with pytest.raises(InputError, match="nearest is 'adamw'"):
-        estimate_compute(replace(TINYLLAMA, optimizer="adam"), parse_gpus("8"))
+        estimate_compute(replace(TINYLLAMA, optimizer=other), parse_gpus("8"))
 
 
 @given(st.integers(1, 100_000), st.integers(1, 100_000))

@@ -1,18 +1,22 @@
 import statistics
+from dataclasses import replace
 
 import pytest
 
 from planner.compute.estimate import USABLE_MEMORY
 from planner.compute.layout import micro_batch_room
 from planner.compute.memory import (
-    Layout,
-    Workload,
     block_bytes,
     logit_bytes,
     memory_bytes,
     optimizer_bytes,
 )
-from tests.benchmarks.memory_peak import (
+from proxies.run.layout import Layout
+from proxies.run.parametrization import OPTIMIZERS
+from proxies.run.shape import Shape, count_params
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import sized_run
+from tests.measured.memory_peak import (
     SHAPES,
     foretell,
     make_shape,
@@ -20,6 +24,7 @@ from tests.benchmarks.memory_peak import (
     titan_gib,
     titan_rows,
 )
+from tests.planner.compute.test_compute import TINYLLAMA
 
 MPT = {
     "125M": (768, 12, 12, 125_311_488),
@@ -87,15 +92,10 @@ not always the most that fits: 13B has 2 on 8 GPUs and on 64.
 """
 
 
-def mpt(name: str) -> Workload:
+def mpt(name: str) -> RunSpec:
+    """An MPT of the table: learned positions, tied head, no biases."""
     d_model, n_layers, n_heads, total_params = MPT[name]
-    return Workload(
-        params=total_params - 50368 * d_model,
-        total_params=total_params,
-        flops_per_token=6.0 * total_params,
-        tokens=1e9,
-        batch_sequences=1024,
-        seq_len=2048,
+    shape = Shape(
         d_model=d_model,
         n_layers=n_layers,
         n_heads=n_heads,
@@ -103,25 +103,14 @@ def mpt(name: str) -> Workload:
         head_dim=d_model // n_heads,
         d_ff=4 * d_model,
         vocab_size=50368,
-        gated_mlp=False,
+        tied_embeddings=True,
+        mlp="gelu",
+        norm="layernorm-without-bias",
+        positions="learned",
+        n_positions=2048,
     )
-
-
-TINYLLAMA = Workload(
-    params=968_976_384,
-    total_params=1_100_048_384,
-    flops_per_token=6.0 * (968_976_384 + 22 * 2048 * 2048 + 32000 * 2048),
-    tokens=3e11,
-    batch_sequences=1024,
-    seq_len=2048,
-    d_model=2048,
-    n_layers=22,
-    n_heads=32,
-    n_kv_heads=4,
-    head_dim=64,
-    d_ff=5632,
-    vocab_size=32000,
-)
+    assert count_params(shape).total_params == pytest.approx(total_params, rel=0.002)
+    return sized_run(shape, tokens=1e9, batch_sequences=1024, seq_len=2048)
 
 
 def test_tinyllama_on_sixteen_gpus_adds_up_by_hand() -> None:
@@ -142,13 +131,13 @@ def test_tinyllama_fits_the_micro_batch_it_was_trained_with() -> None:
 
 def test_replicated_adamw_takes_eighteen_bytes_a_parameter() -> None:
     memory = memory_bytes(TINYLLAMA, Layout(data=16, sharded=False, micro_batch_sequences=0))
-    assert memory.total == 18 * TINYLLAMA.total_params
+    assert memory.total == 18 * TINYLLAMA.counts.total_params
 
 
 def test_gelu_block_takes_the_papers_34_d_less_two_dropout_masks() -> None:
     # Korthikanti et al. eq. 1: 11 d attention, 19 d MLP, 4 d norms; a dropout mask is 1 d each.
     workload = mpt("7B")
-    assert block_bytes(workload) == (11 + 19 + 4 - 2) * workload.d_model
+    assert block_bytes(workload) == (11 + 19 + 4 - 2) * workload.shape.d_model
 
 
 def test_logits_outweigh_a_block_of_a_small_model() -> None:
@@ -164,8 +153,7 @@ def test_logits_outweigh_a_block_of_a_small_model() -> None:
     ],
 )
 def test_optimizers_keep_their_own_moments(optimizer: str, state: int) -> None:
-    fields = {name: getattr(TINYLLAMA, name) for name in TINYLLAMA.__dataclass_fields__}
-    assert optimizer_bytes(Workload(**{**fields, "optimizer": optimizer})) == state
+    assert optimizer_bytes(replace(TINYLLAMA, optimizer=OPTIMIZERS[optimizer])) == state
 
 
 def room_over_found() -> dict[tuple[float, str, int], float]:
@@ -232,8 +220,8 @@ def test_recomputation_keeps_less_and_selective_lies_between() -> None:
 
 
 def test_a_pipeline_keeps_weights_and_gradients_of_its_stage_whole() -> None:
-    memory = memory_bytes(TINYLLAMA, Layout(data=8, pipeline=2, accumulation=8))
-    stage = TINYLLAMA.total_params / 2
+    memory = memory_bytes(TINYLLAMA, Layout(data=8, pipeline=2))
+    stage = TINYLLAMA.counts.total_params / 2
     assert (memory.weights, memory.gradients, memory.optimizer) == (
         2 * stage,
         4 * stage,

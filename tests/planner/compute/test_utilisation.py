@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.compute.estimate import estimate_compute
-from planner.compute.memory import Layout
 from planner.compute.timing import PUE, priced, run_timing
 from planner.compute.utilisation import (
     HIGHEST,
@@ -16,8 +15,9 @@ from planner.compute.utilisation import (
     read_law,
 )
 from planner.facts.accelerators import accelerators, parse_gpus
-from tests.benchmarks import fit_utilisation
-from tests.benchmarks.utilisation import leave_out
+from proxies.run.layout import Layout
+from tests.measured import fit_utilisation
+from tests.measured.utilisation import leave_out
 from tests.planner.compute.test_compute import LLAMA2_70B, TINYLLAMA
 
 

@@ -14,7 +14,7 @@ from planner.facts.optima import Tuned
 from planner.plan.make import recommend
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
-from tests.benchmarks.fit_optimizers import fit_lr, law_text, optima
+from tests.measured.fit_optimizers import fit_lr, law_text, optima
 
 OPTIMIZERS = ("muon", "lion")
 LAWS = Path(__file__).parents[3] / "data" / "laws"

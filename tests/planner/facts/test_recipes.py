@@ -5,7 +5,7 @@ import pytest
 
 from fitting.errors import InputError
 from planner.facts.recipes import Recipe, nearest_recipes, parse_recipe, read_recipes
-from tests.benchmarks.fit_practice import hold_out
+from tests.measured.fit_practice import hold_out
 
 BY_KEY = {recipe.key: recipe for recipe in read_recipes()}
 

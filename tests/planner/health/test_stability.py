@@ -12,7 +12,7 @@ from fitting.runs.table import check_runs, read_runs
 from planner.cli import main
 from planner.health.mitigations import StabilityTarget
 from planner.health.stability import SetupStability, assess
-from tests.benchmarks.stability_forecast import RECORDED, forecasts
+from tests.measured.stability_forecast import RECORDED, forecasts
 
 TABLE = str(RECORDED)
 

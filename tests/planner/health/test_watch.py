@@ -13,8 +13,7 @@ from fitting.logs.series import RunLog, read_growing
 from planner.cli import main
 from planner.health.watch import planned_lr, watch_growing, watch_log
 from planner.plan.document import load_plan
-from tests.fitting.logs.test_log_faults import steady
-from tests.fixtures.logs import with_drift, with_plateau, with_spike
+from tests.fixtures.logs import steady, with_drift, with_plateau, with_spike
 
 
 def write_log(path: Path, log: RunLog) -> Path:

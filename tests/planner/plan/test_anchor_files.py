@@ -12,11 +12,12 @@ from fitting.errors import InputError
 from planner.facts.anchor import Anchor
 from planner.facts.laws import read_lawbook
 from planner.plan.document import Plan, plan_to_json
+from planner.plan.export import export_plan
 from planner.plan.make import prepare
 from planner.request.anchor_text import parse_anchor, read_anchors
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
-from planner.trainers.export import export_plan, write_files
+from planner.trainers.files import write_files
 from proxies.run.sizing import choose_shape
 
 

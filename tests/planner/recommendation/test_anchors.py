@@ -28,7 +28,7 @@ from planner.request.anchor_text import parse_anchor, read_anchors
 from planner.request.choices import Choices
 from planner.request.target import Target
 from proxies.run.sizing import choose_shape
-from tests.benchmarks.anchored_cells import regret_table
+from tests.measured.anchored_cells import regret_table
 
 TEXT = "params=134M tokens=2.7B lr=8e-3 batch=0.5M weight-decay=0.1"
 

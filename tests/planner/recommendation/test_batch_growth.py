@@ -17,12 +17,15 @@ from fitting.errors import ExportError, InputError
 from planner import Choices, Pins, Plan, Target, recommend
 from planner.cli import main
 from planner.plan.document import load_plan, plan_to_json, to_plain
-from planner.plan.settings import Settings, settings_of
-from planner.request.growth import GrowthStage, count_updates, read_growth
-from planner.trainers.export import export_plan, find_trainer, trainer_names
+from planner.plan.export import export_plan
+from planner.plan.settings import run_of
+from planner.request.growth import read_growth
+from planner.trainers.export import find_trainer, trainer_names
 from planner.trainers.supported import megatron, olmo_core, pytorch
-from planner.trainers.trainer import nearest_settings
-from tests.fixtures.plans import SCHEDULES, SMALL, make_settings, plain
+from planner.trainers.trainer import nearest_run
+from proxies.run.batching import GrowthStage, count_updates
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import SCHEDULES, SMALL, plain, small_run
 
 MEGATRON, OLMO, PYTORCH = megatron.TRAINER, olmo_core.TRAINER, pytorch.TRAINER
 
@@ -96,10 +99,10 @@ def test_gpt_3_ramped_from_32k_to_its_full_batch_over_the_first_billions() -> No
 
 def test_blooms_ramp_is_read_from_its_arguments() -> None:
     # BLOOM: 192 + 16 a step over 9,765,625 samples to 2,048 sequences.
-    text = MEGATRON.write(make_settings(), [])[""]
+    text = MEGATRON.write(small_run(), [])[""]
     text = text.replace("--global-batch-size 24", "--global-batch-size 2048")
     text += "--rampup-batch-size 192 16 9765625 --train-samples 220000000"
-    stages = MEGATRON.read({"": text.replace("DATA_PARALLEL=4", "DATA_PARALLEL=1")}).batch_growth
+    stages = MEGATRON.read({"": text.replace("DATA_PARALLEL=4", "DATA_PARALLEL=1")}).growth
     assert len(stages) == 117
     assert (stages[0].batch_sequences, stages[-1].batch_sequences) == (192, 2048)
     assert stages[-1].from_token == 9765625 * 64
@@ -184,11 +187,11 @@ def test_the_table_and_the_explanation_show_every_stage(capsys: pytest.CaptureFi
     assert "\nbatch growth\n" in out
 
 
-def growing(growth: str, **chosen: Any) -> Settings:
-    """The settings of a small run on 4 GPUs, its batch growing."""
-    settings = make_settings(batch_growth=read_growth(growth), **chosen)
-    assert settings.batch_growth
-    return settings
+def growing(growth: str, **chosen: Any) -> RunSpec:
+    """A small run on 4 GPUs, its batch growing."""
+    run = small_run(batch_growth=read_growth(growth), **chosen)
+    assert run.growth
+    return run
 
 
 RAMP = "ramp from=256 over=1M lr=none"
@@ -198,24 +201,24 @@ DOUBLING = "noise-scale from=512 fraction=0.1"
 @pytest.mark.parametrize("growth", [RAMP, DOUBLING])
 @pytest.mark.parametrize("name", trainer_names())
 def test_a_growth_is_exported_as_it_is_or_refused_by_name(name: str, growth: str) -> None:
-    settings = growing(growth, schedule=SCHEDULES["cosine"])
+    run = growing(growth, schedule=SCHEDULES["cosine"])
     trainer = find_trainer(name)
-    said = nearest_settings(settings, trainer)
+    said = nearest_run(run, trainer)
     lost = "batch growth" in {loss.what for loss in said.losses}
     takes = {RAMP: {"megatron", "pytorch"}, DOUBLING: {"olmo_core", "pytorch"}}[growth]
     assert lost == (name not in takes)
     assert bool(trainer.batch_ramp) == (name in {"megatron", "olmo_core", "pytorch"})
-    read = trainer.read(trainer.write(said.settings, ["a head"]))
-    assert to_plain(read) == plain(said.settings)
-    assert bool(read.batch_growth) == (not lost)
+    read = trainer.read(trainer.write(said.run, ["a head"]))
+    assert to_plain(read) == plain(said.run)
+    assert bool(read.growth) == (not lost)
 
 
 @pytest.mark.parametrize("schedule", ["wsd linear to 0.0", "wsd cosine to 0.1", "constant"])
 def test_olmo_core_reads_every_schedule_in_tokens_back(schedule: str) -> None:
-    settings = growing(DOUBLING, schedule=SCHEDULES[schedule])
-    said = nearest_settings(settings, OLMO)
+    run = growing(DOUBLING, schedule=SCHEDULES[schedule])
+    said = nearest_run(run, OLMO)
     assert not said.losses or schedule == "wsd cosine to 0.1"
-    assert to_plain(OLMO.read(OLMO.write(said.settings, []))) == plain(said.settings)
+    assert to_plain(OLMO.read(OLMO.write(said.run, []))) == plain(said.run)
 
 
 def test_an_export_that_loses_the_growth_says_how_to_keep_it() -> None:
@@ -239,21 +242,21 @@ def test_an_edited_growth_is_refused() -> None:
     ):
         edited = replace(plan, batch_growth=replace(plan.batch_growth, stages=wrong))
         with pytest.raises(InputError, match="batch_growth"):
-            settings_of(edited)
+            run_of(edited)
 
 
 def test_pytorch_trains_the_planned_updates() -> None:
     torch = pytest.importorskip("torch")
-    settings = growing("noise-scale fraction=0.2 from=512 beta2=half-life", tokens=1e5)
+    run = growing("noise-scale fraction=0.2 from=512 beta2=half-life", tokens=1e5)
     module: dict[str, Any] = {}
-    exec(compile(PYTORCH.write(settings, [])[""], "exported.py", "exec"), module)
+    exec(compile(PYTORCH.write(run, [])[""], "exported.py", "exec"), module)
     seen: list[tuple[float, float]] = []
 
     class Spy:
         """An optimizer that remembers the lr and beta2 of each update."""
 
         def __init__(self) -> None:
-            self.param_groups: list[dict[str, Any]] = [{"lr": settings.lr, "betas": (0.9, 0.95)}]
+            self.param_groups: list[dict[str, Any]] = [{"lr": run.lr, "betas": (0.9, 0.95)}]
 
         def step(self) -> None:
             group = self.param_groups[0]
@@ -264,7 +267,7 @@ def test_pytorch_trains_the_planned_updates() -> None:
 
     weight = torch.nn.Parameter(torch.zeros(SMALL.vocab_size))
     model = SimpleNamespace(parameters=lambda: [weight])
-    micro = settings.layout.micro_batch_sequences
+    micro = run.layout.micro_batch_sequences
 
     def batches() -> Any:
         while True:
@@ -276,11 +279,11 @@ def test_pytorch_trains_the_planned_updates() -> None:
     module["make_optimizers"] = lambda _model: [Spy()]
     call.parameters = model.parameters  # type: ignore[attr-defined]  # stands for a model
     module["train"](call, batches())
-    total = settings.schedule.steps * settings.batch_sequences
-    stages = settings.batch_growth
-    assert len(seen) == count_updates(stages, sequences=total, seq_len=settings.seq_len)
+    total = run.schedule.steps * run.batch_sequences
+    stages = run.growth
+    assert len(seen) == count_updates(stages, sequences=total, seq_len=run.seq_len)
     # The warmup ends in the middle of the run, so that its peak is in the last stages.
-    assert 1 < max(lr for lr, _ in seen) / settings.lr <= stages[-1].lr_factor
+    assert 1 < max(lr for lr, _ in seen) / run.lr <= stages[-1].lr_factor
     assert seen[-1][0] == pytest.approx(0, abs=1e-12)
     assert (seen[0][1], seen[-1][1]) == (stages[0].beta2, stages[-1].beta2)
 
@@ -290,14 +293,14 @@ def test_megatrons_own_calculator_takes_our_batches() -> None:
     pytest.importorskip("megatron.core", reason="megatron-core is not installed (`trainers`)")
     from megatron.core.num_microbatches_calculator import RampupBatchsizeNumMicroBatchesCalculator
 
-    settings = growing(RAMP, schedule=SCHEDULES["cosine"])
-    found = megatron.read_arguments(MEGATRON.write(settings, [])[""])
+    run = growing(RAMP, schedule=SCHEDULES["cosine"])
+    found = megatron.read_arguments(MEGATRON.write(run, [])[""])
     ramp = [int(word) for word in found["--rampup-batch-size"].split()]
-    layout = settings.layout
+    layout = run.layout
     theirs = RampupBatchsizeNumMicroBatchesCalculator(
         int(found["--global-batch-size"]),
         layout.micro_batch_sequences,
-        layout.data_parallel,
+        layout.data,
         decrease_batch_size_if_needed=False,
         rank=0,
         start_global_batch_size=ramp[0],
@@ -307,33 +310,29 @@ def test_megatrons_own_calculator_takes_our_batches() -> None:
     samples = updates = 0
     while samples < found["--train-samples"]:
         theirs.update(samples, consistency_check=True)
-        ours = [s for s in settings.batch_growth if s.from_token <= samples * settings.seq_len][-1]
+        ours = [s for s in run.growth if s.from_token <= samples * run.seq_len][-1]
         assert theirs.get_current_global_batch_size() == ours.batch_sequences
         samples += ours.batch_sequences
         updates += 1
-    total = settings.schedule.steps * settings.batch_sequences
-    assert updates == count_updates(
-        settings.batch_growth, sequences=total, seq_len=settings.seq_len
-    )
+    total = run.schedule.steps * run.batch_sequences
+    assert updates == count_updates(run.growth, sequences=total, seq_len=run.seq_len)
 
 
 @pytest.mark.trainers
 def test_olmo_cores_own_callback_takes_our_batches_and_lr() -> None:
     pytest.importorskip("olmo_core", reason="ai2-olmo-core is not installed (`trainers`)")
-    settings = growing(DOUBLING, schedule=SCHEDULES["wsd linear to 0.0"])
+    run = growing(DOUBLING, schedule=SCHEDULES["wsd linear to 0.0"])
     module: dict[str, Any] = {}
-    exec(compile(OLMO.write(settings, [])[""], "exported.py", "exec"), module)
+    exec(compile(OLMO.write(run, [])[""], "exported.py", "exec"), module)
     callback = module["callbacks"]["batch_size_scheduler"]
-    assert callback.batch_sizes == [
-        stage.batch_sequences * settings.seq_len for stage in settings.batch_growth
-    ]
+    assert callback.batch_sizes == [stage.batch_sequences * run.seq_len for stage in run.growth]
     assert [start.value for start in callback.schedule] == [
-        stage.from_token for stage in settings.batch_growth
+        stage.from_token for stage in run.growth
     ]
     train, total = module["train_module"], module["duration"].value
-    assert total == settings.schedule.steps * settings.batch_sequences * settings.seq_len
-    first, last = settings.batch_growth[0], settings.batch_growth[-1]
+    assert total == run.schedule.steps * run.batch_sequences * run.seq_len
+    first, last = run.growth[0], run.growth[-1]
     peak = train.optim.lr * math.sqrt(last.batch_sequences / first.batch_sequences)
-    assert peak == pytest.approx(settings.lr * last.lr_factor)
+    assert peak == pytest.approx(run.lr * last.lr_factor)
     assert train.scheduler.get_lr(peak, total // 2, total) == pytest.approx(peak)
     assert train.scheduler.get_lr(peak, total, total) == pytest.approx(0)

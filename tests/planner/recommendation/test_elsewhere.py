@@ -10,8 +10,8 @@ from fitting.laws.law import Law
 from planner.facts.laws import read_lawbook
 from planner.facts.optima import Tuned, read_tuned
 from planner.recommendation.elsewhere import extra_variance, setup_variance
-from tests.benchmarks.anchored_labs import anchored_setups
-from tests.benchmarks.fit_setups import (
+from tests.measured.anchored_labs import anchored_setups
+from tests.measured.fit_setups import (
     JUDGED,
     QUANTITIES,
     compare_all,

@@ -16,9 +16,10 @@ from planner.change.extend import extend_run
 from planner.cli import main
 from planner.plan.document import Plan, load_plan, plan_to_dict
 from planner.plan.make import recommend
-from planner.recommendation.experts import SPARSE_LAW, Experts, count_experts, sparse_shape
+from planner.recommendation.experts import SPARSE_LAW
 from planner.request.choices import Choices
 from planner.request.target import Target
+from proxies.run.experts import Experts, count_experts, sparse_shape
 from proxies.run.shape import Shape, count_params
 
 EIGHT_OF_64 = Experts(n_experts=64, active=8)

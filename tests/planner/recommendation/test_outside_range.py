@@ -6,7 +6,7 @@ import pytest
 
 from planner.facts.laws import read_lawbook
 from planner.recommendation.estimate import FORM_LOG_SD
-from tests.benchmarks.form_spread import Foretold, estimate_spread, foretell
+from tests.measured.form_spread import Foretold, estimate_spread, foretell
 
 NAMED = (
     "SmolLM2 135M",

@@ -18,14 +18,14 @@ from planner.plan.document import Plan, Value
 from planner.plan.make import recommend
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
-from tests.benchmarks.optimum_scatter import (
+from tests.measured.optimum_scatter import (
     loss_scatter,
     lowest_diverged,
     measured_optima,
     scatter_of_optima,
     weight_decay_scatter,
 )
-from tests.benchmarks.regret_tool import load_regret
+from tests.measured.regret_tool import load_regret
 
 DENSE = "steplaw_dense_to_537M.csv"
 ALL_CELLS = "lr_batch_runs_to_537M.csv"

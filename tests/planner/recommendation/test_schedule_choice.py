@@ -10,8 +10,7 @@ from planner.recommendation.schedule import (
     sample_schedule,
     usual_schedules,
 )
-from tests.fitting.curves.test_curve_design import LAW, PEAK
-from tests.fixtures.curves import WARMUP, simulated
+from tests.fixtures.curves import LAW, PEAK, WARMUP, simulated
 
 
 def test_best_schedule_is_no_worse_than_the_usual_ones() -> None:

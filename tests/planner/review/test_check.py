@@ -12,13 +12,14 @@ from pytest_regressions.file_regression import FileRegressionFixture
 
 from planner.cli import main
 from planner.plan.document import Bounds, Value
-from planner.plan.settings import settings_of
+from planner.plan.settings import run_of
 from planner.request.choices import Pins
 from planner.review.check import AS_RECOMMENDED, OFF, PLAUSIBLE, Check, check_run, judge
-from planner.trainers.import_config import Imported, import_config
+from planner.trainers.import_config import TrainerConfig, import_config
+from proxies.run.batching import Batching
 from proxies.run.schedule import make_schedule
-from tests.benchmarks.check_published import published_configs
 from tests.fixtures.plans import make_plan
+from tests.measured.check_published import published_configs
 
 UNSOUND = Path(__file__).parent / "checks" / "unsound.transformers.json"
 PUBLISHED = published_configs()
@@ -30,11 +31,10 @@ HIGH = {"dclm_1b"}
 """Tuned with qk-norm and z-loss, three times above laws that had neither."""
 
 
-@pytest.mark.parametrize("name", ["gpt2_124m", "smollm2_135m"])
 def test_the_report_of_a_published_config(
-    name: str, capsys: pytest.CaptureFixture[str], file_regression: FileRegressionFixture
+    capsys: pytest.CaptureFixture[str], file_regression: FileRegressionFixture
 ) -> None:
-    trainer, path = PUBLISHED[name]
+    trainer, path = PUBLISHED["smollm2_135m"]
     assert main(["check", trainer, str(path)]) == 0
     file_regression.check(capsys.readouterr().out)
 
@@ -74,11 +74,12 @@ def test_json_says_what_the_report_says(capsys: pytest.CaptureFixture[str]) -> N
     assert len(found["warnings"]) == 6
 
 
-def run_of(**changes: Any) -> Imported:
+def config_of(**changes: Any) -> TrainerConfig:
     """A small run as planned, on 20 tokens a param, with some of its settings changed."""
-    settings = settings_of(make_plan(tokens=2e8, pins=Pins()))
-    return Imported(
-        trainer="pytorch", path=Path("mine.py"), settings=replace(settings, **changes), notes=()
+    run = run_of(make_plan(tokens=2e8, pins=Pins()))
+    changes.setdefault("tokens", run.tokens)
+    return TrainerConfig(
+        trainer="pytorch", path=Path("mine.py"), run=replace(run, **changes), notes=()
     )
 
 
@@ -88,7 +89,7 @@ def verdicts(check: Check) -> set[str]:
 
 
 def test_a_planned_run_is_sound() -> None:
-    check = check_run(run_of())
+    check = check_run(config_of())
     assert verdicts(check) == {AS_RECOMMENDED}
     assert check.verdict.startswith("sound")
     assert check.risks == ()
@@ -96,25 +97,25 @@ def test_a_planned_run_is_sound() -> None:
 
 def at_batch_times(factor: int) -> dict[str, Any]:
     """Changes to a batch that many times as large, on the same tokens."""
-    planned = run_of().settings
+    planned = config_of().run
     steps = planned.schedule.steps // factor
     return {
-        "batch_sequences": factor * planned.batch_sequences,
+        "batching": Batching(sequences=factor * planned.batch_sequences),
         "schedule": make_schedule("wsd", steps=steps),
     }
 
 
 def test_an_lr_is_judged_at_the_batch_of_the_run() -> None:
-    lr = run_of().settings.lr
-    check = check_run(run_of(lr=2 * lr, **at_batch_times(4)))
+    lr = config_of().run.lr
+    check = check_run(config_of(lr=2 * lr, **at_batch_times(4)))
     named = {number.name: number for number in check.numbers}
     assert named["batch_tokens"].factor == pytest.approx(4, rel=0.05)
     assert named["lr"].recommended.value > 1.2 * lr
     assert named["lr"].verdict == AS_RECOMMENDED
 
 
-OPTIMIZER = settings_of(make_plan(tokens=2e8, pins=Pins())).optimizer
-STEPS = settings_of(make_plan(tokens=2e8, pins=Pins())).schedule.steps
+OPTIMIZER = run_of(make_plan(tokens=2e8, pins=Pins())).optimizer
+STEPS = run_of(make_plan(tokens=2e8, pins=Pins())).schedule.steps
 
 UNSTABLE: dict[str, tuple[dict[str, Any], str]] = {
     "lr": ({"lr": 0.5}, "times ours at this batch"),
@@ -136,7 +137,7 @@ UNSTABLE: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "said"), UNSTABLE.values(), ids=UNSTABLE)
 def test_what_looks_unstable_is_said(changes: dict[str, Any], said: str) -> None:
-    risks = check_run(run_of(**changes)).risks
+    risks = check_run(config_of(**changes)).risks
     assert any(said in risk for risk in risks), risks
 
 

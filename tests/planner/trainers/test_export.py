@@ -16,27 +16,14 @@ import pytest
 from fitting.errors import ExportError, InputError
 from planner.cli import main
 from planner.plan.document import load_plan, plan_to_json, to_plain
-from planner.plan.settings import Settings
-from planner.trainers.export import (
-    export_plan,
-    find_trainer,
-    head_lines,
-    read_files,
-    trainer_names,
-    write_files,
-)
+from planner.plan.export import export_plan
+from planner.trainers.export import find_trainer, head_lines, trainer_names
+from planner.trainers.files import read_files, write_files
 from planner.trainers.supported import pytorch as pytorch_trainer
-from planner.trainers.trainer import nearest_settings
+from planner.trainers.trainer import nearest_run
 from proxies.run.schedule import lr_fraction
-from tests.fixtures.plans import (
-    SCHEDULES,
-    SMALL,
-    STEPS,
-    expressible,
-    make_plan,
-    make_settings,
-    plain,
-)
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import SCHEDULES, SMALL, STEPS, expressible, make_plan, plain, small_run
 
 TRAINERS = trainer_names()
 
@@ -69,10 +56,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", TRAINERS)
 def test_reading_an_export_gives_every_schedule_back(name: str, schedule: str) -> None:
     trainer = find_trainer(name)
-    settings = expressible(make_settings(schedule=SCHEDULES[schedule]), trainer)
-    read = trainer.read(trainer.write(settings, ["a head"]))
-    assert points(read) == pytest.approx(points(settings), abs=1e-12)
-    assert to_plain(replace(read, schedule=settings.schedule)) == plain(settings)
+    run = expressible(small_run(schedule=SCHEDULES[schedule]), trainer)
+    read = trainer.read(trainer.write(run, ["a head"]))
+    assert points(read) == pytest.approx(points(run), abs=1e-12)
+    assert to_plain(replace(read, schedule=run.schedule)) == plain(run)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -81,11 +68,11 @@ def test_reading_an_export_gives_every_variant_back_or_it_is_refused(
     name: str, variant: str
 ) -> None:
     trainer = find_trainer(name)
-    said = nearest_settings(make_settings(schedule=CONSTANT, **VARIANTS[variant]), trainer)
-    read = trainer.read(trainer.write(said.settings, ["a head"]))
-    assert to_plain(read) == plain(said.settings)
+    said = nearest_run(small_run(schedule=CONSTANT, **VARIANTS[variant]), trainer)
+    read = trainer.read(trainer.write(said.run, ["a head"]))
+    assert to_plain(read) == plain(said.run)
     if not said.losses:
-        assert to_plain(read) == plain(make_settings(schedule=CONSTANT, **VARIANTS[variant]))
+        assert to_plain(read) == plain(small_run(schedule=CONSTANT, **VARIANTS[variant]))
 
 
 CONSTANT = SCHEDULES["constant"]
@@ -94,14 +81,14 @@ CONSTANT = SCHEDULES["constant"]
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_has_the_constant_schedule_and_the_plain_model(name: str) -> None:
-    assert not nearest_settings(make_settings(schedule=CONSTANT), find_trainer(name)).losses
+    assert not nearest_run(small_run(schedule=CONSTANT), find_trainer(name)).losses
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_schedule_is_exact_or_named_as_lost(name: str, schedule: str) -> None:
-    said = nearest_settings(make_settings(schedule=SCHEDULES[schedule]), find_trainer(name))
-    same = points(said.settings) == points(make_settings(schedule=SCHEDULES[schedule]))
+    said = nearest_run(small_run(schedule=SCHEDULES[schedule]), find_trainer(name))
+    same = points(said.run) == points(small_run(schedule=SCHEDULES[schedule]))
     assert same or any(loss.what == "schedule" for loss in said.losses)
 
 
@@ -136,16 +123,16 @@ def test_what_is_lost_is_refused_and_with_lossy_at_the_head_of_the_file(
 def test_a_group_that_was_edited_is_kept_or_named_as_lost(
     name: str, group: str, field: str, value: Any
 ) -> None:
-    settings = make_settings(schedule=CONSTANT)
+    run = small_run(schedule=CONSTANT)
     edited = replace(
-        settings,
-        groups=tuple(
+        run,
+        own_groups=tuple(
             replace(found, **{field: value}) if found.name == group else found
-            for found in settings.groups
+            for found in run.groups
         ),
     )
-    said = nearest_settings(edited, find_trainer(name))
-    kept = said.settings.groups == edited.groups
+    said = nearest_run(edited, find_trainer(name))
+    kept = said.run.groups == edited.groups
     assert kept == (name == "pytorch")
     assert [loss.what for loss in said.losses] == (
         [] if kept else [f"sp {group} {field.replace('_', ' ')}"]
@@ -172,7 +159,7 @@ def test_batch_and_steps_multiply_to_the_tokens_within_one_batch(name: str) -> N
     files, _ = export_plan(plan, name, lossy=True)
     read = find_trainer(name).read(files)
     layout = read.layout
-    product = layout.micro_batch_sequences * layout.accumulation * layout.data_parallel
+    product = layout.micro_batch_sequences * read.accumulation * layout.data
     assert product == read.batch_sequences == plan.batch_sequences
     batch_tokens = read.batch_sequences * read.seq_len
     tokens = batch_tokens * read.schedule.steps
@@ -181,19 +168,19 @@ def test_batch_and_steps_multiply_to_the_tokens_within_one_batch(name: str) -> N
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_sample_points_rise_by_one_a_step_within_the_run(name: str) -> None:
-    settings = make_settings(schedule=SCHEDULES["linear"])
+    run = small_run(schedule=SCHEDULES["linear"])
     trainer = find_trainer(name)
-    found = [trainer.sample_point(settings, step) for step in range(STEPS)]
+    found = [trainer.sample_point(run, step) for step in range(STEPS)]
     assert 0 <= found[0] <= 1
     assert STEPS - 1 <= found[-1] <= STEPS
     assert all(-1e-9 <= after - before <= 1 + 1e-9 for before, after in pairwise(found))
 
 
 def test_trainers_sample_where_their_sources_say() -> None:
-    settings = make_settings(schedule=SCHEDULES["linear"])
-    warm = settings.schedule.warmup_steps
-    assert (warm, settings.layout.accumulation) == (7, 6)
-    found = {name: find_trainer(name).sample_point(settings, warm - 1) for name in TRAINERS}
+    run = small_run(schedule=SCHEDULES["linear"])
+    warm = run.schedule.warmup_steps
+    assert (warm, run.accumulation) == (7, 6)
+    found = {name: find_trainer(name).sample_point(run, warm - 1) for name in TRAINERS}
     assert found == pytest.approx(
         {
             "litgpt": 6 + 5 / 6,
@@ -205,18 +192,16 @@ def test_trainers_sample_where_their_sources_say() -> None:
             "transformers": 6,
         }
     )
-    assert find_trainer("torchtitan").sample_point(settings, warm) == warm
+    assert find_trainer("torchtitan").sample_point(run, warm) == warm
 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_a_head_is_one_line_each_whatever_the_command_held(name: str) -> None:
-    plan = make_plan(gpus="4")
-    odd = replace(plan.provenance, command='plan\n--params \'1B\u2028\' """')
-    plan = replace(plan, provenance=odd)
     trainer = find_trainer(name)
-    said = nearest_settings(make_settings(schedule=CONSTANT), trainer)
-    files = trainer.write(said.settings, head_lines(plan, name, trainer, said))
-    assert to_plain(trainer.read(files)) == plain(said.settings)
+    origin = ["written", 'plan\n--params \'1B\u2028\' """']
+    said = nearest_run(small_run(schedule=CONSTANT), trainer)
+    files = trainer.write(said.run, head_lines(trainer, origin, said))
+    assert to_plain(trainer.read(files)) == plain(said.run)
 
 
 def test_a_refusal_of_wsd_s_offers_the_plain_wsd_where_the_trainer_has_it() -> None:
@@ -337,7 +322,7 @@ def test_export_is_a_command_and_an_option(
     out = tmp_path / "b.py"
     assert main([*options, "--export", "pytorch", "-o", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["schema"] == 1
-    assert pytorch_trainer.TRAINER.read(read_files(out)).layout.data_parallel == 8
+    assert pytorch_trainer.TRAINER.read(read_files(out)).layout.data == 8
 
 
 @pytest.mark.parametrize(
@@ -395,12 +380,12 @@ def test_trainers_lists_every_trainer(capsys: pytest.CaptureFixture[str]) -> Non
         assert re.search(rf"^{name}: ", text, flags=re.MULTILINE)
 
 
-def points(settings: Settings) -> list[float]:
+def points(run: RunSpec) -> list[float]:
     """The schedule's own function at every half step."""
-    steps = settings.schedule.steps
-    return [lr_fraction(settings.schedule, half / 2) for half in range(2 * steps + 1)]
+    steps = run.schedule.steps
+    return [lr_fraction(run.schedule, half / 2) for half in range(2 * steps + 1)]
 
 
 def test_points_see_a_difference_of_one_step() -> None:
-    one, two = (make_settings(schedule=SCHEDULES[name]) for name in ("linear", "cosine to 0"))
+    one, two = (small_run(schedule=SCHEDULES[name]) for name in ("linear", "cosine to 0"))
     assert not math.isclose(points(one)[50], points(two)[50])

@@ -12,7 +12,7 @@ from fitting.errors import InputError
 from planner.trainers.supported.litgpt import TRAINER
 from proxies.run.schedule import lr_fraction, make_schedule
 from proxies.run.shape import Shape, count_params
-from tests.fixtures.plans import SCHEDULES, SMALL, expressible, make_settings
+from tests.fixtures.plans import SCHEDULES, SMALL, expressible, small_run
 
 COSINE = SCHEDULES["cosine"]
 
@@ -33,7 +33,7 @@ def load(text: str, path: Path) -> Any:
 @pytest.mark.trainers
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_its_own_get_lr_gives_our_lr_at_every_step(name: str, tmp_path: Path) -> None:
-    settings = expressible(make_settings(schedule=SCHEDULES[name]), TRAINER)
+    settings = expressible(small_run(schedule=SCHEDULES[name]), TRAINER)
     found = load(TRAINER.write(settings, ["a head"])[""], tmp_path / "run.yaml")
     from litgpt.pretrain import get_lr
 
@@ -64,7 +64,7 @@ def test_its_own_get_lr_gives_our_lr_at_every_step(name: str, tmp_path: Path) ->
     ],
 )
 def test_the_model_it_builds_has_the_plans_parameters(shape: Shape, tmp_path: Path) -> None:
-    settings = make_settings(shape=shape, schedule=COSINE)
+    settings = small_run(shape=shape, schedule=COSINE)
     found = load(TRAINER.write(settings, ["a head"])[""], tmp_path / "run.yaml")
     import torch
     from litgpt.model import GPT
@@ -78,7 +78,7 @@ def test_the_model_it_builds_has_the_plans_parameters(shape: Shape, tmp_path: Pa
 
 @pytest.mark.trainers
 def test_its_own_checks_pass_and_its_optimizer_is_the_plans(tmp_path: Path) -> None:
-    settings = make_settings(schedule=COSINE)
+    settings = small_run(schedule=COSINE)
     found = load(TRAINER.write(settings, ["a head"])[""], tmp_path / "run.yaml")
     import torch
     from litgpt.pretrain import validate_args
@@ -93,7 +93,7 @@ def test_its_own_checks_pass_and_its_optimizer_is_the_plans(tmp_path: Path) -> N
 
 def test_steps_are_what_max_tokens_gives() -> None:
     schedule = make_schedule("cosine", steps=7, warmup_steps=2)
-    settings = make_settings(schedule=schedule)
+    settings = small_run(schedule=schedule)
     text = TRAINER.write(settings, [])[""]
     assert f"max_tokens: {7 * 24 * 64}" in text
     assert TRAINER.read({"": text}).schedule.steps == 7
@@ -111,6 +111,6 @@ def test_steps_are_what_max_tokens_gives() -> None:
     ],
 )
 def test_what_cannot_be_read_is_named(old: str, new: str, said: str) -> None:
-    text = TRAINER.write(make_settings(schedule=COSINE), [])[""]
+    text = TRAINER.write(small_run(schedule=COSINE), [])[""]
     with pytest.raises(InputError, match=said):
         TRAINER.read({"": text.replace(old, new, 1)})

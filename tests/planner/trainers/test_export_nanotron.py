@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from fitting.errors import InputError
-from planner.plan.settings import Settings
 from planner.trainers.supported.nanotron import TRAINER
-from planner.trainers.trainer import nearest_settings
+from planner.trainers.trainer import nearest_run
 from proxies.run.schedule import lr_fraction
-from tests.fixtures.plans import SCHEDULES, SMALL, expressible, make_settings
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import SCHEDULES, SMALL, expressible, small_run
 
 LINEAR = SCHEDULES["linear"]
 
@@ -50,7 +50,7 @@ def nanotron(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(load=get_config_from_file, schedule=lr_scheduler_builder)
 
 
-def load(nanotron: SimpleNamespace, settings: Settings, path: Path) -> Any:
+def load(nanotron: SimpleNamespace, settings: RunSpec, path: Path) -> Any:
     """The file as nanotron reads it, strictly."""
     path.write_text(TRAINER.write(settings, ["a head"])[""], encoding="utf-8")
     return nanotron.load(str(path))
@@ -63,7 +63,7 @@ def test_its_own_scheduler_gives_our_lr_at_every_step(
 ) -> None:
     import torch
 
-    settings = expressible(make_settings(schedule=SCHEDULES[name]), TRAINER)
+    settings = expressible(small_run(schedule=SCHEDULES[name]), TRAINER)
     config = load(nanotron, settings, tmp_path / "run.yaml")
     rate = config.optimizer.learning_rate_scheduler
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate.learning_rate)
@@ -80,7 +80,7 @@ def test_its_own_scheduler_gives_our_lr_at_every_step(
 def test_its_own_config_has_the_plans_batch_and_shape(
     nanotron: SimpleNamespace, tmp_path: Path
 ) -> None:
-    config = load(nanotron, make_settings(schedule=LINEAR), tmp_path / "run.yaml")
+    config = load(nanotron, small_run(schedule=LINEAR), tmp_path / "run.yaml")
     assert config.global_batch_size == 24
     model = config.model.model_config
     assert (model.hidden_size, model.num_key_value_heads) == (128, 2)
@@ -105,7 +105,7 @@ def lr_by_the_formula(rate: Mapping[str, Any], step: int) -> Any:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_formula_of_its_scheduler_gives_our_lr_at_every_step(name: str) -> None:
-    settings = expressible(make_settings(schedule=SCHEDULES[name]), TRAINER)
+    settings = expressible(small_run(schedule=SCHEDULES[name]), TRAINER)
     text = TRAINER.write(settings, ["a head"])[""]
     rate = yaml.safe_load(text)["optimizer"]["learning_rate_scheduler"]
     for step in range(settings.schedule.steps):
@@ -114,15 +114,13 @@ def test_the_formula_of_its_scheduler_gives_our_lr_at_every_step(name: str) -> N
 
 
 def test_a_rotary_base_that_it_cannot_set_is_named_as_lost() -> None:
-    said = nearest_settings(
-        make_settings(shape=replace(SMALL, rope_theta=5e5), schedule=LINEAR), TRAINER
-    )
+    said = nearest_run(small_run(shape=replace(SMALL, rope_theta=5e5), schedule=LINEAR), TRAINER)
     assert [loss.what for loss in said.losses] == ["rope_theta"]
 
 
 def test_a_missing_warmup_is_named_as_lost() -> None:
     schedule = SCHEDULES["cosine without warmup"]
-    said = nearest_settings(make_settings(schedule=schedule), TRAINER)
+    said = nearest_run(small_run(schedule=schedule), TRAINER)
     assert [loss.what for loss in said.losses] == ["lr of the first step"]
 
 
@@ -130,12 +128,30 @@ def test_a_missing_warmup_is_named_as_lost() -> None:
     ("old", "new", "said"),
     [
         ("is_llama_config: true", "is_llama_config: false", "not a Llama"),
-        ("lr_decay_steps:", "lr_decay_steps: 7\n    x:", "is not train_steps"),
         ("weight_decay:", "wd:", "weight_decay: not in the file"),
         ("zero_stage: 0", "name: lion", "'lion' is not adamW"),
     ],
 )
 def test_what_cannot_be_read_is_named(old: str, new: str, said: str) -> None:
-    text = TRAINER.write(make_settings(schedule=LINEAR), [])[""]
+    text = TRAINER.write(small_run(schedule=LINEAR), [])[""]
     with pytest.raises(InputError, match=said):
         TRAINER.read({"": text.replace(old, new, 1)})
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("lr_decay_steps: 7", "the decay ends at step 14 and the run at 100"),
+        ("lr_decay_starting_step: 50", "the decay is made to end at step 143"),
+    ],
+)
+def test_a_decay_that_does_not_end_with_the_run_is_a_fault(lines: str, said: str) -> None:
+    run = small_run(schedule=SCHEDULES["linear"])
+    document = yaml.safe_load(TRAINER.write(run, [])[""])
+    rate = document["optimizer"]["learning_rate_scheduler"]
+    del rate["lr_decay_steps"], rate["lr_decay_starting_step"]
+    rate |= yaml.safe_load(lines)
+    files = {"": yaml.safe_dump(document)}
+    assert said in TRAINER.faults(files)[0]
+    assert TRAINER.read(files).schedule.steps == 100
+    assert TRAINER.faults(TRAINER.write(run, [])) == ()

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from fitting.errors import InputError
-from planner.plan.settings import Settings
 from planner.trainers.supported.olmo_core import TRAINER
-from planner.trainers.trainer import nearest_settings
+from planner.trainers.trainer import nearest_run
 from proxies.run.schedule import Checkpoint, lr_fraction, make_schedule
 from proxies.run.shape import Shape, count_params
-from tests.fixtures.plans import SCHEDULES, SMALL, STEPS, expressible, make_settings
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import SCHEDULES, SMALL, STEPS, expressible, small_run
 
 LINEAR = SCHEDULES["linear"]
 
@@ -38,7 +38,7 @@ EVEN = make_schedule(
 OURS = {**SCHEDULES, "wsd-s with one decay": EVEN}
 
 
-def load(settings: Settings) -> dict[str, Any]:
+def load(settings: RunSpec) -> dict[str, Any]:
     """The exported module's names."""
     pytest.importorskip("olmo_core", reason="ai2-olmo-core is not installed (`trainers`)")
     module: dict[str, Any] = {}
@@ -49,7 +49,7 @@ def load(settings: Settings) -> dict[str, Any]:
 @pytest.mark.trainers
 @pytest.mark.parametrize("name", OURS)
 def test_its_own_scheduler_gives_our_lr_at_every_step(name: str) -> None:
-    settings = expressible(make_settings(schedule=OURS[name]), TRAINER)
+    settings = expressible(small_run(schedule=OURS[name]), TRAINER)
     module = load(settings)
     train, steps = module["train_module"], module["duration"].value
     assert steps == settings.schedule.steps
@@ -71,14 +71,14 @@ def test_its_own_scheduler_gives_our_lr_at_every_step(name: str) -> None:
     ],
 )
 def test_the_model_it_builds_has_the_plans_parameters(shape: Shape) -> None:
-    module = load(make_settings(shape=shape, schedule=LINEAR))
+    module = load(small_run(shape=shape, schedule=LINEAR))
     model = module["model"].build(init_device="meta")
     assert sum(p.numel() for p in model.parameters()) == count_params(shape).total_params
 
 
 @pytest.mark.trainers
 def test_its_own_optimizer_decays_all_but_the_norms() -> None:
-    settings = make_settings(schedule=LINEAR)
+    settings = small_run(schedule=LINEAR)
     module = load(settings)
     model = module["model"].build(init_device="cpu")
     optimizer = module["train_module"].optim.build(model)
@@ -91,22 +91,22 @@ def test_its_own_optimizer_decays_all_but_the_norms() -> None:
 
 @pytest.mark.trainers
 def test_batches_are_in_tokens_and_z_loss_is_kept() -> None:
-    module = load(replace(make_settings(schedule=LINEAR), z_loss=1e-4))
+    module = load(replace(small_run(schedule=LINEAR), z_loss=1e-4))
     assert module["data_loader"].global_batch_size == 24 * 64
     assert module["train_module"].rank_microbatch_size % 64 == 0
     assert module["train_module"].z_loss_multiplier == 1e-4
 
 
 def test_decays_that_no_one_number_gives_are_named_as_lost() -> None:
-    said = nearest_settings(make_settings(schedule=UNEVEN), TRAINER)
+    said = nearest_run(small_run(schedule=UNEVEN), TRAINER)
     assert [loss.what for loss in said.losses] == ["schedule"]
-    assert [point.decay_steps for point in said.settings.schedule.checkpoints] == [8, 8]
-    assert not nearest_settings(make_settings(schedule=EVEN), TRAINER).losses
-    assert not nearest_settings(make_settings(schedule=SCHEDULES["wsd-s linear"]), TRAINER).losses
+    assert [point.decay_steps for point in said.run.schedule.checkpoints] == [8, 8]
+    assert not nearest_run(small_run(schedule=EVEN), TRAINER).losses
+    assert not nearest_run(small_run(schedule=SCHEDULES["wsd-s linear"]), TRAINER).losses
 
 
 def test_reading_gives_periods_and_z_loss_back() -> None:
-    settings = replace(make_settings(schedule=EVEN), z_loss=1e-4)
+    settings = replace(small_run(schedule=EVEN), z_loss=1e-4)
     read = TRAINER.read(TRAINER.write(settings, []))
     assert read.schedule.checkpoints == EVEN.checkpoints
     assert read.z_loss == 1e-4
@@ -121,6 +121,6 @@ def test_reading_gives_periods_and_z_loss_back() -> None:
     ],
 )
 def test_what_cannot_be_read_is_named(old: str, new: str, said: str) -> None:
-    text = TRAINER.write(make_settings(schedule=LINEAR), [])[""]
+    text = TRAINER.write(small_run(schedule=LINEAR), [])[""]
     with pytest.raises(InputError, match=said):
         TRAINER.read({"": text.replace(old, new)})

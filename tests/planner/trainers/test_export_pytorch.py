@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from planner.plan.settings import Settings
-from planner.trainers.export import export_plan
+from planner.plan.export import export_plan
 from planner.trainers.supported.pytorch import SHAPES, TRAINER
 from proxies.run.schedule import SHAPES as KNOWN_SHAPES
 from proxies.run.schedule import lr_fraction, make_schedule
-from tests.fixtures.plans import SCHEDULES, SMALL, make_plan, make_settings
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import SCHEDULES, SMALL, make_plan, small_run
 
 # What importorskip gives has no types: hence what the classes below ignore.
 torch = pytest.importorskip("torch", reason="the extra `proxies` is not installed")
 
 
-def execute(settings: Settings) -> dict[str, Any]:
+def execute(settings: RunSpec) -> dict[str, Any]:
     """The module's names after it ran."""
     module: dict[str, Any] = {}
     exec(compile(TRAINER.write(settings, ["a head"])[""], "exported.py", "exec"), module)
@@ -85,7 +85,7 @@ class Model(torch.nn.Module):  # type: ignore[misc, name-defined, unused-ignore]
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_its_lambda_gives_our_lr_at_every_step(name: str) -> None:
-    settings = make_settings(schedule=SCHEDULES[name])
+    settings = small_run(schedule=SCHEDULES[name])
     found = execute(settings)["lr_fraction"]
     for step in range(settings.schedule.steps):
         ours = lr_fraction(settings.schedule, TRAINER.sample_point(settings, step))
@@ -100,7 +100,7 @@ def test_every_shape_has_its_line() -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "lion", "muon"])
 def test_it_trains(optimizer: str) -> None:
     schedule = make_schedule("wsd", steps=12, warmup_steps=3, decay_steps=4)
-    module = execute(make_settings(schedule=schedule, optimizer=optimizer))
+    module = execute(small_run(schedule=schedule, optimizer=optimizer))
     torch.manual_seed(0)
     model = Model()
     module["init_weights"](model)
@@ -140,7 +140,7 @@ def test_every_parameter_has_the_lr_and_decay_of_its_group() -> None:
 
 
 def test_multipliers_scale_the_modules_they_name() -> None:
-    settings = make_settings(
+    settings = small_run(
         parametrization="completep", base_d_model=64, base_n_layers=1, base_head_dim=8
     )
     rule = settings.parametrization
@@ -164,7 +164,7 @@ def test_multipliers_scale_the_modules_they_name() -> None:
 
 
 def test_weights_start_with_the_std_of_their_group() -> None:
-    settings = make_settings(parametrization="mup", base_d_model=32)
+    settings = small_run(parametrization="mup", base_d_model=32)
     module = execute(settings)
     torch.manual_seed(0)
     model = Model(width=128)
@@ -175,7 +175,7 @@ def test_weights_start_with_the_std_of_their_group() -> None:
 
 
 def test_a_parameter_that_no_pattern_names_is_refused() -> None:
-    module = execute(make_settings())
+    module = execute(small_run())
     model = Model()
     model.extra = torch.nn.Linear(2, 2)
     with pytest.raises(ValueError, match=r"extra\.weight: matches 0 patterns"):

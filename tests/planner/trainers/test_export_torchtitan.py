@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from fitting.errors import InputError
-from planner.plan.settings import Settings
 from planner.trainers.supported.torchtitan import TRAINER
 from proxies.run.schedule import lr_fraction
 from proxies.run.shape import Shape, count_params
-from tests.fixtures.plans import SCHEDULES, SMALL, expressible, make_settings
+from proxies.run.spec import RunSpec
+from tests.fixtures.plans import SCHEDULES, SMALL, expressible, small_run
 
 
-def load(settings: Settings) -> Any:
+def load(settings: RunSpec) -> Any:
     """What the exported function returns."""
     pytest.importorskip("torchtitan", reason="torchtitan is not installed (extra `trainers`)")
     module: dict[str, Any] = {}
@@ -34,7 +34,7 @@ def build(config: Any) -> Any:
 @pytest.mark.trainers
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_its_own_scheduler_gives_our_lr_at_every_step(name: str) -> None:
-    settings = expressible(make_settings(schedule=SCHEDULES[name]), TRAINER)
+    settings = expressible(small_run(schedule=SCHEDULES[name]), TRAINER)
     config = load(settings)
     import torch
 
@@ -61,13 +61,13 @@ def test_its_own_scheduler_gives_our_lr_at_every_step(name: str) -> None:
     ],
 )
 def test_the_model_it_builds_has_the_plans_parameters(shape: Shape) -> None:
-    model = build(load(make_settings(shape=shape)))
+    model = build(load(small_run(shape=shape)))
     assert sum(p.numel() for p in model.parameters()) == count_params(shape).total_params
 
 
 @pytest.mark.trainers
 def test_its_own_optimizer_decays_all_but_the_norms() -> None:
-    settings = make_settings(shape=replace(SMALL, qk_norm="per-head"))
+    settings = small_run(shape=replace(SMALL, qk_norm="per-head"))
     config = load(settings)
     model = build(config)
     config.optimizer.implementation = "for-loop"
@@ -86,7 +86,7 @@ def test_its_own_optimizer_decays_all_but_the_norms() -> None:
 
 @pytest.mark.trainers
 def test_the_batch_is_the_plans() -> None:
-    config = load(make_settings())
+    config = load(small_run())
     devices = config.parallelism.data_parallel_shard_degree
     assert config.training.global_batch_size == 24
     assert 24 % (config.training.local_batch_size * devices) == 0

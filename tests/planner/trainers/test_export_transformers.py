@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from planner.trainers.export import write_files
+from planner.trainers.files import write_files
 from planner.trainers.supported.transformers import TRAINER, adjust
 from proxies.run.schedule import lr_fraction
 from proxies.run.shape import Shape, count_params
-from tests.fixtures.plans import SCHEDULES, SMALL, expressible, make_settings
+from tests.fixtures.plans import SCHEDULES, SMALL, expressible, small_run
 
 if TYPE_CHECKING:
-    from planner.plan.settings import Settings
+    from proxies.run.spec import RunSpec
 
 transformers = pytest.importorskip("transformers", reason="not installed (extra `trainers`)")
 torch = pytest.importorskip("torch", reason="not installed (extra `trainers`)")
@@ -23,7 +23,7 @@ torch = pytest.importorskip("torch", reason="not installed (extra `trainers`)")
 pytestmark = pytest.mark.trainers
 
 
-def load(settings: Settings, folder: Path) -> tuple[Any, Any]:
+def load(settings: RunSpec, folder: Path) -> tuple[Any, Any]:
     """Training arguments and configuration as transformers reads them."""
     write_files(TRAINER.write(settings, ["a head"]), folder)
     parser = transformers.HfArgumentParser(transformers.TrainingArguments)
@@ -33,7 +33,7 @@ def load(settings: Settings, folder: Path) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_its_scheduler_gives_our_lr_at_every_step(name: str, tmp_path: Path) -> None:
-    settings = expressible(make_settings(schedule=SCHEDULES[name]), TRAINER)
+    settings = expressible(small_run(schedule=SCHEDULES[name]), TRAINER)
     arguments, _ = load(settings, tmp_path / "run")
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=settings.lr)
     scheduler = transformers.get_scheduler(
@@ -62,14 +62,14 @@ def test_its_scheduler_gives_our_lr_at_every_step(name: str, tmp_path: Path) -> 
     ],
 )
 def test_the_model_it_builds_has_the_plans_parameters(shape: Shape, tmp_path: Path) -> None:
-    _, config = load(make_settings(shape=shape), tmp_path / "run")
+    _, config = load(small_run(shape=shape), tmp_path / "run")
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
     assert sum(p.numel() for p in model.parameters()) == count_params(shape).total_params
 
 
 def test_it_decays_what_the_plan_decays(tmp_path: Path) -> None:
-    arguments, config = load(make_settings(), tmp_path / "run")
+    arguments, config = load(small_run(), tmp_path / "run")
     model = transformers.AutoModelForCausalLM.from_config(config)
     trainer = transformers.Trainer(model=model, args=arguments)
     decayed = set(trainer.get_decay_parameter_names(model))
@@ -79,7 +79,7 @@ def test_it_decays_what_the_plan_decays(tmp_path: Path) -> None:
 
 
 def test_arguments_are_the_plans(tmp_path: Path) -> None:
-    settings = make_settings()
+    settings = small_run()
     arguments, _ = load(settings, tmp_path / "run")
     assert arguments.learning_rate == settings.lr
     assert arguments.weight_decay == settings.weight_decay
@@ -88,7 +88,7 @@ def test_arguments_are_the_plans(tmp_path: Path) -> None:
 
 
 def test_a_wsd_that_ends_above_zero_lifts_the_start_of_the_warmup() -> None:
-    _, lost = adjust(make_settings(schedule=SCHEDULES["wsd linear to 0.1"]))
+    _, lost = adjust(small_run(schedule=SCHEDULES["wsd linear to 0.1"]))
     assert [loss.what for loss in lost] == ["warmup"]
-    _, lost = adjust(make_settings(schedule=SCHEDULES["wsd without warmup"]))
+    _, lost = adjust(small_run(schedule=SCHEDULES["wsd without warmup"]))
     assert not lost

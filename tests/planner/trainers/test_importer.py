@@ -13,14 +13,15 @@ import pytest
 from fitting.errors import ExportError, InputError
 from planner.cli import main
 from planner.plan.document import Plan, to_plain
+from planner.plan.export import export_plan
 from planner.plan.pinned import all_pins, plan_of
 from planner.plan.reuse import command_of, unsaid
 from planner.request.choices import Pins
-from planner.trainers.export import export_plan, trainer_names, write_files
-from planner.trainers.import_config import Imported, import_config
-from planner.trainers.supported.transformers.complete import Given
-from tests.benchmarks.check_published import published_configs
+from planner.trainers.export import trainer_names
+from planner.trainers.files import Given, write_files
+from planner.trainers.import_config import TrainerConfig, import_config
 from tests.fixtures.plans import SMALL, make_plan, soften
+from tests.measured.check_published import published_configs
 
 TRAINERS = trainer_names()
 
@@ -54,9 +55,9 @@ def exported(trainer: str, plan: Plan, folder: Path) -> Path:
     return path
 
 
-def planned_again(run: Imported) -> Plan:
+def planned_again(config: TrainerConfig) -> Plan:
     """The plan of an imported run, every number pinned."""
-    return plan_of(run, all_pins(run)).plan
+    return plan_of(config, all_pins(config.run)).plan
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -98,13 +99,14 @@ def test_the_command_printed_makes_the_same_plan(
 def test_the_command_of_a_published_config_plans_its_params_and_pins(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = import_config(*published_configs()[name])
-    assert main([*shlex.split(command_of(run))[1:], "--json"]) == 0
+    config = import_config(*published_configs()[name])
+    run = config.run
+    assert main([*shlex.split(command_of(config))[1:], "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["target"]["params"] == pytest.approx(run.params, rel=0.02)
+    assert again["target"]["params"] == pytest.approx(run.active.params, rel=0.02)
     assert again["batch_tokens"]["value"] == run.batch_tokens
-    assert again["lr"]["value"] == run.settings.lr
-    assert again["steps"] == run.settings.schedule.steps
+    assert again["lr"]["value"] == run.lr
+    assert again["steps"] == run.schedule.steps
 
 
 def test_what_the_command_cannot_pin_is_said(tmp_path: Path) -> None:
@@ -118,9 +120,9 @@ def test_what_the_command_cannot_pin_is_said(tmp_path: Path) -> None:
 
 def test_either_of_the_two_files_of_transformers_stands_for_both(tmp_path: Path) -> None:
     path = exported("transformers", make_plan(schedule="cosine"), tmp_path)
-    whole = import_config("transformers", path).settings
+    whole = import_config("transformers", path).run
     for name in ("training_args.json", "config.json"):
-        assert import_config("transformers", path / name).settings == whole
+        assert import_config("transformers", path / name).run == whole
 
 
 def arguments_file(folder: Path, **arguments: Any) -> Path:
@@ -132,14 +134,15 @@ def arguments_file(folder: Path, **arguments: Any) -> Path:
 
 def test_what_training_arguments_leave_out_is_given(tmp_path: Path) -> None:
     path = arguments_file(tmp_path, max_steps=-1, warmup_ratio=0.05)
-    run = import_config(
+    config = import_config(
         "transformers", path, Given(params=1e8, tokens=2e9, seq_len=1024, devices=8)
     )
-    assert run.params == pytest.approx(1e8, rel=0.03)
+    run = config.run
+    assert run.active.params == pytest.approx(1e8, rel=0.03)
     assert run.batch_tokens == 8 * 8 * 1024
-    assert 0 <= run.tokens - 2e9 < run.batch_tokens
-    assert run.settings.schedule.warmup_steps == -(-run.settings.schedule.steps // 20)
-    assert len(run.notes) == 2
+    assert 0 <= run.total_tokens - 2e9 < run.batch_tokens
+    assert run.schedule.warmup_steps == -(-run.schedule.steps // 20)
+    assert len(config.notes) == 2
 
 
 @pytest.mark.parametrize(

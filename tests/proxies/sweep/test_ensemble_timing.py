@@ -9,11 +9,11 @@ import pytest
 from fitting.errors import InputError
 from proxies.run.parametrization import OPTIMIZERS
 from proxies.sweep.executors.timing import WORTH, EnsembleTiming, time_ensemble
-from tests.fixtures.tiny_run import tiny_corpus, tiny_spec
+from tests.fixtures.tiny_run import tiny_corpus, tiny_spec, varied
 
 
 def test_both_ways_are_timed_even_where_the_run_is_shorter_than_the_timing() -> None:
-    specs = [replace(tiny_spec(steps=2), seed=seed) for seed in range(3)]
+    specs = [varied(tiny_spec(steps=2), seed=seed) for seed in range(3)]
     timing = time_ensemble(specs, tiny_corpus())
     assert 0 < timing.together < 10
     assert 0 < timing.one_by_one < 10

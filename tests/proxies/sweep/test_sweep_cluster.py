@@ -19,21 +19,9 @@ from proxies.sweep.executors.desk import Desk, Ended, Job
 from proxies.sweep.folder.records import TABLE, read_records
 from proxies.sweep.run_sweep import Means, check_means, run_sweep
 from proxies.sweep.spec_file import parse_spec
+from tests.fixtures.sweeps import tiny_sweep
 
-SPEC = """
-model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }
-budget = { tokens = [16384] }
-corpus = { source = "zipf:vocab=64" }
-
-[search]
-sampler = "grid"
-lr = [1e-3, 2e-3, 4e-3]
-batch_tokens = [128, 256]
-
-[run]
-seq_len = 32
-eval_sequences = 4
-"""
+SPEC = tiny_sweep(tokens="[16384]")
 RUNS = 6
 
 on_a_cluster = [

@@ -13,21 +13,8 @@ import pandas as pd
 import pytest
 
 from proxies.sweep.folder.records import RESULTS, TABLE, read_records
+from tests.fixtures.sweeps import tiny_sweep
 
-SPEC = """
-model = {{ d_model = [16, 32], n_layers = [1], head_dim = 8, d_ff = [32] }}
-budget = {{ tokens = [{tokens}] }}
-corpus = {{ source = "zipf:vocab=64" }}
-
-[search]
-sampler = "grid"
-lr = {lrs}
-batch_tokens = [128, 256]
-
-[run]
-seq_len = 32
-eval_sequences = 4
-"""
 PLAN = "import sys; from planner.cli import main; sys.exit(main())"
 
 
@@ -68,7 +55,11 @@ def kill_at_random(process: subprocess.Popen[bytes], folder: Path, rng: random.R
 
 def check_killed(tmp_path: Path, *, executor: str, kills: int, lrs: int, tokens: int) -> None:
     spec = tmp_path / "SPEC.toml"
-    spec.write_text(SPEC.format(lrs=[1e-3 * 1.3**i for i in range(lrs)], tokens=tokens))
+    spec.write_text(
+        tiny_sweep(
+            d_model="[16, 32]", tokens=f"[{tokens}]", lr=str([1e-3 * 1.3**i for i in range(lrs)])
+        )
+    )
     finish(start(spec, tmp_path / "whole", executor))
     rng, folder, killed = random.Random(0), tmp_path / "broken", 0
     before: list[str] = []

@@ -12,7 +12,7 @@ from proxies.sweep.search.pruning import CHECKS, PRUNERS, REPORTS, WHOLE, make_p
 from proxies.sweep.search.samplers import SpecSampler, distributions, read_setting, save_start
 from proxies.sweep.spec import SearchSpec, SweepSpec
 from proxies.sweep.spec_file import parse_spec
-from tests.benchmarks.pruning_replay import SPEC, START, make_curve, make_runs, replay
+from tests.measured.pruning_replay import SPEC, START, make_curve, make_runs, replay
 
 
 @pytest.fixture(autouse=True)

@@ -233,7 +233,7 @@ def test_a_run_takes_its_size_from_the_cell_and_the_rest_from_setting_and_spec()
     run = make_run_spec(
         spec, cell, TrialSetting(lr=2e-3, batch_sequences=10, weight_decay=0.2, seed=1)
     )
-    assert (run.shape, run.tokens, run.lr, run.weight_decay, run.seed) == (
+    assert (run.shape, run.tokens, run.lr, run.weight_decay, run.options.seed) == (
         cell.shape,
         2_000_000,
         2e-3,

@@ -21,21 +21,9 @@ from proxies.sweep.run_sweep import Means, make_desk, run_sweep
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
 from proxies.train import ensemble
+from tests.fixtures.sweeps import tiny_sweep
 
-SPEC = """
-model = { d_model = [16], n_layers = [1], head_dim = 8, d_ff = [32] }
-budget = { tokens = [2048] }
-corpus = { source = "zipf:vocab=64" }
-
-[search]
-sampler = "grid"
-lr = [1e-3, 2e-3, 4e-3]
-batch_tokens = [128, 256]
-
-[run]
-seq_len = 32
-eval_sequences = 4
-"""
+SPEC = tiny_sweep()
 RUNS = 6
 
 

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from proxies.run.batching import Batching, BatchState
+from proxies.run.result import RunResult, batch_trajectory, runs_row
 from proxies.run.schedule import lr_fraction, make_schedule
-from proxies.run.spec import RunResult, RunSpec, batch_trajectory, runs_row
+from proxies.run.spec import RunSpec
 from proxies.train.loop import train_run
 from proxies.train.state import TrainState, read_losses, train_step
-from tests.fixtures.tiny_run import tiny_corpus, tiny_spec
+from tests.fixtures.tiny_run import tiny_corpus, tiny_spec, varied
 
 CURVATURE = 1.0
 LR = 0.005
@@ -59,7 +60,7 @@ def quadratic_run(batching: Batching, *, updates: int) -> tuple[list[int], float
         device="cpu",
         batch=BatchState(batching.sequences),
     )
-    spec: RunSpec = replace(
+    spec: RunSpec = varied(
         tiny_spec(),
         seq_len=1,
         tokens=len(tokens) - 1,

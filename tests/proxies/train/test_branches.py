@@ -11,11 +11,12 @@ import pytest
 
 from fitting.errors import InputError
 from proxies.run.batching import Batching, count_steps
+from proxies.run.result import CurvePoint, RunResult
 from proxies.run.schedule import make_schedule
-from proxies.run.spec import CurvePoint, RunResult, RunSpec
+from proxies.run.spec import RunSpec
 from proxies.train.branches import branch_specs, train_branches
 from proxies.train.loop import train_run
-from tests.fixtures.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec
+from tests.fixtures.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec, varied
 
 STEP_TOKENS = 8 * SEQ_LEN
 BUDGETS = [40 * STEP_TOKENS, 15 * STEP_TOKENS, 25 * STEP_TOKENS + 100]
@@ -112,7 +113,7 @@ def test_a_lost_branch_behind_the_trunk_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_trunk_that_diverges_ends_every_longer_budget() -> None:
-    spec = replace(make_wsd(Batching(sequences=8)), lr=1e4, grad_clip=None)
+    spec = varied(make_wsd(Batching(sequences=8)), lr=1e4, grad_clip=None)
     results = train_branches(spec, tiny_corpus(), BUDGETS)
     assert [result.status for result in results] == ["diverged"] * 3
     assert len({result.tokens for result in results}) == 1

@@ -11,16 +11,17 @@ import pytest
 from fitting.errors import InputError
 from proxies.run.batching import Batching, count_steps
 from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.result import CurvePoint, RunResult
 from proxies.run.schedule import make_schedule
 from proxies.run.shape import Shape
-from proxies.run.spec import CurvePoint, RunResult, RunSpec
+from proxies.run.spec import RunSpec
 from proxies.train.ensemble import each_result, stackable, train_ensemble
 from proxies.train.loop import train_run
-from tests.fixtures.tiny_run import SEQ_LEN, TINY, tiny_corpus, tiny_spec
+from tests.fixtures.tiny_run import SEQ_LEN, TINY, tiny_corpus, tiny_spec, varied
 
 CORPUS = tiny_corpus()
 STEPS = 12
-BASE = replace(tiny_spec(steps=STEPS), eval_sequences=16)
+BASE = varied(tiny_spec(steps=STEPS), eval_sequences=16)
 
 RTOL = 2e-6
 """Float32 sums in another order; 3e-7 was seen."""
@@ -30,9 +31,9 @@ def different_trials(base: RunSpec) -> list[RunSpec]:
     """Runs that differ in all that may differ in a stack."""
     return [
         base,
-        replace(base, lr=3e-3, seed=1, grad_clip=None),
-        replace(base, schedule=make_schedule("cosine", steps=STEPS), weight_decay=0.0, seed=2),
-        replace(
+        varied(base, lr=3e-3, seed=1, grad_clip=None),
+        varied(base, schedule=make_schedule("cosine", steps=STEPS), weight_decay=0.0, seed=2),
+        varied(
             base,
             lr=2e-2,
             optimizer=replace(OPTIMIZERS["adamw"], beta1=0.8, beta2=0.99, eps=1e-6),
@@ -80,8 +81,8 @@ def with_parts(spec: RunSpec, *, parametrization: str = "mup", **parts: object) 
         with_parts(BASE, parametrization="completep", tied_embeddings=True),
         with_parts(BASE, qk_norm="per-head", n_kv_heads=2),
         with_parts(BASE, parametrization="sp", qk_norm="per-head", tied_embeddings=True),
-        replace(with_parts(BASE), z_loss=1e-3, micro_batch_sequences=3),
-        replace(with_parts(BASE), dtype="bfloat16"),
+        varied(with_parts(BASE), z_loss=1e-3, micro_batch_sequences=3),
+        varied(with_parts(BASE), dtype="bfloat16"),
     ],
     ids=["mup gqa", "completep tied", "mup qk-norm", "sp qk-norm tied", "micro z", "bf16"],
 )
@@ -89,7 +90,7 @@ def test_each_trial_has_the_losses_of_its_solo_run(base: RunSpec) -> None:
     specs = different_trials(base)
     together = train_ensemble(specs, CORPUS)
     alone = [train_run(spec, CORPUS) for spec in specs]
-    if base.dtype == "bfloat16":
+    if base.options.dtype == "bfloat16":
         # Products are rounded to 8 bits; 6e-5 was seen.
         for one, other in zip(together, alone, strict=True):
             assert one.loss == pytest.approx(other.loss, rel=1e-3)
@@ -102,12 +103,12 @@ def test_a_ramped_batch_is_the_solo_runs() -> None:
     tokens = 101 * SEQ_LEN
     steps = count_steps(ramp, tokens=tokens, seq_len=SEQ_LEN)
     base = replace(BASE, batching=ramp, tokens=tokens, schedule=make_schedule("wsd", steps=steps))
-    specs = [base, replace(base, lr=1e-3, seed=3)]
+    specs = [base, varied(base, lr=1e-3, seed=3)]
     assert_same_runs(train_ensemble(specs, CORPUS), [train_run(spec, CORPUS) for spec in specs])
 
 
 def test_a_trial_that_diverges_leaves_and_the_others_go_on() -> None:
-    specs = [BASE, replace(BASE, lr=300.0, grad_clip=None), replace(BASE, seed=4)]
+    specs = [BASE, varied(BASE, lr=300.0, grad_clip=None), varied(BASE, seed=4)]
     results = dict(each_result(specs, CORPUS))
     statuses = [(place, result.status) for place, result in results.items()]
     assert statuses == [(1, "diverged"), (0, "finished"), (2, "finished")]
@@ -147,7 +148,7 @@ def test_a_trial_does_not_depend_on_who_is_beside_it() -> None:
 def test_specs_are_stacked_where_only_a_trials_own_settings_differ() -> None:
     lion = replace(BASE, optimizer=OPTIMIZERS["lion"])
     longer = tiny_spec(steps=STEPS + 1)
-    noisy = replace(BASE, noise_interval=1, micro_batch_sequences=2)
+    noisy = varied(BASE, noise_interval=1, micro_batch_sequences=2)
     wide = with_parts(BASE, d_ff=64)
     first, *others = different_trials(BASE)
     specs = [first, lion, longer, *others, noisy, wide, lion, replace(wide, lr=1e-3)]
@@ -171,7 +172,7 @@ def test_specs_are_stacked_where_only_a_trials_own_settings_differ() -> None:
             "ensemble: run 1: its tokens is not that of run 0; train them in different stacks",
         ),
         (
-            [replace(BASE, noise_interval=1, micro_batch_sequences=2)],
+            [varied(BASE, noise_interval=1, micro_batch_sequences=2)],
             "ensemble: run 0: gradient noise is not measured in a stack; train it alone",
         ),
     ],
@@ -188,7 +189,7 @@ def test_runs_that_cannot_be_together_are_refused_in_one_line(
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 def test_a_compiled_ensemble_has_the_losses_of_an_eager_one() -> None:
     specs = different_trials(BASE)[:2]
-    compiled = [replace(spec, compile=True) for spec in specs]
+    compiled = [varied(spec, compile=True) for spec in specs]
     together = train_ensemble(compiled, CORPUS)
     eager = train_ensemble(specs, CORPUS)
     assert_same_runs(

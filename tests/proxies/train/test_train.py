@@ -21,11 +21,11 @@ import torch
 from fitting.errors import InputError
 from fitting.runs.table import check_runs
 from proxies.run.batching import Batching
+from proxies.run.result import CurvePoint, RunResult, runs_row
 from proxies.run.schedule import lr_fraction, make_schedule
-from proxies.run.spec import CurvePoint, RunResult, runs_row
 from proxies.train.checkpoint import CHECKPOINT
 from proxies.train.loop import train_run
-from tests.fixtures.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec
+from tests.fixtures.tiny_run import SEQ_LEN, tiny_corpus, tiny_spec, varied
 
 KILLED_RUN = """
 import sys
@@ -71,7 +71,7 @@ def test_a_seed_gives_the_same_losses_and_another_seed_others() -> None:
     assert losses(first) == losses(again)
     assert first.loss == again.loss
     assert losses(train_run(tiny_spec(seed=1), corpus))[0] != losses(first)[0]
-    reordered = train_run(replace(tiny_spec(), order_seed=1), corpus)
+    reordered = train_run(varied(tiny_spec(), order_seed=1), corpus)
     assert losses(reordered)[0] != losses(first)[0]
 
 
@@ -87,7 +87,7 @@ def test_update_k_uses_the_schedule_at_k() -> None:
 def test_micro_batches_change_a_run_by_rounding_only() -> None:
     whole = train_run(tiny_spec(), tiny_corpus())
     for micro in (1, 3, 8):
-        cut = train_run(replace(tiny_spec(), micro_batch_sequences=micro), tiny_corpus())
+        cut = train_run(varied(tiny_spec(), micro_batch_sequences=micro), tiny_corpus())
         # Sums of 128 float32 terms in another order, over 20 updates of Adam.
         assert losses(cut) == pytest.approx(losses(whole), rel=1e-4)
 
@@ -115,7 +115,7 @@ def test_a_corpus_that_is_too_small_is_refused_and_repeats_are_counted() -> None
     corpus, spec = tiny_corpus(tokens=2400), tiny_spec(steps=20)
     with pytest.raises(InputError, match="2,560 tokens asked for"):
         train_run(spec, corpus)
-    result = train_run(replace(spec, epochs=2, eval_sequences=8), corpus)
+    result = train_run(varied(spec, epochs=2, eval_sequences=8), corpus)
     assert (result.tokens, result.unique_tokens) == (2560, 112 * SEQ_LEN)
 
 
@@ -138,7 +138,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 
 
 def test_an_absurd_lr_ends_the_run_as_diverged() -> None:
-    spec = replace(tiny_spec(steps=200, lr=1e4), grad_clip=None)
+    spec = varied(tiny_spec(steps=200, lr=1e4), grad_clip=None)
     result = train_run(spec, tiny_corpus())
     assert result.status == "diverged"
     assert len(result.curve) < 200
@@ -165,7 +165,7 @@ def test_a_run_is_pruned_where_its_watcher_says_so() -> None:
 
 
 def test_a_row_is_one_that_the_runs_table_takes() -> None:
-    spec = replace(tiny_spec(), micro_batch_sequences=2, noise_interval=1)
+    spec = varied(tiny_spec(), micro_batch_sequences=2, noise_interval=1)
     row = runs_row(train_run(spec, tiny_corpus()))
     table = check_runs(pd.DataFrame([row])).table
     assert table["flops"].item() == 6 * row["params"] * row["tokens"]  # type: ignore[operator]
@@ -186,7 +186,7 @@ def test_probes_see_the_trained_model() -> None:
 
 def test_bfloat16_is_near_float32() -> None:
     exact = train_run(tiny_spec(), tiny_corpus())
-    rough = train_run(replace(tiny_spec(), dtype="bfloat16"), tiny_corpus())
+    rough = train_run(varied(tiny_spec(), dtype="bfloat16"), tiny_corpus())
     assert losses(rough) != losses(exact)
     assert rough.loss == pytest.approx(exact.loss, rel=0.02)
 
@@ -197,7 +197,7 @@ def test_bfloat16_is_near_float32() -> None:
 def test_a_compiled_run_is_near_an_eager_one() -> None:
     spec = replace(tiny_spec(), tokens=155 * SEQ_LEN)
     eager = train_run(spec, tiny_corpus())
-    compiled = train_run(replace(spec, compile=True), tiny_corpus())
+    compiled = train_run(varied(spec, compile=True), tiny_corpus())
     # Fused kernels round differently; the last batch has another shape.
     assert losses(compiled) == pytest.approx(losses(eager), rel=1e-3)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fitting.errors import InputError
 from proxies.run.schedule import lr_fraction, make_schedule
 from proxies.run.schedule.convex_bound import best_peak_lr, last_iterate_bound, transferred_lr
-from tests.proxies.run.schedule.test_schedule import updates
+from tests.fixtures.schedules import updates
 
 
 def by_the_formula(lrs: list[float], norms: list[float], distance: float) -> float:

@@ -22,26 +22,7 @@ from proxies.run.schedule import (
     lr_fraction,
     make_schedule,
 )
-
-
-def updates(schedule: Schedule) -> list[float]:
-    """The lr of every update, 1 to S, as a fraction of the peak."""
-    return [lr_fraction(schedule, s) for s in range(1, schedule.steps + 1)]
-
-
-def quarter_budgets(steps: int) -> list[Checkpoint]:
-    """Budgets at a quarter, half and all of the run."""
-    return [Checkpoint(steps // 4), Checkpoint(steps // 2), Checkpoint(steps)]
-
-
-def make_any(kind: str, *, steps: int, **options: Any) -> Schedule:
-    """One schedule of any kind, with what the kind cannot do without."""
-    if kind == "wsd-s":
-        options = {"checkpoints": quarter_budgets(steps), **options}
-    if kind == "two-stage":
-        options = {"decay_steps": max(1, steps // 3), "final_lr_fraction": 0.3, **options}
-    return make_schedule(kind, steps=steps, **options)
-
+from tests.fixtures.schedules import make_any, quarter_budgets, updates
 
 FREE_SHAPES = [name for name in SHAPES if name not in ("drop", "exponential", "inverse-sqrt")]
 """Shapes that may end anywhere in 0..1."""

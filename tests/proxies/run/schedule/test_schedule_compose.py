@@ -16,7 +16,7 @@ from proxies.run.schedule import (
     share_of_peak,
 )
 from proxies.run.schedule.extend import EXTENSIONS, extend_schedule, join_schedules
-from tests.proxies.run.schedule.test_schedule import make_any, updates
+from tests.fixtures.schedules import make_any, updates
 
 
 @given(

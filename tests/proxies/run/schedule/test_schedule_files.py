@@ -19,7 +19,7 @@ from proxies.run.schedule.refined import (
     refine_schedule,
     refined_fractions,
 )
-from tests.proxies.run.schedule.test_schedule import make_any, updates
+from tests.fixtures.schedules import make_any, updates
 
 
 def write(path: Path, *lines: str) -> Path:

@@ -25,7 +25,7 @@ from proxies.run.schedule import (
 from proxies.run.schedule.extend import join_schedules
 from proxies.run.schedule.kinds import build_schedule
 from proxies.run.schedule.request import ScheduleRequest
-from tests.proxies.run.schedule.test_schedule import make_any
+from tests.fixtures.schedules import make_any
 
 PEAK = 3e-4
 

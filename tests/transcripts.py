@@ -1,7 +1,7 @@
-"""Run the README's commands and print them with their output, for cog.
+"""Run the commands of the README and the pages of docs and print them with their output, for cog.
 
-`cog -r README.md` rewrites the outputs; `cog --check README.md`, in the tests, fails when one of
-them is no longer what the command prints.
+`python -m cogapp -r PAGE.md` in the root rewrites the outputs of a page; `--check` in its place, in
+the tests, fails when one of them is no longer what the command prints.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ def show(command: str) -> None:
     program, *arguments = shlex.split(command)
     assert program == "plan"
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        sys.argv = ["plan", *arguments]
         main(arguments)
     print_block(command, out.getvalue())
 
@@ -49,7 +48,6 @@ def show_made(command: str, *, only: str = "") -> None:
     out, errors = io.StringIO(), io.StringIO()
     arguments = shlex.split(typed)[1:]
     with contextlib.chdir(scratch()), contextlib.redirect_stdout(out):
-        sys.argv = ["plan", *arguments]
         with contextlib.redirect_stderr(errors if kept else out):
             main(arguments)
         if kept:
