@@ -76,11 +76,15 @@ def option(
         panel: of the help.
         name: with its dashes.
         metavar: the unit; None for a flag.
-        meaning: in lower case, with the default and where it comes from.
+        meaning: in lower case; where the default comes from, unless it is one value.
         short: another name, as `-o`.
-        default: where it is not typed; `...` where it must be. Text where there is `read`.
+        default: where it is not typed, said after the meaning; `...` where it must be typed. Text
+            where there is `read`.
         read: makes the value of the text; what it refuses is refused by the option's name.
     """
+    if isinstance(default, str | float | int) and not isinstance(default, bool) and default != "":
+        shown = default if isinstance(default, str) else f"{default:,.15g}"
+        meaning = f"{meaning}; default {shown}"
     return typer.Option(
         default,
         *([short] if short else []),
@@ -157,34 +161,33 @@ def read_sizes(text: str, *, where: str) -> Counts:
 
 def parametrization(panel: str, *, default: str = "sp") -> Any:
     """`--parametrization`."""
-    meaning = f"sp, mup, completep; default {default}"
-    return option(panel, "--parametrization", "NAME", meaning, default=default)
+    return option(panel, "--parametrization", "NAME", "sp, mup, completep", default=default)
 
 
 def optimizer(panel: str) -> Any:
     """`--optimizer`."""
-    return option(panel, "--optimizer", "NAME", "adamw (default), lion, muon", default="adamw")
+    return option(panel, "--optimizer", "NAME", "adamw, lion, muon", default="adamw")
 
 
 def device(panel: str) -> Any:
     """`--device`."""
-    return option(panel, "--device", "NAME", "cpu (default), cuda, cuda:N", default="cpu")
+    return option(panel, "--device", "NAME", "cpu, cuda, cuda:N", default="cpu")
 
 
 def corpus(panel: str, *, default: str = "python") -> Any:
     """`--corpus`."""
     meaning = "python, a .txt, .jsonl or .parquet file, a folder of them, hf:NAME, zipf:"
-    return option(panel, "--corpus", "NAME", f"{meaning}; default {default}", default=default)
+    return option(panel, "--corpus", "NAME", meaning, default=default)
 
 
 def tokenizer(panel: str) -> Any:
     """`--tokenizer`."""
-    return option(panel, "--tokenizer", "NAME", "bytes (default), bpe:SIZE", default="bytes")
+    return option(panel, "--tokenizer", "NAME", "bytes, bpe:SIZE", default="bytes")
 
 
 def executor(panel: str) -> Any:
     """`--executor`."""
-    meaning = "auto (default: the fastest in a short timing), sequential, processes, ensemble, ray"
+    meaning = "auto (the fastest in a short timing), sequential, processes, ensemble, ray"
     return option(panel, "--executor", "NAME", meaning, default="auto")
 
 
@@ -283,12 +286,12 @@ SCHEDULE = option(
     _TRAINING,
     "--schedule",
     "KIND",
-    "wsd (default), linear, cosine, wsd-s, constant, inverse-sqrt",
+    "wsd, linear, cosine, wsd-s, constant, inverse-sqrt; default wsd",
 )
 CURVE = option(_TRAINING, "--curve", "FILE", "curve law that chooses --schedule best")
 CHECKPOINTS = option(_TRAINING, "--checkpoints", "TOKENS,..", "budgets of wsd-s: 5B,10B,20B")
 ROUND_BATCH = option(
-    _TRAINING, "--round-batch", "HOW", "none (default): whole sequences; pow2", default="none"
+    _TRAINING, "--round-batch", "HOW", "none: whole sequences; pow2", default="none"
 )
 UNIQUE_TOKENS = option(_TRAINING, "--unique-tokens", "TOKENS", "distinct tokens of your data")
 BATCH_GROWTH = option(

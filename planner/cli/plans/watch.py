@@ -50,14 +50,14 @@ def watch(
         _AGAINST,
         "--warmup-steps",
         "STEPS",
-        "of the run, for --curve; default 0 or --plan's",
+        "of the run, for --curve where there is no --plan",
         default=0.0,
     ),
     follow: bool = option(
         _FOLLOW, "--follow", None, "look again as it grows, until interrupted", default=False
     ),
     every: float = option(
-        _FOLLOW, "--every", "SECONDS", "between two looks of --follow; default 10", default=10.0
+        _FOLLOW, "--every", "SECONDS", "between two looks of --follow", default=10.0
     ),
     as_json: bool = AS_JSON,
 ) -> None:

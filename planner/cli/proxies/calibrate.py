@@ -43,20 +43,13 @@ _MEANS = "With what"
 def run_calibration(
     context: typer.Context,
     params: float = option(
-        _TARGET,
-        "--params",
-        "PARAMS",
-        "non-embedding parameters: 1B",
-        default=...,
-        read=parse_count,
+        _TARGET, "--params", "PARAMS", "non-embedding parameters: 1B", default=..., read=parse_count
     ),
     tokens: float = option(
         _TARGET, "--tokens", "TOKENS", "training tokens: 20B", default=..., read=parse_count
     ),
-    seq_len: int = option(
-        _TARGET, "--seq-len", "TOKENS", "tokens a sequence; default 2,048", default=2048
-    ),
-    vocab: int = option(_TARGET, "--vocab", "COUNT", "vocabulary; default 32,000", default=32_000),
+    seq_len: int = option(_TARGET, "--seq-len", "TOKENS", "tokens a sequence", default=2048),
+    vocab: int = option(_TARGET, "--vocab", "COUNT", "vocabulary", default=32_000),
     budget: str = option(
         _PROXIES, "--budget", "TIME|FLOPS", "of all runs: 10m, 2h, 3e18", default=...
     ),
@@ -68,20 +61,16 @@ def run_calibration(
     parametrization: str = parametrization(_PROXIES),
     optimizer: str = optimizer(_PROXIES),
     prior: str = option(
-        _PROXIES,
-        "--prior",
-        "NAME|none",
-        "law beside the runs; default step-law",
-        default="step-law",
+        _PROXIES, "--prior", "NAME|none", "law beside the runs", default="step-law"
     ),
     interval: float = option(
         _PROXIES,
         "--interval",
         "FACTOR",
-        "done when lr and batch are known that well at the target; default 1.25",
+        "done when lr and batch are known that well at the target",
         default=1.25,
     ),
-    seed: int = option(_PROXIES, "--seed", "SEED", "of the search; default 0", default=0),
+    seed: int = option(_PROXIES, "--seed", "SEED", "of the search", default=0),
     executor: str = executor(_MEANS),
     workers: int | None = workers(_MEANS),
     device: str = device(_MEANS),

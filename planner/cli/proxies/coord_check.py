@@ -83,8 +83,8 @@ def coord_check(
         "leave a rule out to see it caught: matrix-lr, matrix-init, attention (with --heads), "
         "residual (completep, --depths) or logits",
     ),
-    steps: int = option(_TRAINING, "--steps", "STEPS", "updates; default 3", default=3),
-    seeds: int = option(_MODELS, "--seeds", "COUNT", "models a size; default 6", default=6),
+    steps: int = option(_TRAINING, "--steps", "STEPS", "updates", default=3),
+    seeds: int = option(_MODELS, "--seeds", "COUNT", "models a size", default=6),
     corpus: str = corpus(_TRAINING, default=CORPUS),
     plot: Path | None = option(OUTPUT, "--plot", "PNG", f"figure; default: {PLOT}, replaced"),
     force: bool = REPLACE,

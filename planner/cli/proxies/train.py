@@ -69,8 +69,8 @@ def train(
         "runs.csv gains a row; curve and checkpoint in a folder a run",
         default=...,
     ),
-    d_model: int = option(_SHAPE, "--d-model", "WIDTH", "width; default 128", default=128),
-    layers: int = option(_SHAPE, "--layers", "COUNT", "layers; default 4", default=4),
+    d_model: int = option(_SHAPE, "--d-model", "WIDTH", "width", default=128),
+    layers: int = option(_SHAPE, "--layers", "COUNT", "layers", default=4),
     heads: int | None = option(_SHAPE, "--heads", "COUNT", "query heads; default: heads of 32"),
     kv_heads: int | None = option(
         _SHAPE, "--kv-heads", "COUNT", "key and value heads; default: as many"
@@ -78,9 +78,7 @@ def train(
     d_ff: int | None = option(
         _SHAPE, "--d-ff", "WIDTH", "inner width of the MLP; default 8/3 d-model"
     ),
-    seq_len: int = option(
-        _RUN, "--seq-len", "TOKENS", "tokens a sequence; default 256", default=256
-    ),
+    seq_len: int = option(_RUN, "--seq-len", "TOKENS", "tokens a sequence", default=256),
     vocab: int | None = option(
         _SHAPE, "--vocab", "COUNT", "rows of the embedding; default: the corpus's"
     ),
@@ -90,7 +88,7 @@ def train(
         _BATCH,
         "--batching",
         "KIND",
-        "fixed (default), ramp, norm-test, adadagrad, noise-scale",
+        "fixed, ramp, norm-test, adadagrad, noise-scale",
         default="fixed",
     ),
     max_batch: int | None = option(
@@ -110,10 +108,7 @@ def train(
         _BATCH, "--micro-batch", "SEQUENCES", "of one pass; default: the batch"
     ),
     noise_every: int | None = option(
-        _BATCH,
-        "--noise-every",
-        "STEPS",
-        "measure the gradient noise scale; needs --micro-batch",
+        _BATCH, "--noise-every", "STEPS", "measure the gradient noise scale; needs --micro-batch"
     ),
     budgets: Counts | None = option(
         _RUN,
@@ -122,15 +117,9 @@ def train(
         "wsd: also decay at these; the stable phase is shared",
         read=read_token_list,
     ),
-    weight_decay: float = option(
-        _RUN, "--weight-decay", "WD", "base weight decay; default 0.1", default=0.1
-    ),
+    weight_decay: float = option(_RUN, "--weight-decay", "WD", "base weight decay", default=0.1),
     schedule: str = option(
-        _RUN,
-        "--schedule",
-        "KIND",
-        "wsd (default), linear, cosine, constant, inverse-sqrt",
-        default="wsd",
+        _RUN, "--schedule", "KIND", "wsd, linear, cosine, constant, inverse-sqrt", default="wsd"
     ),
     warmup_steps: int | None = option(
         _RUN, "--warmup-steps", "STEPS", "warmup; default: min(2,000, 10%), at least 1%"
@@ -148,21 +137,15 @@ def train(
         _RUN,
         "--decay-rule",
         "RULE",
-        "weight decay over width: coupled (default), layerwise",
+        "weight decay over width: coupled, layerwise",
         default="coupled",
     ),
     corpus: str = corpus(_DATA),
     tokenizer: str = tokenizer(_DATA),
-    epochs: int = option(
-        _DATA, "--epochs", "COUNT", "times a token may come; default 1", default=1
-    ),
-    seed: int = option(_RUN, "--seed", "SEED", "of weights and data order; default 0", default=0),
-    z_loss: float = option(
-        _RUN, "--z-loss", "WEIGHT", "of the squared log-partition; default 0", default=0.0
-    ),
-    dtype: str = option(
-        _MACHINE, "--dtype", "TYPE", "float32 (default) or bfloat16", default="float32"
-    ),
+    epochs: int = option(_DATA, "--epochs", "COUNT", "times a token may come", default=1),
+    seed: int = option(_RUN, "--seed", "SEED", "of weights and data order", default=0),
+    z_loss: float = option(_RUN, "--z-loss", "WEIGHT", "of the squared log-partition", default=0.0),
+    dtype: str = option(_MACHINE, "--dtype", "TYPE", "float32 or bfloat16", default="float32"),
     compiled: bool = option(_MACHINE, "--compile", None, "through torch.compile", default=False),
     device: str = device(_MACHINE),
     probes: str | None = option(

@@ -41,8 +41,7 @@ _RANGES = "Ranges of a run; with --candidates unused"
 
 def _within(name: str, what: str, default: str) -> Any:
     """A range that runs may have."""
-    meaning = f"{what}; default {default}"
-    return option(_RANGES, name, "LOW:HIGH", meaning, default=default, read=read_range)
+    return option(_RANGES, name, "LOW:HIGH", what, default=default, read=read_range)
 
 
 PARAMS = _within("--params", "params", "1M:1T")
@@ -58,7 +57,7 @@ def next_runs(
         _GOAL, "--budget", "FLOPS", "left for proxy runs, as 3e18", default=..., read=parse_count
     ),
     runs: list[Path] | None = argument("[RUNS...]", "made so far; default: none", default=None),
-    count: int = option(_GOAL, "-n", "K", "runs to propose, at most; default 8", default=8),
+    count: int = option(_GOAL, "-n", "K", "runs to propose, at most", default=8),
     candidates: Path | None = option(
         _RANGES,
         "--candidates",
@@ -72,11 +71,9 @@ def next_runs(
     lr: Range = LR,
     batch: Range = BATCH,
     seq_len: int = option(
-        _RANGES, "--seq-len", "TOKENS", "batches are multiples of it; default 1,024", default=1024
+        _RANGES, "--seq-len", "TOKENS", "batches are multiples of it", default=1024
     ),
-    seed: int = option(
-        _GOAL, "--seed", "SEED", "of directions around each optimum; default 0", default=0
-    ),
+    seed: int = option(_GOAL, "--seed", "SEED", "of directions around each optimum", default=0),
 ) -> None:
     """Propose the next runs: the most told of a target per FLOP.
 

@@ -34,7 +34,7 @@ WARMUP = option(
     _RUN,
     "--warmup-steps",
     "STEPS",
-    "the lr rose linearly from 0 over these to the first row's; default 0",
+    "the lr rose linearly from 0 over these to the first row's",
     default=0.0,
 )
 SCHEDULE_OUT = option(OUTPUT, "--out", "FILE", "write the schedule here, as step,lr", short="-o")
@@ -71,11 +71,7 @@ def fit_curve_law(
     out: Path = option(OUTPUT, "--out", "CURVE.toml", "where the law goes", default=...),
     warmup_steps: float = WARMUP,
     form: str = option(
-        _RUN,
-        "--form",
-        "FORM",
-        "extended (default), multi-power, annealing, power",
-        default="extended",
+        _RUN, "--form", "FORM", "extended, multi-power, annealing, power", default="extended"
     ),
     plot: Path | None = option(OUTPUT, "--plot", "FILE", "figure: .png, .pdf or .svg"),
     force: bool = REPLACE,
