@@ -146,7 +146,7 @@ def write_table(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> 
     """
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: ends in '{path.suffix}'; a runs table is .csv or .parquet")
-    refuse_existing(path, force=overwrite)
+    check_output(path, force=overwrite)
     if path.suffix == ".csv":
         text = table.to_csv(index=False, lineterminator="\n", float_format=_format_cell)
         replace_file(path, text.encode("utf-8"))
@@ -159,17 +159,17 @@ def write_table(table: pd.DataFrame, path: Path, *, overwrite: bool = False) -> 
         replace_file(path, buffer.getvalue())
 
 
-def refuse_existing(path: Path | None, *, force: bool, beside: Iterable[Path] = ()) -> None:
+def check_output(path: Path | None, *, force: bool, read: Iterable[Path] = ()) -> None:
     """Refuse a path that cannot be written to, before minutes of work.
 
     Args:
         path: of the file; None is nothing to write.
         force: whether a file that is there may be replaced.
-        beside: files that the same command reads or writes.
+        read: files that the same command reads or writes beside it.
 
     Raises:
         InputError: the file exists, its folder does not, it is no regular file, or it is one of
-            `beside`.
+            `read`.
     """
     if path is None:
         return
@@ -180,7 +180,7 @@ def refuse_existing(path: Path | None, *, force: bool, beside: Iterable[Path] = 
     if path.exists() and not path.is_file():
         # Replacing it, as --force would, would put a file where a device or a pipe was.
         raise InputError(f"{path}: not a regular file; name another to write to")
-    if any(path.resolve() == other.resolve() for other in beside):
+    if any(path.resolve() == other.resolve() for other in read):
         raise InputError(f"{path}: is read or written by this command already; name another")
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from planner.facts.laws import read_lawbook
     from planner.health.watch import watch_log
     from planner.plan.document import Plan, load_plan, plan_to_json
+    from planner.plan.export import export_plan
     from planner.plan.make import recommend
     from planner.request.anchor_text import read_anchors
     from planner.request.choices import Choices, Pins
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from planner.review.diff import compare_plans
     from planner.review.practice import compare_laws
     from planner.review.verify import plan_pilots, verify_plan
-    from planner.trainers.export import export_plan, write_files
+    from planner.trainers.files import write_files
     from planner.trainers.import_config import import_config
 
 __all__ = [
@@ -68,7 +69,7 @@ _ROOMS = {
     "check_run": "review.check",
     "compare_laws": "review.practice",
     "compare_plans": "review.diff",
-    "export_plan": "trainers.export",
+    "export_plan": "plan.export",
     "import_config": "trainers.import_config",
     "load_plan": "plan.document",
     "plan_pilots": "review.verify",
@@ -79,7 +80,7 @@ _ROOMS = {
     "trade_off": "review.batch_tradeoff",
     "verify_plan": "review.verify",
     "watch_log": "health.watch",
-    "write_files": "trainers.export",
+    "write_files": "trainers.files",
 }
 
 

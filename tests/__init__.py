@@ -1,1 +1,1 @@
-"""Tests and benchmarks; a package so that tests may import the benchmarks they check."""
+"""Tests, what they measure, and benchmarks; a package so that they may import each other."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.cli import main
-from tests.synthetic import decayed_table, loss_table, tuned_table
+from tests.fixtures.runs import decayed_table, loss_table, tuned_table
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -27,3 +27,11 @@ def test_commands_print_what_was_recorded(group: str) -> None:
         assert NUMBER.sub("#", text) == NUMBER.sub("#", recorded), name
         numbers, before = ([float(n) for n in NUMBER.findall(t)] for t in (text, recorded))
         assert numbers == pytest.approx(before, rel=1e-6, abs=1e-9), name
+
+
+def test_no_summary_of_a_fit_is_wider_than_80_columns() -> None:
+    summaries = sorted((GOLDEN / "fits").glob("*.summary.txt"))
+    assert summaries
+    for path in summaries:
+        _, *printed = path.read_text(encoding="utf-8").splitlines()
+        assert max(map(len, printed)) <= 80, path.name

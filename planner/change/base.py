@@ -13,8 +13,7 @@ from fitting.errors import InputError
 from planner.facts.laws import read_lawbook
 from planner.plan import assembly
 from planner.plan.make import Prepared, prepare
-from planner.plan.settings import Settings, settings_of
-from planner.recommendation.experts import experts_of
+from planner.plan.settings import experts_of, run_of
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
 from proxies.run.sizing import ChosenShape
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from planner.plan.document import Plan
     from proxies.run.schedule import Schedule
     from proxies.run.shape import Shape
+    from proxies.run.spec import RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class Run:
     """A plan that is being or has been trained."""
 
     plan: Plan
-    settings: Settings
+    spec: RunSpec
     """The same as trainers are told it; the plan's parts agree."""
     command: str
     """What was typed, for the provenance of a new plan."""
@@ -38,7 +38,7 @@ class Run:
     @property
     def schedule(self) -> Schedule:
         """Its lr against steps."""
-        return self.settings.schedule
+        return self.spec.schedule
 
     @property
     def batch(self) -> int:
@@ -67,7 +67,7 @@ def open_run(plan: Plan, command: str) -> Run:
             "plan change: the plan's batch grows while it runs; plan it without that and change "
             "the batch where it should grow (plan change batch)"
         )
-    return Run(plan=plan, settings=settings_of(plan), command=command)
+    return Run(plan=plan, spec=run_of(plan), command=command)
 
 
 def replan(
@@ -115,7 +115,7 @@ def replan(
         gpus=gpus or (None if plan.compute is None else plan.compute.gpus),
         unique_tokens=None if plan.data is None else plan.data.unique_tokens,
     )
-    chosen = ChosenShape(shape=shape or run.settings.shape, reason="that of the plan")
+    chosen = ChosenShape(shape=shape or run.spec.shape, reason="that of the plan")
     return prepare(target, chosen, choices, book=read_lawbook(), user_laws=(), command=run.command)
 
 

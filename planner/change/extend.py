@@ -11,7 +11,7 @@ from planner.change.base import Run, go_on, level, replan
 from planner.change.change import Change, Number, Track
 from planner.facts.changes import nearest_cases
 from planner.request.choices import Pins
-from proxies.run.schedule.extend import EXTENSIONS, Extension, extend_schedule
+from proxies.run.schedule.extend import EXTENSIONS, ExtendedSchedule, extend_schedule
 
 if TYPE_CHECKING:
     from planner.plan.make import Prepared
@@ -79,7 +79,7 @@ def extend_run(run: Run, *, tokens: float) -> Change:
 
 
 def extend_numbers(
-    run: Run, found: Extension, *, best: Prepared, free: Prepared, stay: Prepared
+    run: Run, found: ExtendedSchedule, *, best: Prepared, free: Prepared, stay: Prepared
 ) -> list[Number]:
     """Where to go on from, and the longer run's own optimum beside what it keeps."""
     from proxies.run.schedule.convex_bound import transferred_lr
@@ -135,7 +135,7 @@ def extend_numbers(
     ]
 
 
-def step_numbers(run: Run, found: Extension) -> list[Number]:
+def step_numbers(run: Run, found: ExtendedSchedule) -> list[Number]:
     """Where the two runs part, and how long the second is."""
     return [
         Number(
@@ -175,7 +175,7 @@ def moved_by(prepared: Prepared) -> str:
     return law if move is None else f"{law}, batch by {move.rule}"
 
 
-def extend_notes(run: Run, found: Extension, stay: Prepared) -> list[str]:
+def extend_notes(run: Run, found: ExtendedSchedule, stay: Prepared) -> list[str]:
     """What is thrown away, and what is not known."""
     notes = []
     lost = run.schedule.steps - found.resume_step

@@ -45,7 +45,7 @@ def grow_run(run: Run, *, layers: int, tokens: float) -> Change:
     """
     if run.plan.experts is not None:
         raise InputError("change grow: the plan has experts; G_stack was measured on dense models")
-    small = run.settings.shape
+    small = run.spec.shape
     factor = layers // small.n_layers
     if factor < 2 or layers != factor * small.n_layers:
         near = max(2, round(layers / small.n_layers)) * small.n_layers
@@ -106,7 +106,7 @@ def grow_numbers(
     return [
         Number(
             name="layers",
-            before=run.settings.shape.n_layers,
+            before=run.spec.shape.n_layers,
             after=grown.n_layers,
             exact=True,
             source="copies on top of each other",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import typer
-
 from fitting.errors import InputError, nearest_name
+from planner.cli.console import to_json
+from planner.cli.options import argument, make_app
 
 EXAMPLES = """Examples:
 
@@ -16,16 +15,15 @@ plan schema spec > spec.schema.json
 
 plan schema plan | jq .properties.lr"""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = make_app()
+
+NAME = argument(
+    "NAME", "plan: of plan ... --json; law: a law file; spec: a sweep's SPEC.toml; runs: rows"
+)
 
 
 @app.command(epilog=EXAMPLES)
-def schema(
-    name: str = typer.Argument(
-        metavar="NAME",
-        help="plan: of plan ... --json; law: a law file; spec: a sweep's SPEC.toml; runs: rows.",
-    ),
-) -> None:
+def schema(name: str = NAME) -> None:
     """Print the JSON schema of a plan, a law file, a sweep's spec or a runs table.
 
     Prints each key with its type, range, default and meaning. An editor that knows TOML schemas
@@ -37,31 +35,31 @@ def schema(
             f"schema '{name}': no such schema{nearest_name(name, SCHEMAS)}; "
             f"known: {', '.join(SCHEMAS)}"
         )
-    print(json.dumps(SCHEMAS[name](), indent=1))
+    print(to_json(SCHEMAS[name]()))
 
 
-def make_plan_schema() -> dict[str, Any]:
+def _make_plan_schema() -> dict[str, Any]:
     """The schema of a plan's JSON."""
     from planner.plan.file import plan_schema
 
     return plan_schema()
 
 
-def make_law_schema() -> dict[str, Any]:
+def _make_law_schema() -> dict[str, Any]:
     """The schema of a law file."""
     from fitting.laws.schema import law_schema
 
     return law_schema()
 
 
-def make_spec_schema() -> dict[str, Any]:
+def _make_spec_schema() -> dict[str, Any]:
     """The schema of a sweep's spec."""
     from proxies.sweep.spec_file import spec_schema
 
     return spec_schema()
 
 
-def make_runs_schema() -> dict[str, Any]:
+def _make_runs_schema() -> dict[str, Any]:
     """The schema of a runs table's rows."""
     from fitting.runs.columns import runs_schema
 
@@ -69,9 +67,9 @@ def make_runs_schema() -> dict[str, Any]:
 
 
 SCHEMAS: Mapping[str, Callable[[], dict[str, Any]]] = {
-    "plan": make_plan_schema,
-    "law": make_law_schema,
-    "spec": make_spec_schema,
-    "runs": make_runs_schema,
+    "plan": _make_plan_schema,
+    "law": _make_law_schema,
+    "spec": _make_spec_schema,
+    "runs": _make_runs_schema,
 }
 """A schema by name."""

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from fitting.units import format_count, format_small
-from planner.compute.memory import Layout, Workload
 from planner.compute.utilisation import Setting, Utilisation, expected_utilisation
 from planner.facts.accelerators import Gpus
+from proxies.run.layout import Layout
+from proxies.run.spec import RunSpec
 
 PUE = 1.1
 """Power of the building over that of its devices: published are 1.08 (PaLM, arXiv 2204.02311) and
@@ -50,20 +51,21 @@ class Timing:
     """In the unit of the price; None without a price."""
 
 
-def run_timing(workload: Workload, gpus: Gpus, layout: Layout) -> Timing | None:
+def run_timing(run: RunSpec, gpus: Gpus, layout: Layout) -> Timing | None:
     """Speed and wall time in a layout; None for a bare count.
 
     Args:
-        workload: the run.
+        run: the run.
         gpus: what `--gpus` named; all its devices are paid for.
         layout: over at most `gpus.count` devices.
     """
     device = gpus.accelerator
     if device is None:
         return None
-    attention = 6 * workload.n_layers * workload.n_heads * workload.head_dim * workload.seq_len
+    shape = run.shape
+    attention = 6 * shape.n_layers * shape.n_heads * shape.head_dim * run.seq_len
     setting = Setting(
-        total_params=workload.active_params or workload.total_params,
+        total_params=run.active.total_params,
         peak_tflops=device.bf16_tflops,
         bandwidth_tbs=device.bandwidth_tbs,
         tpu=device.name.startswith("tpu"),
@@ -71,17 +73,17 @@ def run_timing(workload: Workload, gpus: Gpus, layout: Layout) -> Timing | None:
         tensor=layout.tensor,
         pipeline=layout.pipeline,
         recompute=layout.recompute,
-        attention_share=attention / workload.flops_per_token,
+        attention_share=attention / run.flops_per_token,
     )
-    return time_at(workload, gpus, expected_utilisation(device, setting), layout.devices)
+    return time_at(run, gpus, expected_utilisation(device, setting), layout.devices)
 
 
-def time_at(workload: Workload, gpus: Gpus, rate: Utilisation, devices: int) -> Timing:
+def time_at(run: RunSpec, gpus: Gpus, rate: Utilisation, devices: int) -> Timing:
     """Speed, wall time and energy at a given utilisation."""
     assert gpus.accelerator is not None
     peak = gpus.accelerator.bf16_tflops * 1e12
-    speed = devices * peak * rate.value / workload.flops_per_token
-    hours = workload.tokens / speed / 3600
+    speed = devices * peak * rate.value / run.flops_per_token
+    hours = run.tokens / speed / 3600
     power = gpus.accelerator.power_watts
     return Timing(
         mfu=rate.value,
@@ -105,11 +107,11 @@ def priced(timing: Timing, price: float | None) -> Timing:
     return timing if price is None else replace(timing, cost=timing.gpu_hours * price)
 
 
-def explain_timing(workload: Workload, timing: Timing, devices: int) -> list[str]:
+def explain_timing(run: RunSpec, timing: Timing, devices: int) -> list[str]:
     """The arithmetic of the hours, utilisation and energy."""
     lines = [
-        f"hours {timing.hours:,.2f} = {format_small(workload.flops_per_token)} FLOP/token x "
-        f"{format_count(workload.tokens)} tokens / ({devices} x "
+        f"hours {timing.hours:,.2f} = {format_small(run.flops_per_token)} FLOP/token x "
+        f"{format_count(run.tokens)} tokens / ({devices} x "
         f"{format_small(timing.peak_flops)} FLOP/s x {timing.mfu:.3f}) / 3600",
         f"mfu {timing.mfu:.3f} ({timing.mfu_low:.3f} to {timing.mfu_high:.3f}): "
         f"{timing.mfu_basis} (data/utilisation.toml)",

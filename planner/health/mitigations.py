@@ -57,8 +57,8 @@ class Mitigation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What is judged."""
+class StabilityTarget:
+    """The run that is judged."""
 
     params: float
     lr: float
@@ -69,7 +69,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
+class ProbeEvidence:
     """What the runs of one setup say."""
 
     laws: Mapping[str, ProbeLaw]
@@ -85,100 +85,100 @@ class Evidence:
     """That any run had."""
 
 
-def judge(evidence: Evidence, target: Target) -> list[Mitigation]:
+def judge_mitigations(evidence: ProbeEvidence, target: StabilityTarget) -> list[Mitigation]:
     """Every mitigation's verdict, those against growing logits first."""
     return [check(evidence, target) for check in CHECKS]
 
 
-def qk_norm(evidence: Evidence, target: Target) -> Mitigation:
+def qk_norm(evidence: ProbeEvidence, target: StabilityTarget) -> Mitigation:
     """Norms on queries and keys, where attention logits grow."""
     law = evidence.laws.get("max_attention_logit")
     if law is None:
-        return unknown("qk-norm", evidence, "max_attention_logit")
+        return _unknown("qk-norm", evidence, "max_attention_logit")
     found = predict_probe(law, lr=target.lr, params=target.params)
     worsens = WORSENS * target.threshold
     sentence = (
-        f"largest attention logit {between(found)} at lr {format_small(target.lr)}; "
+        f"largest attention logit {ranged(found)} at lr {format_small(target.lr)}; "
         f"loss worsens near {format_small(worsens)}, runs diverge above "
         f"{format_small(target.threshold)}"
     )
-    return verdict("qk-norm", sentence, past=found.value >= worsens, maybe=found.high >= worsens)
+    return _verdict("qk-norm", sentence, past=found.value >= worsens, maybe=found.high >= worsens)
 
 
-def lower_lr(evidence: Evidence, target: Target) -> Mitigation:
+def lower_lr(evidence: ProbeEvidence, target: StabilityTarget) -> Mitigation:
     """An lr below the one at which attention logits pass the threshold."""
     law = evidence.laws.get("max_attention_logit")
     if law is None:
-        return unknown("lower lr", evidence, "max_attention_logit")
+        return _unknown("lower lr", evidence, "max_attention_logit")
     found = crossing_lr(law, params=target.params, threshold=target.threshold)
     if found is None:
-        return verdict("lower lr", "the logit is not known to rise with lr", past=False)
-    passed = f"the threshold is passed at lr {between(found)}; yours is {format_small(target.lr)}"
+        return _verdict("lower lr", "the logit is not known to rise with lr", past=False)
+    passed = f"the threshold is passed at lr {ranged(found)}; yours is {format_small(target.lr)}"
     if target.lr >= found.low:
         passed += ": stay below the low end, or norm q and k"
     past, maybe = target.lr >= found.value, target.lr >= found.low
-    return verdict("lower lr", passed, past=past, maybe=maybe)
+    return _verdict("lower lr", passed, past=past, maybe=maybe)
 
 
-def z_loss(evidence: Evidence, target: Target) -> Mitigation:
+def z_loss(evidence: ProbeEvidence, target: StabilityTarget) -> Mitigation:
     """A penalty on the output's log partition, where that drifts."""
     law = evidence.laws.get("output_log_z")
     if law is None:
-        return unknown("z-loss", evidence, "output_log_z")
+        return _unknown("z-loss", evidence, "output_log_z")
     if evidence.log_vocab is None:
         reason = "no column vocab_size, from whose logarithm the partition starts"
         return Mitigation(name="z-loss", verdict="not known", reason=reason, source=PAPER)
     found = predict_probe(law, lr=target.lr, params=target.params)
     limit = FAR_LOG_Z * evidence.log_vocab
     sentence = (
-        f"output log partition {between(found)}; it starts near {evidence.log_vocab:.3g}, counts "
+        f"output log partition {ranged(found)}; it starts near {evidence.log_vocab:.3g}, counts "
         f"as drifting from {limit:.3g} on (assumed); a weight of 1e-4 holds it"
     )
     maybe = max(abs(found.low), abs(found.high)) >= limit
-    return verdict("z-loss", sentence, past=abs(found.value) >= limit, maybe=maybe)
+    return _verdict("z-loss", sentence, past=abs(found.value) >= limit, maybe=maybe)
 
 
-def smaller_eps(evidence: Evidence, target: Target) -> Mitigation:
+def smaller_eps(evidence: ProbeEvidence, target: StabilityTarget) -> Mitigation:
     """A smaller eps of Adam, where gradients come near it."""
     if evidence.optimizer == "lion":
-        return verdict("smaller eps", "lion has none", past=False)
+        return _verdict("smaller eps", "lion has none", past=False)
     law = evidence.laws.get("grad_rms")
     if law is None:
-        return unknown("smaller eps", evidence, "grad_rms")
+        return _unknown("smaller eps", evidence, "grad_rms")
     found = predict_probe(law, lr=target.lr, params=target.params)
     limit = NEAR_EPS * target.eps
     sentence = (
-        f"gradient rms {between(found)} over all weights, eps {format_small(target.eps)}: single "
+        f"gradient rms {ranged(found)} over all weights, eps {format_small(target.eps)}: single "
         f"layers lie lower; near is under {NEAR_EPS:g} times eps (assumed); 1e-15 is safe"
     )
-    return verdict("smaller eps", sentence, past=found.value <= limit, maybe=found.low <= limit)
+    return _verdict("smaller eps", sentence, past=found.value <= limit, maybe=found.low <= limit)
 
 
-def longer_warmup(evidence: Evidence, target: Target) -> Mitigation:
+def longer_warmup(evidence: ProbeEvidence, target: StabilityTarget) -> Mitigation:
     """A longer warmup, where runs diverged near the lr."""
     if evidence.cliff is None:
         reason = f"no run diverged up to lr {format_small(evidence.highest_lr)}"
-        return verdict("longer warmup", reason, past=False)
+        return _verdict("longer warmup", reason, past=False)
     params, lr = evidence.cliff
     sentence = (
         f"runs of {format_count(params)} params diverged from lr {format_small(lr)} on, "
         f"{lr / target.lr:.3g} times yours; near is within {NEAR_CLIFF:g} (assumed)"
     )
-    return verdict("longer warmup", sentence, past=target.lr * NEAR_CLIFF >= lr)
+    return _verdict("longer warmup", sentence, past=target.lr * NEAR_CLIFF >= lr)
 
 
-def unknown(name: str, evidence: Evidence, column: str) -> Mitigation:
+def _unknown(name: str, evidence: ProbeEvidence, column: str) -> Mitigation:
     """A verdict that cannot be given for want of a probe."""
     return Mitigation(name=name, verdict="not known", reason=evidence.unknown[column], source=PAPER)
 
 
-def verdict(name: str, reason: str, *, past: bool, maybe: bool = False) -> Mitigation:
+def _verdict(name: str, reason: str, *, past: bool, maybe: bool = False) -> Mitigation:
     """A verdict that was reached: the forecast is past its limit, or an end of its interval."""
     word = "called for" if past else "cannot be ruled out" if maybe else "not called for"
     return Mitigation(name=name, verdict=word, reason=reason, source=PAPER)
 
 
-def between(found: Estimate) -> str:
+def ranged(found: Estimate) -> str:
     """A number with its interval."""
     low, value, high = (format_small(each) for each in (found.low, found.value, found.high))
     return f"{value} ({low} to {high})"
@@ -191,7 +191,7 @@ def log_vocab_of(table: pd.DataFrame) -> float | None:
     return math.log(float(table["vocab_size"].median()))
 
 
-CHECKS: tuple[Callable[[Evidence, Target], Mitigation], ...] = (
+CHECKS: tuple[Callable[[ProbeEvidence, StabilityTarget], Mitigation], ...] = (
     qk_norm,
     lower_lr,
     z_loss,

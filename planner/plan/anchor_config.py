@@ -19,26 +19,26 @@ def anchor_of_config(text: str) -> Anchor:
     trainer, _, name = text.partition(":")
     where = f"--anchor '{text}'"
     try:
-        run = import_config(trainer, Path(name))
+        config = import_config(trainer, Path(name))
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    if run.notes:
+    if config.notes:
         raise InputError(
-            f"{where}: {'; '.join(run.notes)}: so its batch and tokens are not known; write it as "
-            "'params=134M tokens=2.7B lr=8e-3 batch=0.5M'"
+            f"{where}: {'; '.join(config.notes)}: so its batch and tokens are not known; write it "
+            "as 'params=134M tokens=2.7B lr=8e-3 batch=0.5M'"
         )
-    settings, rule = run.settings, run.settings.parametrization
-    decay = settings.weight_decay or None
+    run, rule = config.run, config.run.parametrization
+    decay = run.weight_decay or None
     return make_anchor(
         where,
-        params=run.params,
-        tokens=run.tokens,
-        lr=settings.lr,
+        params=float(run.active.params),
+        tokens=float(run.total_tokens),
+        lr=run.lr,
         batch_tokens=float(run.batch_tokens),
         weight_decay=decay,
-        optimizer=settings.optimizer.name,
+        optimizer=run.optimizer.name,
         parametrization=rule.name,
-        d_model=settings.shape.d_model,
+        d_model=run.shape.d_model,
         base_d_model=None if rule.name == "sp" else rule.base_d_model,
         log_sd=own_errors(
             DEFAULT_GRID, batch_tokens=float(run.batch_tokens), weight_decay=decay, loss=None

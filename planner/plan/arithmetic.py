@@ -14,7 +14,6 @@ from fitting.intervals import Z80
 from fitting.laws.evaluate import log_distances
 from fitting.laws.forms import FORMS, ema_fraction
 from fitting.units import format_small
-from planner.plan.assembly import workload_of
 from planner.plan.words.anchors import explain_anchors, explain_elsewhere
 from planner.plan.words.experts import explain_experts
 from planner.plan.words.growth import explain_growth
@@ -332,7 +331,4 @@ def explain_time(prepared: Prepared) -> list[str]:
         return []
     from planner.compute.estimate import explain_compute
 
-    workload = workload_of(
-        prepared.choices, prepared.target, prepared.chosen.shape, prepared.numbers
-    )
-    return explain_compute(workload, prepared.compute)
+    return explain_compute(prepared.run, prepared.compute)

@@ -14,17 +14,14 @@ from planner.facts.recipes import nearest_recipes
 from planner.plan import document as doc
 from planner.recommendation.elsewhere import SETUPS
 from planner.recommendation.estimate import Estimate
-from planner.recommendation.experts import count_experts
 from planner.recommendation.numbers import Hyperparameters
 from planner.recommendation.place import BATCH_REACH, Landscape
-from proxies.run.groups import ParamGroup, param_groups
-from proxies.run.parametrization import OPTIMIZERS, Parametrization
+from proxies.run.parametrization import Parametrization
 from proxies.run.schedule import Schedule
-from proxies.run.shape import MLPS, ParamCount, Shape, count_params, flops_per_token
+from proxies.run.shape import Shape, count_params, flops_per_token
 
 if TYPE_CHECKING:
     from planner.compute.estimate import Compute
-    from planner.compute.memory import Workload
     from planner.request.choices import Choices
     from planner.request.target import Target
 
@@ -32,9 +29,6 @@ Part = TypeVar("Part")
 
 COMPARED = ("loss", "batch_tokens", "lr", "weight_decay")
 """Quantities of which other laws are asked, in the order in which one needs the other."""
-
-GRAD_CLIP = 1.0
-"""Clip of the gradient's global norm: that of Step Law and nearly every published recipe."""
 
 NEAREST = 3
 """Published runs shown beside a plan."""
@@ -224,11 +218,6 @@ def model_part(shape: Shape) -> doc.ModelPart:
     return part_of(doc.ModelPart, shape, rope_theta=theta, z_loss=0.0)
 
 
-def optimizer_part(choices: Choices) -> doc.OptimizerPart:
-    """The optimizer's usual constants and the clip."""
-    return part_of(doc.OptimizerPart, OPTIMIZERS[choices.optimizer], grad_clip=GRAD_CLIP)
-
-
 def schedule_part(schedule: Schedule) -> doc.SchedulePart:
     """The schedule's lengths; checkpoints only where there are several budgets."""
     checkpoints = schedule.checkpoints if schedule.kind == "wsd-s" else ()
@@ -242,49 +231,6 @@ def schedule_part(schedule: Schedule) -> doc.SchedulePart:
 def parametrization_part(parametrization: Parametrization) -> doc.ParametrizationPart:
     """The base shape and the forward multipliers."""
     return part_of(doc.ParametrizationPart, parametrization)
-
-
-def group_parts(
-    shape: Shape, numbers: Hyperparameters, choices: Choices, parametrization: Parametrization
-) -> tuple[ParamGroup, ...]:
-    """Every parameter group in absolute values, from the planned or pinned lr and weight decay."""
-    groups = param_groups(
-        parametrization,
-        optimizer=OPTIMIZERS[choices.optimizer],
-        lr=choices.pins.lr or numbers.lr.value,
-        weight_decay=(
-            numbers.weight_decay.value
-            if choices.pins.weight_decay is None
-            else choices.pins.weight_decay
-        ),
-        tied_embeddings=shape.tied_embeddings,
-    )
-    return tuple(groups)
-
-
-def workload_of(
-    choices: Choices, target: Target, shape: Shape, numbers: Hyperparameters
-) -> Workload:
-    """What the accelerators have to do."""
-    from planner.compute.memory import Workload
-
-    # Every expert is held, though a token sees few of them.
-    held = seen = count_params(shape)
-    if choices.experts is not None:
-        part = count_experts(shape, choices.experts)
-        held = ParamCount(params=part.params, total_params=part.total_params)
-    return part_of(
-        Workload,
-        shape,
-        held,
-        active_params=seen.total_params,
-        flops_per_token=flops_per_token(shape, seq_len=target.seq_len),
-        tokens=float(numbers.steps * numbers.batch_sequences * target.seq_len),
-        batch_sequences=numbers.batch_sequences,
-        seq_len=target.seq_len,
-        gated_mlp=MLPS[shape.mlp] == 3,
-        optimizer=choices.optimizer,
-    )
 
 
 def compute_part(compute: Compute | None) -> doc.ComputePart | None:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from planner.recommendation.data_part import DataPart
-from planner.recommendation.experts import ExpertsPart
 from planner.request.budget import BudgetPart
 from planner.request.growth import BatchGrowthPart
+from proxies.run.experts import ExpertCounts
 from proxies.run.groups import ParamGroup
+from proxies.run.parametrization import Optimizer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,18 +92,6 @@ class ModelPart:
     rope_theta: float | None
     qk_norm: str
     z_loss: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OptimizerPart:
-    """The optimizer's constants; eps and betas of a group are in `param_groups`."""
-
-    name: str
-    beta1: float
-    beta2: float
-    eps: float | None
-    """None for Lion, which has none."""
-    grad_clip: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +262,7 @@ class Plan:
     batch_sequences: int
     steps: int
     warmup_steps: int
-    optimizer: OptimizerPart
+    optimizer: Optimizer
     schedule: SchedulePart
     plateau: PlateauPart | None
     """None where no surface reaches."""
@@ -294,7 +283,7 @@ class Plan:
     """None where the batch is fixed."""
     budget: BudgetPart | None = None
     """The budget that the target was chosen by; None where the target was given."""
-    experts: ExpertsPart | None = None
+    experts: ExpertCounts | None = None
     """None for a dense model; then `shape` is all of it."""
 
 

@@ -17,15 +17,17 @@ from planner.facts.laws import read_lawbook
 from planner.plan import assembly
 from planner.plan import document as doc
 from planner.plan.warnings.cautions import collect_cautions
-from planner.recommendation.experts import SPARSE_LAW, count_experts, sparse_choices, sparse_loss
+from planner.recommendation.experts import SPARSE_LAW, sparse_choices, sparse_loss
 from planner.recommendation.limited_data import data_part
 from planner.recommendation.numbers import Hyperparameters, law_inputs, work_out
 from planner.request.choices import Choices, check_choices
 from planner.request.target import Target
-from proxies.run.parametrization import Parametrization, make_parametrization
+from proxies.run.experts import count_experts
+from proxies.run.parametrization import OPTIMIZERS, Parametrization, make_parametrization
 from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 from proxies.run.shape import Shape
 from proxies.run.sizing import ChosenShape, choose_shape
+from proxies.run.spec import RunSpec, make_run
 
 if TYPE_CHECKING:
     from planner.compute.estimate import Compute
@@ -42,6 +44,7 @@ class Prepared:
     chosen: ChosenShape
     choices: Choices
     numbers: Hyperparameters
+    run: RunSpec
     schedule: Schedule
     parametrization: Parametrization
     compute: Compute | None
@@ -111,7 +114,8 @@ def prepare(
         target, shape, choices, parametrization=parametrization, book=book, user=user_laws
     )
     schedule = plan_schedule(choices, numbers, target)
-    compute = plan_compute(choices, target, shape, numbers)
+    run = planned_run(choices, target, shape, numbers, schedule, parametrization)
+    compute = plan_compute(choices, run)
     lie = assembly.lie_of(numbers, choices, target)
     plan = doc.Plan(
         schema=doc.SCHEMA,
@@ -125,13 +129,13 @@ def prepare(
         batch_sequences=numbers.batch_sequences,
         steps=numbers.steps,
         warmup_steps=schedule.warmup_steps,
-        optimizer=assembly.optimizer_part(choices),
+        optimizer=OPTIMIZERS[choices.optimizer],
         schedule=assembly.schedule_part(schedule),
         plateau=assembly.plateau_part(lie),
         error_cost=assembly.error_cost_part(lie),
         alternatives=assembly.other_laws(book, numbers, choices, target),
         parametrization=assembly.parametrization_part(parametrization),
-        param_groups=assembly.group_parts(shape, numbers, choices, parametrization),
+        param_groups=run.groups,
         compute=assembly.compute_part(compute),
         nearest=assembly.nearby(target),
         data=data_part(book, choices, target, numbers),
@@ -149,6 +153,7 @@ def prepare(
         chosen=chosen,
         choices=choices,
         numbers=numbers,
+        run=run,
         schedule=schedule,
         parametrization=parametrization,
         compute=compute,
@@ -219,9 +224,30 @@ def plan_schedule(choices: Choices, numbers: Hyperparameters, target: Target) ->
     )
 
 
-def plan_compute(
-    choices: Choices, target: Target, shape: Shape, numbers: Hyperparameters
-) -> Compute | None:
+def planned_run(
+    choices: Choices,
+    target: Target,
+    shape: Shape,
+    numbers: Hyperparameters,
+    schedule: Schedule,
+    parametrization: Parametrization,
+) -> RunSpec:
+    """The run with its numbers, pinned or recommended."""
+    pins = choices.pins
+    return make_run(
+        shape=shape,
+        seq_len=target.seq_len,
+        batch_sequences=numbers.batch_sequences,
+        schedule=schedule,
+        optimizer=OPTIMIZERS[choices.optimizer],
+        lr=pins.lr or numbers.lr.value,
+        weight_decay=numbers.weight_decay.value if pins.weight_decay is None else pins.weight_decay,
+        parametrization=parametrization,
+        experts=choices.experts,
+    )
+
+
+def plan_compute(choices: Choices, run: RunSpec) -> Compute | None:
     """Layout, time and memory on the given accelerators; None where none were given.
 
     Raises:
@@ -233,5 +259,4 @@ def plan_compute(
     from planner.compute.estimate import estimate_compute
     from planner.facts.accelerators import parse_gpus
 
-    workload = assembly.workload_of(choices, target, shape, numbers)
-    return estimate_compute(workload, parse_gpus(choices.gpus), price=choices.price)
+    return estimate_compute(run, parse_gpus(choices.gpus), price=choices.price)

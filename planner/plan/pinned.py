@@ -16,32 +16,32 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.facts.anchor import Anchor
-    from planner.plan.settings import Settings
-    from planner.trainers.import_config import Imported
+    from planner.trainers.import_config import TrainerConfig
+    from proxies.run.spec import RunSpec
 
 
-def target_of(run: Imported) -> Target:
+def target_of(run: RunSpec) -> Target:
     """What the run trains: the model's exact count and every token of its steps."""
     return Target(
-        params=run.params,
-        tokens=run.tokens,
-        seq_len=run.settings.seq_len,
-        vocab_size=run.settings.shape.vocab_size,
+        params=float(run.active.params),
+        tokens=float(run.total_tokens),
+        seq_len=run.seq_len,
+        vocab_size=run.shape.vocab_size,
     )
 
 
-def all_pins(run: Imported) -> Pins:
+def all_pins(run: RunSpec) -> Pins:
     """Everything that a plan may pin, as the run has it; steps follow from batch and tokens."""
     return Pins(
-        lr=run.settings.lr,
+        lr=run.lr,
         batch_tokens=float(run.batch_tokens),
-        weight_decay=run.settings.weight_decay,
-        warmup_steps=run.settings.schedule.warmup_steps,
+        weight_decay=run.weight_decay,
+        warmup_steps=run.schedule.warmup_steps,
     )
 
 
 def plan_of(
-    run: Imported,
+    config: TrainerConfig,
     pins: Pins,
     *,
     anchors: tuple[Anchor, ...] = (),
@@ -51,7 +51,7 @@ def plan_of(
     """The plan for the run's target with what `pins` fix; its other choices are the run's.
 
     Args:
-        run: as its config says it.
+        config: as its trainer has it.
         pins: numbers that the plan does not choose.
         anchors: models tuned in the same setup.
         law_files: law files of the user's own, which come before the defaults.
@@ -60,25 +60,25 @@ def plan_of(
     Raises:
         InputError: laws or anchors that say nothing of the target.
     """
-    choices = choices_of(run.settings, pins, anchors=anchors)
+    choices = choices_of(config.run, pins, anchors=anchors)
     return prepare(
-        target_of(run),
-        ChosenShape(shape=run.settings.shape, reason=f"that of {run.path}"),
+        target_of(config.run),
+        ChosenShape(shape=config.run.shape, reason=f"that of {config.path}"),
         choices if schedule is None else replace(choices, schedule=schedule),
         book=read_lawbook(law_files),
         user_laws=tuple(path.stem for path in law_files),
-        command=f"plan check {run.trainer} {run.path}",
+        command=f"plan check {config.trainer} {config.path}",
     )
 
 
-def choices_of(settings: Settings, pins: Pins, *, anchors: tuple[Anchor, ...] = ()) -> Choices:
+def choices_of(run: RunSpec, pins: Pins, *, anchors: tuple[Anchor, ...] = ()) -> Choices:
     """Optimizer, parametrization and schedule of the run; a plan's own where it has no such."""
-    rule, schedule = settings.parametrization, settings.schedule
-    batch = settings.batch_sequences * settings.seq_len
+    rule, schedule = run.parametrization, run.schedule
+    batch = run.batch_tokens
     budgets = schedule.checkpoints if schedule.kind == "wsd-s" else ()
     return Choices(
         pins=pins,
-        optimizer=settings.optimizer.name,
+        optimizer=run.optimizer.name,
         parametrization=rule.name,
         base_d_model=None if rule.name == "sp" else rule.base_d_model,
         base_n_layers=rule.base_n_layers if rule.name == "completep" else None,

@@ -10,7 +10,7 @@ from fitting.errors import InputError
 from planner.facts.models import list_models, read_model
 from planner.plan.document import to_plain
 from planner.plan.pinned import all_pins, choices_of, plan_of
-from planner.plan.settings import settings_of, shape_of
+from planner.plan.settings import run_of, shape_of
 from planner.request.target import AGREEMENT
 from proxies.run.schedule import default_warmup_steps
 from proxies.run.shape import Shape, count_params
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from planner.plan.document import Plan, Value
-    from planner.trainers.import_config import Imported
+    from planner.trainers.import_config import TrainerConfig
 
 NOT_IN_A_PLAN = ("norm_eps", "rope_theta")
 """Parts of a shape that change no count and no number of a plan."""
@@ -34,15 +34,15 @@ class Commanded:
     shape: Shape
 
 
-def command_of(run: Imported) -> str:
+def command_of(config: TrainerConfig) -> str:
     """The `plan` command line that plans the run as it is, every number pinned."""
-    settings = run.settings
-    choices = choices_of(settings, all_pins(run))
+    run = config.run
+    choices = choices_of(run, all_pins(run))
     pins = choices.pins
     options: dict[str, object] = {
-        **commanded_shape(settings.shape).options,
-        "--seq-len": settings.seq_len,
-        "--tokens": run.tokens,
+        **commanded_shape(run.shape).options,
+        "--seq-len": run.seq_len,
+        "--tokens": float(run.total_tokens),
         "--batch": pins.batch_tokens,
         "--lr": pins.lr,
         "--weight-decay": pins.weight_decay,
@@ -169,9 +169,9 @@ def agree(one: Shape, other: Shape) -> bool:
     return replace(one, norm_eps=other.norm_eps, rope_theta=other.rope_theta) == other
 
 
-def unsaid(run: Imported) -> tuple[str, ...]:
+def unsaid(config: TrainerConfig) -> tuple[str, ...]:
     """What the command line cannot pin: the run's value and that of the plan it makes."""
-    own, planned = run.settings, settings_of(plan_of(run, all_pins(run)).plan)
+    own, planned = config.run, run_of(plan_of(config, all_pins(config.run)).plan)
     parts = (
         ("optimizer", own.optimizer, planned.optimizer, ()),
         ("schedule", own.schedule, planned.schedule, ("stages", "ends")),
@@ -198,10 +198,10 @@ def differ(one: Any, other: Any) -> bool:
     return bool(one != other)
 
 
-def import_to_dict(run: Imported) -> dict[str, Any]:
+def import_to_dict(config: TrainerConfig) -> dict[str, Any]:
     """An imported run as JSON: its target, pins, everything else that the file says."""
-    settings, schedule = run.settings, run.settings.schedule
-    plan = plan_of(run, all_pins(run)).plan
+    run, schedule = config.run, config.run.schedule
+    plan = plan_of(config, all_pins(run)).plan
     part = to_plain(plan.schedule) | {
         "kind": schedule.kind,
         "warmup_steps": schedule.warmup_steps,
@@ -211,17 +211,17 @@ def import_to_dict(run: Imported) -> dict[str, Any]:
         "final_lr_fraction": schedule.final_lr_fraction,
     }
     return {
-        "trainer": run.trainer,
-        "file": str(run.path),
+        "trainer": config.trainer,
+        "file": str(config.path),
         "target": to_plain(plan.target),
         "shape": to_plain(plan.shape),
         "pins": to_plain(all_pins(run)),
-        "batch_sequences": settings.batch_sequences,
+        "batch_sequences": run.batch_sequences,
         "steps": schedule.steps,
         "schedule": part,
-        "optimizer": to_plain(settings.optimizer),
+        "optimizer": to_plain(run.optimizer),
         "parametrization": to_plain(plan.parametrization),
-        "total_params": count_params(settings.shape).total_params,
-        "command": command_of(run),
-        "notes": [*run.faults, *run.notes, *unsaid(run)],
+        "total_params": count_params(run.shape).total_params,
+        "command": command_of(config),
+        "notes": [*config.faults, *config.notes, *unsaid(config)],
     }

@@ -1,29 +1,20 @@
-"""One run in the words that every trainer shares: what an export writes and an import reads.
-
-A plan has intervals, laws and warnings; a trainer's file has none of them. `Settings` is what the
-two have in common, so that an export is settings to text, an import text to settings, and the
-two undo each other.
-"""
+"""The run of a plan: what a trainer is told to carry it out, and what an edit must not break."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
-from planner.plan.document import OptimizerPart
 from planner.request.choices import check_range
-from planner.request.growth import GrowthStage, check_stages
-from proxies.run.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
-from proxies.run.parametrization import (
-    OPTIMIZERS,
-    Optimizer,
-    Parametrization,
-    make_parametrization,
-)
+from proxies.run.batching import check_stages
+from proxies.run.experts import Experts
+from proxies.run.layout import Layout
+from proxies.run.parametrization import OPTIMIZERS, make_parametrization
 from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 from proxies.run.shape import Shape, check_shape, count_params
+from proxies.run.spec import RunSpec, base_std, make_run
 
 if TYPE_CHECKING:
     from planner.plan.document import Plan
@@ -35,48 +26,8 @@ BETA_BOUNDS = (0.0, 1.0 - 1e-12)
 """A beta or momentum; at 1 nothing is ever learned."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """How a batch lies on the devices; the product of the three is the batch in sequences."""
-
-    micro_batch_sequences: int
-    """Sequences that one device processes at once, at least 1."""
-    accumulation: int
-    """Micro-batches of a device that make one optimizer step, at least 1."""
-    data_parallel: int
-    """Devices, at least 1."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Everything that a trainer is told."""
-
-    shape: Shape
-    seq_len: int
-    """Tokens a sequence."""
-    batch_sequences: int
-    """Sequences an optimizer step, over all devices."""
-    schedule: Schedule
-    """With the number of steps."""
-    lr: float
-    """Base peak lr, > 0: that of a group whose multiplier is 1."""
-    weight_decay: float
-    """Base weight decay, coupled to the lr as in torch's AdamW, >= 0."""
-    optimizer: OptimizerPart
-    parametrization: Parametrization
-    groups: tuple[ParamGroup, ...]
-    """Absolute lr, weight decay, eps and init of each parameter group."""
-    z_loss: float
-    """Weight of the squared log partition function in the loss, >= 0."""
-    layout: Layout
-    """One sequence at a time on one device where none was planned."""
-    batch_growth: tuple[GrowthStage, ...] = ()
-    """Stages of a growing batch; empty for a fixed one. The schedule's steps stay those of
-    `batch_sequences`: an update's place is the tokens seen over it."""
-
-
-def settings_of(plan: Plan) -> Settings:
-    """What a trainer has to be told to carry out `plan`.
+def run_of(plan: Plan) -> RunSpec:
+    """The run that a plan describes, for the trainers.
 
     Raises:
         InputError: parts of the plan contradict each other, as after an edit by hand.
@@ -97,7 +48,7 @@ def settings_of(plan: Plan) -> Settings:
     check_numbers(plan)
     rule = plan.parametrization
     scaled = rule.name != "sp"
-    settings = Settings(
+    run = make_run(
         shape=shape,
         seq_len=plan.target.seq_len,
         batch_sequences=plan.batch_sequences,
@@ -115,13 +66,15 @@ def settings_of(plan: Plan) -> Settings:
             base_head_dim=rule.base_head_dim if scaled else None,
         ),
         groups=plan.param_groups,
+        init_std=base_std(plan.param_groups),
         z_loss=plan.model.z_loss,
         layout=layout_of(plan),
-        batch_growth=() if plan.batch_growth is None else plan.batch_growth.stages,
+        growth=() if plan.batch_growth is None else plan.batch_growth.stages,
+        experts=experts_of(plan),
     )
-    check_groups(settings)
-    check_stages(settings.batch_growth, seq_len=settings.seq_len)
-    return settings
+    check_groups(run)
+    check_stages(run.growth, seq_len=run.seq_len)
+    return run
 
 
 def shape_of(plan: Plan) -> Shape:
@@ -201,7 +154,7 @@ def check_numbers(plan: Plan) -> None:
             check_range(f"{where} betas", beta, BETA_BOUNDS)
 
 
-def check_groups(settings: Settings) -> None:
+def check_groups(run: RunSpec) -> None:
     """Refuse groups that are not the plan's, and base values that no group has any more.
 
     A group of its own lr is a choice; an lr that was edited where no group follows is a slip, and
@@ -210,20 +163,20 @@ def check_groups(settings: Settings) -> None:
     Raises:
         InputError: naming what the groups say.
     """
-    known = {group.name: group for group in with_groups(settings, init_std=DEFAULT_INIT_STD).groups}
-    names = [group.name for group in settings.groups]
+    known = {group.name: group for group in run.rule_groups}
+    names = [group.name for group in run.groups]
     if sorted(names) != sorted(known):
         raise InputError(
             f"the plan's param_groups are {', '.join(names) or 'none'}; the plan has one each of "
             f"{', '.join(known)}"
         )
-    for group in settings.groups:
+    for group in run.groups:
         other = known[group.name]
         where = f"the plan's param_groups {group.name}"
         if group.optimizer != other.optimizer:
             raise InputError(
                 f"{where} optimizer '{group.optimizer}' is not {other.optimizer}, which "
-                f"{settings.optimizer.name} gives it"
+                f"{run.optimizer.name} gives it"
             )
         if len(group.betas) != len(other.betas):
             raise InputError(f"{where} has {len(group.betas)} betas; give {len(other.betas)}")
@@ -232,11 +185,11 @@ def check_groups(settings: Settings) -> None:
                 right = "none" if getattr(other, name) is None else "a number"
                 raise InputError(f"{where} {name} {getattr(group, name)}: must be {right}")
     for name in ("lr", "weight_decay"):
-        pairs = [(getattr(g, name), getattr(known[g.name], name)) for g in settings.groups]
+        pairs = [(getattr(g, name), getattr(known[g.name], name)) for g in run.groups]
         said = [(own, base) for own, base in pairs if base or own]
         if said and not any(math.isclose(own, base, rel_tol=1e-6) for own, base in said):
             raise InputError(
-                f"the plan's {name} {getattr(settings, name):g} is that of none of param_groups: "
+                f"the plan's {name} {getattr(run, name):g} is that of none of param_groups: "
                 f"the first has {said[0][0]:g}, by it {said[0][1]:g}; edit both, or pin it: "
                 f"plan ... --{name.replace('_', '-')}"
             )
@@ -249,7 +202,7 @@ def layout_of(plan: Plan) -> Layout:
         InputError: its product is not the batch.
     """
     if plan.compute is None:
-        return Layout(micro_batch_sequences=1, accumulation=plan.batch_sequences, data_parallel=1)
+        return Layout()
     part = plan.compute
     batch = part.micro_batch_sequences * part.accumulation * part.data_parallel
     if batch != plan.batch_sequences:
@@ -259,50 +212,18 @@ def layout_of(plan: Plan) -> Layout:
             f"batch_sequences is {plan.batch_sequences}"
         )
     return Layout(
+        data=part.data_parallel,
+        tensor=part.tensor_parallel,
+        pipeline=part.pipeline_parallel,
+        sharded=part.sharded is not False,
+        recompute="full" if part.recompute else "none",
         micro_batch_sequences=part.micro_batch_sequences,
-        accumulation=part.accumulation,
-        data_parallel=part.data_parallel,
     )
 
 
-def group_named(settings: Settings, name: str) -> ParamGroup:
-    """A parameter group by its name; a tied head's is the embedding's."""
-    found = {group.name: group for group in settings.groups}
-    return found["embedding"] if name == "head" and name not in found else found[name]
-
-
-def plain_rule(shape: Shape) -> Parametrization:
-    """SP: one lr, one weight decay, no multipliers."""
-    return make_parametrization(
-        "sp", d_model=shape.d_model, n_layers=shape.n_layers, head_dim=shape.head_dim
-    )
-
-
-def with_groups(settings: Settings, *, init_std: float) -> Settings:
-    """The same settings with the groups that their own lr, weight decay and rule give."""
-    groups = param_groups(
-        settings.parametrization,
-        optimizer=constants_of(settings.optimizer),
-        lr=settings.lr,
-        weight_decay=settings.weight_decay,
-        init_std=init_std,
-        tied_embeddings=settings.shape.tied_embeddings,
-    )
-    return replace(settings, groups=tuple(groups))
-
-
-def base_init_std(settings: Settings) -> float:
-    """The init that no multiplier changes: that of the embedding."""
-    std = group_named(settings, "embedding").init_std
-    return DEFAULT_INIT_STD if std is None else std
-
-
-def constants_of(part: OptimizerPart) -> Optimizer:
-    """The plan's optimizer as the parametrization's."""
-    return Optimizer(
-        name=part.name,
-        beta1=part.beta1,
-        beta2=part.beta2,
-        eps=part.eps,
-        adamw_factor=OPTIMIZERS[part.name].adamw_factor,
-    )
+def experts_of(plan: Plan) -> Experts | None:
+    """The experts of a plan; None where it is dense."""
+    part = plan.experts
+    if part is None:
+        return None
+    return Experts(n_experts=part.n_experts, active=part.active_experts)

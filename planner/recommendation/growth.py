@@ -22,14 +22,8 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
-from planner.request.growth import (
-    OPTION,
-    BatchGrowthPart,
-    GrowthChoice,
-    GrowthStage,
-    count_updates,
-)
-from proxies.run.batching import LR_RULES
+from planner.request.growth import OPTION, BatchGrowthPart, GrowthChoice
+from proxies.run.batching import LR_RULES, GrowthStage, count_updates
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law

@@ -15,9 +15,8 @@ from fitting.errors import InputError
 from fitting.intervals import Z80
 from fitting.laws.file import read_law
 from fitting.logs.curve_files import Curve
-from proxies.run.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.schedule import Checkpoint, Schedule, lr_fractions, make_schedule
 from proxies.run.schedule.convex_bound import LastIterateBound, last_iterate_bound
-from proxies.run.schedule.sampling import lr_fractions
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.facts.anchor import Anchor
-    from planner.recommendation.experts import Experts
     from planner.request.budget import BudgetPart
     from planner.request.growth import GrowthChoice
     from planner.request.target import Target
+    from proxies.run.experts import Experts
 
 ROUNDINGS = ("none", "pow2")
 

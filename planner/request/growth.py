@@ -1,19 +1,16 @@
-"""A batch that grows during a run: plain records, their text, and how many updates they take.
+"""A batch that grows during a run as it is asked for: its records and its text.
 
-A stage holds from the first update that starts at or after its first token until the next one
-does; the last update takes what is left. The lr of an update is the schedule's, which follows the
-tokens, times the stage's factor. Kinds and lr rules have the names of `proxies.run.batching`.
+Kinds and lr rules have the names of `proxies.run.batching`, whose stages it comes to.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import parse_count
-from proxies.run.batching import LR_RULES
+from proxies.run.batching import LR_RULES, GrowthStage
 
 KINDS = ("noise-scale", "ramp")
 """Doublings as the critical batch grows; equal steps over so many tokens."""
@@ -22,18 +19,6 @@ BETA2_RULES = ("fixed", "half-life")
 """beta2 as planned, as published ramps have it; or its half-life in tokens kept."""
 
 OPTION = "--batch-growth"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GrowthStage:
-    """A batch and what goes with it, from a token on."""
-
-    from_token: int
-    """Whole sequences; 0 for the first stage."""
-    batch_sequences: int
-    lr_factor: float
-    """On the lr of the schedule, which holds at the planned batch."""
-    beta2: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,57 +117,6 @@ def known(what: str, value: str, names: tuple[str, ...]) -> None:
             f"{OPTION} {what} '{value}': not known{nearest_name(value, names)}; one of "
             f"{', '.join(names)}"
         )
-
-
-def count_updates(stages: tuple[GrowthStage, ...], *, sequences: int, seq_len: int) -> int:
-    """Updates of a run of so many sequences under stages.
-
-    Example:
-        >>> two = (
-        ...     GrowthStage(from_token=0, batch_sequences=2, lr_factor=1.0, beta2=0.95),
-        ...     GrowthStage(from_token=50, batch_sequences=4, lr_factor=1.0, beta2=0.95),
-        ... )
-        >>> count_updates(two, sequences=14, seq_len=10)
-        5
-    """
-    seen = updates = 0
-    ends = [stage.from_token // seq_len for stage in stages[1:]]
-    for stage, end in zip(stages, [*ends, sequences], strict=True):
-        more = max(0, -(-(min(end, sequences) - seen) // stage.batch_sequences))
-        seen += more * stage.batch_sequences
-        updates += more
-    return updates
-
-
-def check_stages(stages: tuple[GrowthStage, ...], *, seq_len: int) -> None:
-    """Refuse stages that no run can have, as after an edit by hand.
-
-    Raises:
-        InputError: which stage, and why.
-    """
-    if stages and stages[0].from_token != 0:
-        raise InputError("the plan's batch_growth: the first stage must start at token 0")
-    for stage in stages:
-        if stage.batch_sequences < 1 or not 0 < stage.lr_factor < 1e6 or not 0 <= stage.beta2 < 1:
-            raise InputError(f"the plan's batch_growth: {stage} is no stage of a run")
-        if stage.from_token % seq_len:
-            raise InputError(
-                f"the plan's batch_growth: token {stage.from_token} is not whole sequences of "
-                f"{seq_len}"
-            )
-    for before, after in pairwise(stages):
-        if after.from_token <= before.from_token:
-            raise InputError(
-                f"the plan's batch_growth: token {after.from_token} does not follow "
-                f"{before.from_token}"
-            )
-
-
-def describe_stages(stages: tuple[GrowthStage, ...]) -> str:
-    """`54, 108 from token 18,841,600, ...` in sequences."""
-    words = [f"{stages[0].batch_sequences} sequences"]
-    words += [f"{stage.batch_sequences} from token {stage.from_token:,}" for stage in stages[1:]]
-    return ", ".join(words)
 
 
 KEYS = {

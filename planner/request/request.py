@@ -11,8 +11,8 @@ from fitting.laws.evaluate import speaks_of
 from fitting.laws.law import Law
 from fitting.units import format_count, parse_count
 from planner.facts.laws import DEFAULT_LAWS, find_law, read_lawbook
-from planner.recommendation.experts import Experts, sparse_shape
 from planner.request.target import AGREEMENT, Target, resolve_scale
+from proxies.run.experts import Experts, sparse_shape
 from proxies.run.shape import Shape, count_params
 from proxies.run.sizing import ChosenShape, choose_shape, derive_shape
 

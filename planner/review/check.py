@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from planner.facts.anchor import Anchor
     from planner.plan.document import Bounds, Value
     from planner.plan.make import Prepared
-    from planner.trainers.import_config import Imported
+    from planner.trainers.import_config import TrainerConfig
 
 AS_RECOMMENDED, PLAUSIBLE, UNKNOWN, OFF = "as recommended", "plausible", "not known", "off"
 """Verdicts: in the interval, in that of a setup nobody measured, no interval, outside both."""
@@ -61,7 +61,7 @@ class Checked:
 class Check:
     """A run, ours beside it, and what may go wrong."""
 
-    run: Imported
+    config: TrainerConfig
     numbers: tuple[Checked, ...]
     """In the order of dependence."""
     risks: tuple[str, ...]
@@ -107,23 +107,23 @@ def said_of(number: Checked) -> str:
 
 
 def check_run(
-    run: Imported, *, anchors: tuple[Anchor, ...] = (), law_files: tuple[Path, ...] = ()
+    config: TrainerConfig, *, anchors: tuple[Anchor, ...] = (), law_files: tuple[Path, ...] = ()
 ) -> Check:
     """A run beside what we would recommend for its model and tokens.
 
     Args:
-        run: as its trainer's config says it.
+        config: as its trainer has it.
         anchors: models tuned in the same setup, which fix the level of the laws.
         law_files: law files of the user's own, which come before the defaults.
 
     Raises:
         InputError: laws or anchors that say nothing of the target.
     """
-    own = run.settings
-    batch = float(run.batch_tokens)
+    own = config.run
+    batch = float(own.batch_tokens)
     free, at_batch, at_both = (
         plan_of(
-            run,
+            config,
             pins,
             anchors=anchors,
             law_files=law_files,
@@ -144,9 +144,9 @@ def check_run(
         compare("weight_decay", own.weight_decay, [at_both, at_batch], cost=None),
     )
     return Check(
-        run=run,
+        config=config,
         numbers=numbers,
-        risks=find_risks(run, at_batch),
+        risks=find_risks(config, at_batch),
         cost=whole,
         ours=at_batch,
         cautions=free.plan.warnings,

@@ -10,8 +10,9 @@ from planner.plan.document import to_plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from planner.plan.document import OptimizerPart, SchedulePart
+    from planner.plan.document import SchedulePart
     from planner.review.check import Check, Checked
+    from proxies.run.parametrization import Optimizer
     from proxies.run.schedule import Schedule
 
 NAMES: dict[str, tuple[str, Callable[[float], str]]] = {
@@ -28,11 +29,11 @@ LEGEND = "(elsewhere: where the best value lies in 80% of setups that nobody mea
 
 def check_lines(check: Check) -> list[str]:
     """The report: the run, its numbers beside ours, its other choices, warnings, the verdict."""
-    run = check.run
-    steps = run.settings.schedule.steps
+    config, run = check.config, check.config.run
+    steps = run.schedule.steps
     lines = [
-        f"{format_count(run.params)} params on {format_count(run.tokens)} tokens in {steps:,} "
-        f"steps ({run.trainer})",
+        f"{format_count(run.active.params)} params on {format_count(run.total_tokens)} tokens in "
+        f"{steps:,} steps ({config.trainer})",
         "",
         *columns([COLUMNS, *(number_row(number) for number in check.numbers)]),
         LEGEND,
@@ -41,7 +42,7 @@ def check_lines(check: Check) -> list[str]:
         "",
     ]
     lines += [f"warning: {risk}" for risk in check.risks]
-    lines += [f"note: {note}" for note in run.notes]
+    lines += [f"note: {note}" for note in config.notes]
     return [*lines, f"verdict: {check.verdict}"]
 
 
@@ -78,7 +79,7 @@ def rough(show: Callable[[float], str], value: float) -> str:
 
 def choice_rows(check: Check) -> list[tuple[str, str, str]]:
     """Schedule and optimizer: what is not measured against an interval."""
-    own, plan = check.run.settings, check.ours.plan
+    own, plan = check.config.run, check.ours.plan
     return [
         ("schedule", describe(own.schedule), describe(plan.schedule)),
         ("warmup", f"{own.schedule.warmup_steps:,} steps", f"{plan.warmup_steps:,} steps"),
@@ -96,7 +97,7 @@ def describe(schedule: Schedule | SchedulePart) -> str:
     return f"{schedule.kind}{part}{shape} to {100 * schedule.final_lr_fraction:.2g}%"
 
 
-def constants(part: OptimizerPart) -> str:
+def constants(part: Optimizer) -> str:
     """Name, betas, eps and clip."""
     eps = "" if part.eps is None else f", eps {part.eps:g}"
     return f"{part.name} {part.beta1:g} {part.beta2:g}{eps}, clip {part.grad_clip:g}"
@@ -104,10 +105,10 @@ def constants(part: OptimizerPart) -> str:
 
 def check_to_dict(check: Check) -> dict[str, Any]:
     """The check as JSON; a cost of null is not known."""
-    run = check.run
+    config = check.config
     return {
-        "trainer": run.trainer,
-        "file": str(run.path),
+        "trainer": config.trainer,
+        "file": str(config.path),
         "verdict": check.verdict,
         "cost": check.cost,
         "numbers": {
@@ -121,6 +122,6 @@ def check_to_dict(check: Check) -> dict[str, Any]:
             for number in check.numbers
         },
         "warnings": list(check.risks),
-        "notes": list(run.notes),
+        "notes": list(config.notes),
         "plan_warnings": list(check.cautions),
     }

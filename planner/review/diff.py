@@ -10,8 +10,7 @@ from planner.facts.laws import read_lawbook
 from planner.plan.assembly import lie_of
 from planner.plan.document import to_plain
 from planner.plan.make import prepare
-from planner.plan.settings import shape_of
-from planner.recommendation.experts import experts_of
+from planner.plan.settings import experts_of, shape_of
 from planner.recommendation.place import BATCH_REACH
 from planner.request.choices import Choices
 from planner.request.target import Target

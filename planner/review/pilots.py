@@ -20,7 +20,7 @@ from planner.facts.laws import read_lawbook
 from planner.plan.make import prepare
 from planner.plan.pinned import choices_of
 from planner.plan.reuse import arguments_of
-from planner.plan.settings import settings_of
+from planner.plan.settings import run_of
 from planner.request.choices import Pins
 from planner.request.target import Target
 from proxies.run.sizing import ChosenShape
@@ -132,7 +132,7 @@ def pilot_plan(plan: Plan, *, lr: float, tokens: float) -> Plan:
     Raises:
         InputError: fewer tokens than two batches, or a plan that contradicts itself.
     """
-    settings, batch = settings_of(plan), plan.batch_tokens.value
+    run, batch = run_of(plan), plan.batch_tokens.value
     if tokens < 2 * batch:
         raise InputError(
             f"pilots: {tokens:.6g} tokens are less than two batches of {batch:.6g}; raise "
@@ -140,7 +140,7 @@ def pilot_plan(plan: Plan, *, lr: float, tokens: float) -> Plan:
         )
     pins = Pins(lr=lr, batch_tokens=batch, weight_decay=plan.weight_decay.value)
     choices = replace(
-        choices_of(settings, pins),
+        choices_of(run, pins),
         schedule=pilot_schedule(plan),
         checkpoint_tokens=(),
         gpus=None if plan.compute is None else plan.compute.gpus,
@@ -151,7 +151,7 @@ def pilot_plan(plan: Plan, *, lr: float, tokens: float) -> Plan:
         seq_len=plan.target.seq_len,
         vocab_size=plan.target.vocab_size,
     )
-    shape = ChosenShape(shape=settings.shape, reason="the plan's")
+    shape = ChosenShape(shape=run.shape, reason="the plan's")
     return prepare(target, shape, choices, book=read_lawbook(()), user_laws=()).plan
 
 

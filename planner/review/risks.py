@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from planner.plan.make import Prepared
-    from planner.trainers.import_config import Imported
+    from planner.trainers.import_config import TrainerConfig
 
 CLIFF = 3.0
 """lr over ours from which runs of Step Law's sweep diverged, where the law says no other."""
@@ -40,33 +40,33 @@ HIGHEST_FINAL = 0.5
 """Final over peak lr above which a decay is not one; assumed: recipes end at 0 to 0.1."""
 
 
-def find_risks(run: Imported, ours: Prepared) -> tuple[str, ...]:
+def find_risks(config: TrainerConfig, ours: Prepared) -> tuple[str, ...]:
     """All that looks unstable or wasted, most important first.
 
     Args:
-        run: the run.
+        config: the run as its trainer has it.
         ours: the plan at the run's batch.
     """
-    return tuple(sentence for check in CHECKS for sentence in check(run, ours))
+    return tuple(sentence for check in CHECKS for sentence in check(config, ours))
 
 
-def lr_near_the_cliff(run: Imported, ours: Prepared) -> list[str]:
+def lr_near_the_cliff(config: TrainerConfig, ours: Prepared) -> list[str]:
     """An lr so far above ours that runs of a sweep diverged there."""
     recommended = ours.plan.lr.value
     law = ours.numbers.laws["lr"].quantities["lr"]
-    ratio = run.settings.lr / recommended
+    ratio = config.run.lr / recommended
     cliff = law.cliff or CLIFF
     if ratio < cliff / NEAR:
         return []
     return [
-        f"lr {format_small(run.settings.lr)} is {ratio:.2g} times ours at this batch: sweeps "
+        f"lr {format_small(config.run.lr)} is {ratio:.2g} times ours at this batch: sweeps "
         f"diverged from {cliff:.2g} times the best on; lower it to {format_small(recommended)}"
     ]
 
 
-def warmup_missing(run: Imported, _ours: Prepared) -> list[str]:
+def warmup_missing(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """No warmup, one too short to count, or one that takes most of the run."""
-    schedule = run.settings.schedule
+    schedule = config.run.schedule
     warmup, steps = schedule.warmup_steps, schedule.steps
     ours = default_warmup_steps(steps)
     if warmup <= 1 < ours:
@@ -81,17 +81,18 @@ def warmup_missing(run: Imported, _ours: Prepared) -> list[str]:
     return []
 
 
-def clip_missing(run: Imported, _ours: Prepared) -> list[str]:
+def clip_missing(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """Gradients that are not clipped."""
-    clip = run.settings.optimizer.grad_clip
-    if 0 < clip <= LOOSEST_CLIP:
+    clip = config.run.optimizer.grad_clip
+    if clip is not None and 0 < clip <= LOOSEST_CLIP:
         return []
-    return [f"gradients are not clipped (norm {clip:g}): one bad batch can end the run; clip at 1"]
+    norm = "none" if clip is None else f"norm {clip:g}"
+    return [f"gradients are not clipped ({norm}): one bad batch can end the run; clip at 1"]
 
 
-def beta2_unusual(run: Imported, _ours: Prepared) -> list[str]:
+def beta2_unusual(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """A second moment that forgets too slowly for a spike, or too fast to be one."""
-    part = run.settings.optimizer
+    part = config.run.optimizer
     if part.name != "adamw" or USUAL_BETA2[0] <= part.beta2 <= USUAL_BETA2[1]:
         return []
     steps = round(1 / (1 - part.beta2)) if part.beta2 < 1 else math.inf
@@ -101,9 +102,9 @@ def beta2_unusual(run: Imported, _ours: Prepared) -> list[str]:
     ]
 
 
-def eps_large(run: Imported, _ours: Prepared) -> list[str]:
+def eps_large(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """An eps that damps the update of small gradients."""
-    part = run.settings.optimizer
+    part = config.run.optimizer
     if part.name != "adamw" or part.eps is None or part.eps <= LARGEST_EPS:
         return []
     return [
@@ -112,14 +113,14 @@ def eps_large(run: Imported, _ours: Prepared) -> list[str]:
     ]
 
 
-def schedule_faults(run: Imported, _ours: Prepared) -> list[str]:
+def schedule_faults(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """A schedule that does not end with the run."""
-    return list(run.faults)
+    return list(config.faults)
 
 
-def decay_unfinished(run: Imported, _ours: Prepared) -> list[str]:
+def decay_unfinished(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """A schedule that does not come down."""
-    schedule = run.settings.schedule
+    schedule = config.run.schedule
     if schedule.final_lr_fraction <= HIGHEST_FINAL:
         return []
     return [
@@ -128,31 +129,33 @@ def decay_unfinished(run: Imported, _ours: Prepared) -> list[str]:
     ]
 
 
-def batch_above_critical(_run: Imported, ours: Prepared) -> list[str]:
+def batch_above_critical(_config: TrainerConfig, ours: Prepared) -> list[str]:
     """A batch beyond the critical one wastes tokens."""
     return above_critical_batch(ours)
 
 
-def few_steps(run: Imported, _ours: Prepared) -> list[str]:
+def few_steps(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """A run too short to be planned."""
-    steps = run.settings.schedule.steps
+    steps = config.run.schedule.steps
     if steps >= MOST_STEPS_TO_TRUST:
         return []
     return [f"{steps:,} steps in all: fewer than any sweep behind these laws ran"]
 
 
-def few_tokens(run: Imported, _ours: Prepared) -> list[str]:
+def few_tokens(config: TrainerConfig, _ours: Prepared) -> list[str]:
     """A model that sees far fewer tokens than it could use."""
-    if run.tokens >= run.params:
+    run = config.run
+    tokens, params = run.total_tokens, run.active.params
+    if tokens >= params:
         return []
     return [
-        f"{format_count(run.tokens)} tokens for {format_count(run.params)} params is "
-        f"{run.tokens / run.params:.2g} a param; compute-optimal is about 20: a smaller model "
+        f"{format_count(tokens)} tokens for {format_count(params)} params is "
+        f"{tokens / params:.2g} a param; compute-optimal is about 20: a smaller model "
         "would be better"
     ]
 
 
-CHECKS: tuple[Callable[[Imported, Prepared], list[str]], ...] = (
+CHECKS: tuple[Callable[[TrainerConfig, Prepared], list[str]], ...] = (
     schedule_faults,
     lr_near_the_cliff,
     warmup_missing,

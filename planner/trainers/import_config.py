@@ -1,4 +1,4 @@
-"""A trainer's own config, read back: its file, what the user adds to it, the settings.
+"""A trainer's own config, read back: its file, what the user adds to it, the run.
 
 Readers live in `planner/trainers/supported`, each beside its writer. What goes wrong in one becomes
 a single line here that names the file.
@@ -13,16 +13,15 @@ from fitting.errors import InputError, WindtunnelError
 from fitting.units import format_count
 from planner.request.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS
 from planner.request.target import AGREEMENT, check_scale
-from planner.trainers.export import find_trainer, read_files
-from planner.trainers.lengths import CUTTERS, no_cut
-from planner.trainers.supported.transformers.complete import COMPLETERS, Given
-from proxies.run.shape import check_shape, count_params
+from planner.trainers.export import find_trainer
+from planner.trainers.files import Given
+from proxies.run.shape import check_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from planner.plan.settings import Settings
+    from proxies.run.spec import RunSpec
 
 Found = TypeVar("Found")
 
@@ -31,34 +30,20 @@ BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeErro
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Imported:
-    """One run as its trainer's config says it."""
+class TrainerConfig:
+    """A trainer's config as it was read."""
 
     trainer: str
     path: Path
-    settings: Settings
+    run: RunSpec
+    """What it trains."""
     notes: tuple[str, ...]
     """What the file does not say and what stands in its place."""
     faults: tuple[str, ...] = ()
     """What its schedule says that no run can do; it was cut to the run to be read."""
 
-    @property
-    def params(self) -> float:
-        """Non-embedding parameters of the model."""
-        return float(count_params(self.settings.shape).params)
 
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens an optimizer step."""
-        return self.settings.batch_sequences * self.settings.seq_len
-
-    @property
-    def tokens(self) -> float:
-        """Tokens trained on: steps times the batch."""
-        return float(self.settings.schedule.steps * self.batch_tokens)
-
-
-def import_config(trainer: str, path: Path, given: Given | None = None) -> Imported:
+def import_config(trainer: str, path: Path, given: Given | None = None) -> TrainerConfig:
     """The run that a trainer's config describes.
 
     Args:
@@ -70,21 +55,15 @@ def import_config(trainer: str, path: Path, given: Given | None = None) -> Impor
         InputError: no such trainer, a file that its reader cannot read, or facts that contradict
             the file.
     """
-    given = given or Given()
-    read = find_trainer(trainer).read
-    complete = COMPLETERS.get(trainer)
-    if complete is None:
-        files, notes = read_files(path), tuple[str, ...]()
-    else:
-        files, notes = guarded(lambda: complete(path, given), trainer, path)
-    cut = CUTTERS.get(trainer, no_cut)
-    files, faults = guarded(lambda: cut(files), trainer, path)
-    settings = guarded(lambda: read(files), trainer, path)
-    check_settings(settings, path)
-    found = Imported(trainer=trainer, path=path, settings=settings, notes=notes, faults=faults)
-    check_scale((found.params, found.tokens))
-    check_given(found, given)
-    return found
+    said = given or Given()
+    found = find_trainer(trainer)
+    files, notes = guarded(lambda: found.complete(path, said), trainer, path)
+    faults = guarded(lambda: found.faults(files), trainer, path)
+    run = guarded(lambda: found.read(files), trainer, path)
+    check_run_read(run, path)
+    check_scale((float(run.active.params), float(run.total_tokens)))
+    check_given(run, path, said)
+    return TrainerConfig(trainer=trainer, path=path, run=run, notes=notes, faults=faults)
 
 
 def guarded(read: Callable[[], Found], trainer: str, path: Path) -> Found:
@@ -105,40 +84,40 @@ def guarded(read: Callable[[], Found], trainer: str, path: Path) -> Found:
         ) from error
 
 
-def check_settings(settings: Settings, path: Path) -> None:
+def check_run_read(run: RunSpec, path: Path) -> None:
     """Refuse what no run can have.
 
     Raises:
         InputError: naming the value.
     """
-    check_shape(settings.shape, where=str(path))
+    check_shape(run.shape, where=str(path))
     for name, value, (low, high) in (
-        ("sequence length", settings.seq_len, (1, 1e9)),
-        ("batch in sequences", settings.batch_sequences, (1, 1e9)),
-        ("lr", settings.lr, LR_BOUNDS),
-        ("weight decay", settings.weight_decay, WEIGHT_DECAY_BOUNDS),
-        ("beta1", settings.optimizer.beta1, (0, 1)),
-        ("beta2", settings.optimizer.beta2, (0, 1)),
+        ("sequence length", run.seq_len, (1, 1e9)),
+        ("batch in sequences", run.batch_sequences, (1, 1e9)),
+        ("lr", run.lr, LR_BOUNDS),
+        ("weight decay", run.weight_decay, WEIGHT_DECAY_BOUNDS),
+        ("beta1", run.optimizer.beta1, (0, 1)),
+        ("beta2", run.optimizer.beta2, (0, 1)),
     ):
         # Written so that nan is refused too.
         if not low <= value <= high:
             raise InputError(f"{path}: {name} {value:g} must be {low:g} to {high:g}")
 
 
-def check_given(found: Imported, given: Given) -> None:
+def check_given(run: RunSpec, path: Path, given: Given) -> None:
     """Refuse facts beside the file that contradict it.
 
     Raises:
         InputError: both numbers.
     """
     for option, value, said in (
-        ("--params", given.params, found.params),
-        ("--tokens", given.tokens, found.tokens),
-        ("--seq-len", given.seq_len, found.settings.seq_len),
-        ("--devices", given.devices, found.settings.layout.data_parallel),
+        ("--params", given.params, run.active.params),
+        ("--tokens", given.tokens, run.total_tokens),
+        ("--seq-len", given.seq_len, run.seq_len),
+        ("--devices", given.devices, run.layout.data),
     ):
         if value is not None and abs(value / said - 1) > AGREEMENT:
             raise InputError(
-                f"{option} {format_count(value)}: {found.path} says {format_count(said)}; leave "
+                f"{option} {format_count(value)}: {path} says {format_count(said)}; leave "
                 "the option out"
             )

@@ -1,6 +1,6 @@
 """What a trainer can express, and the nearest run that it can.
 
-Every export goes through `nearest_settings`: it walks one list of questions, replaces what the
+Every export goes through `nearest_run`: it walks one list of questions, replaces what the
 trainer has no words for by the nearest that it has, and records each replacement. A writer so
 never sees what it cannot write, and nothing is dropped without a record.
 
@@ -15,26 +15,17 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import (
-    Layout,
-    Settings,
-    base_init_std,
-    group_named,
-    plain_rule,
-    with_groups,
-)
-from planner.request.growth import describe_stages
+from planner.trainers.files import Files, Given, read_whole
+from proxies.run.batching import describe_stages
 from proxies.run.parametrization import OPTIMIZERS, convert_sp_law
 from proxies.run.schedule import Checkpoint, Schedule, make_schedule
+from proxies.run.spec import RunSpec, plain_rule, with_rule_groups
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from proxies.run.groups import ParamGroup
-
-Files = dict[str, str]
-"""An export's text by file name in its folder; one text under the name "" is a file by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +43,8 @@ class Loss:
         return f"{self.what}: {self.planned}; written: {self.written}"
 
 
-Nearest = tuple[Settings, tuple[Loss, ...]]
-"""The nearest settings that can be said, and what was lost on the way."""
+Nearest = tuple[RunSpec, tuple[Loss, ...]]
+"""The nearest run that can be said, and what was lost on the way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,16 +68,16 @@ class Trainer:
     """Its own muP switch and how that differs from ours, in words; empty for none."""
     batch_ramp: str
     """How it raises the batch during a run, in words; empty for none."""
-    write: Callable[[Settings, list[str]], Files]
-    """The files of settings that it can express, with lines for the head."""
-    read: Callable[[Files], Settings]
-    """The settings of its files: the other way."""
-    sample_point: Callable[[Settings, int], float]
+    write: Callable[[RunSpec, list[str]], Files]
+    """The files of a run that it can express, with lines for the head."""
+    read: Callable[[Files], RunSpec]
+    """The run of its files: the other way. What `faults` names is cut to the run."""
+    sample_point: Callable[[RunSpec, int], float]
     """Progress s at which its own scheduler samples optimizer step k = 0..S-1."""
-    adjust: Callable[[Settings], Nearest] = lambda settings: (settings, ())
+    adjust: Callable[[RunSpec], Nearest] = lambda run: (run, ())
     """What no field here can say: replacements after all others."""
-    cannot_grow: Callable[[Settings], str] = lambda settings: "it has no batch ramp"
-    """Why it cannot raise the batch as these settings do; empty where it can."""
+    cannot_grow: Callable[[RunSpec], str] = lambda run: "it has no batch ramp"
+    """Why it cannot raise the batch as this run does; empty where it can."""
     growth_advice: str = ""
     """Options of `plan` with which it could; empty where there are none."""
     free_head_dim: bool = True
@@ -94,6 +85,10 @@ class Trainer:
     z_loss: bool = False
     init: str = ""
     """How it draws weights where that cannot be set; empty where one std can be."""
+    complete: Callable[[Path, Given], tuple[Files, tuple[str, ...]]] = read_whole
+    """The files at a path with what the user adds to them, and what stands in for the rest."""
+    faults: Callable[[Files], tuple[str, ...]] = lambda files: ()
+    """What the schedule of its files says that no run can do, in words."""
     decays_vectors: bool = False
     """Whether weight decay reaches norm gains, which the plan spares."""
 
@@ -102,46 +97,45 @@ class Trainer:
 class Said:
     """What is written to a file, and what it cannot say."""
 
-    settings: Settings
+    run: RunSpec
     losses: tuple[Loss, ...]
     """Refused unless the user allows them."""
     notes: tuple[Loss, ...]
     """House defaults that the trainer decides itself."""
 
 
-def nearest_settings(settings: Settings, trainer: Trainer) -> Said:
-    """The nearest settings that `trainer` can express, with every replacement."""
+def nearest_run(run: RunSpec, trainer: Trainer) -> Said:
+    """The nearest run that `trainer` can express, with every replacement."""
     losses: tuple[Loss, ...] = ()
     for question in QUESTIONS:
-        settings, lost = question(settings, trainer)
+        run, lost = question(run, trainer)
         losses += lost
-    settings, lost = trainer.adjust(settings)
-    return Said(settings, losses + lost, list_notes(settings, trainer))
+    run, lost = trainer.adjust(run)
+    return Said(run, losses + lost, list_notes(run, trainer))
 
 
-def check_parametrization(settings: Settings, trainer: Trainer) -> Nearest:
+def check_parametrization(run: RunSpec, trainer: Trainer) -> Nearest:
     """SP with the hidden matrices' own values where the trainer has no groups or multipliers.
 
     A plan under SP whose groups were edited loses what distinguishes them in the same way.
     """
-    rule = settings.parametrization
+    rule = run.parametrization
     if trainer.parametrizations != ("sp",):
-        return settings, ()
+        return run, ()
     if rule.name == "sp":
-        lr, weight_decay = settings.lr, settings.weight_decay
+        lr, weight_decay = run.lr, run.weight_decay
     else:
-        matrices = group_named(settings, "matrices")
+        matrices = run.group_named("matrices")
         lr, weight_decay = matrices.lr, matrices.weight_decay
-    plain = replace(
-        settings, lr=lr, weight_decay=weight_decay, parametrization=plain_rule(settings.shape)
+    written = with_rule_groups(
+        run, lr=lr, weight_decay=weight_decay, parametrization=plain_rule(run.shape)
     )
-    written = with_groups(plain, init_std=base_init_std(settings))
-    return written, (*list_multipliers(settings), *list_groups(settings, written))
+    return written, (*list_multipliers(run), *list_groups(run, written))
 
 
-def list_multipliers(settings: Settings) -> list[Loss]:
+def list_multipliers(run: RunSpec) -> list[Loss]:
     """The forward multipliers of a parametrization that SP does not have."""
-    rule, head_dim = settings.parametrization, settings.shape.head_dim
+    rule, head_dim = run.parametrization, run.shape.head_dim
     return [
         Loss(f"{rule.name} {name}", f"{value:.6g}", f"{plain:.6g}")
         for name, value, plain in (
@@ -154,16 +148,16 @@ def list_multipliers(settings: Settings) -> list[Loss]:
     ]
 
 
-def list_groups(settings: Settings, written: Settings) -> list[Loss]:
+def list_groups(run: RunSpec, written: RunSpec) -> list[Loss]:
     """Per-group values that differ from those that are written."""
     found = []
-    for group in settings.groups:
-        other = group_named(written, group.name)
+    for group in run.groups:
+        other = written.group_named(group.name)
         for field in ("lr", "weight_decay", "eps", "init_std", "betas"):
             own, plain = numbers_of(group, field), numbers_of(other, field)
             if len(own) == len(plain) and all(map(math.isclose, own, plain)):
                 continue
-            what = f"{settings.parametrization.name} {group.name} {field.replace('_', ' ')}"
+            what = f"{run.parametrization.name} {group.name} {field.replace('_', ' ')}"
             found.append(Loss(what, words_of(own), words_of(plain)))
     return found
 
@@ -181,42 +175,36 @@ def words_of(numbers: tuple[float, ...]) -> str:
     return ", ".join(f"{number:.6g}" for number in numbers) or "none"
 
 
-def check_optimizer(settings: Settings, trainer: Trainer) -> Nearest:
+def check_optimizer(run: RunSpec, trainer: Trainer) -> Nearest:
     """AdamW at the same run's lr and weight decay where the trainer lacks the optimizer."""
-    part = settings.optimizer
+    part = run.optimizer
     if part.name in trainer.optimizers:
-        return settings, ()
-    adamw, factor = OPTIMIZERS["adamw"], OPTIMIZERS[part.name].adamw_factor
-    matrices = group_named(settings, "matrices")
+        return run, ()
+    adamw, factor = OPTIMIZERS["adamw"], part.adamw_factor
+    matrices = run.group_named("matrices")
     lr, weight_decay = convert_sp_law(
         lr=matrices.lr * factor,
         weight_decay=matrices.weight_decay / factor,
-        parametrization=settings.parametrization,
+        parametrization=run.parametrization,
         optimizer=adamw,
     )
-    plain = replace(
-        settings,
+    plain = with_rule_groups(
+        run,
         lr=lr,
         weight_decay=weight_decay,
-        optimizer=OptimizerPart(
-            name=adamw.name,
-            beta1=adamw.beta1,
-            beta2=adamw.beta2,
-            eps=adamw.eps,
-            grad_clip=part.grad_clip,
-        ),
+        optimizer=replace(adamw, grad_clip=part.grad_clip),
     )
     loss = Loss(
         "optimizer",
-        f"{part.name}, lr {settings.lr:.6g}, weight decay {settings.weight_decay:.6g}",
+        f"{part.name}, lr {run.lr:.6g}, weight decay {run.weight_decay:.6g}",
         f"adamw, lr {lr:.6g}, weight decay {weight_decay:.6g}",
     )
-    return with_groups(plain, init_std=base_init_std(settings)), (loss,)
+    return plain, (loss,)
 
 
-def check_shape_parts(settings: Settings, trainer: Trainer) -> Nearest:
+def check_shape_parts(run: RunSpec, trainer: Trainer) -> Nearest:
     """Every part of the model that the trainer's own model does not have."""
-    shape, lost = settings.shape, []
+    shape, lost = run.shape, []
     for name, allowed in trainer.parts.items():
         value = getattr(shape, name)
         unused = name == "rope_theta" and shape.positions != "rope"
@@ -231,26 +219,26 @@ def check_shape_parts(settings: Settings, trainer: Trainer) -> Nearest:
         lost.append(Loss("head_dim", str(shape.head_dim), str(width)))
         shape = replace(shape, head_dim=width)
     if not lost:
-        return settings, ()
+        return run, ()
     # The groups of SP do not depend on the shape; its attention scale does.
-    plain = settings.parametrization.name == "sp"
-    rule = plain_rule(shape) if plain else settings.parametrization
-    return replace(settings, shape=shape, parametrization=rule), tuple(lost)
+    plain = run.parametrization.name == "sp"
+    rule = plain_rule(shape) if plain else run.parametrization
+    return replace(run, shape=shape, parametrization=rule), tuple(lost)
 
 
-def check_z_loss(settings: Settings, trainer: Trainer) -> Nearest:
+def check_z_loss(run: RunSpec, trainer: Trainer) -> Nearest:
     """A weight on the log partition function that the trainer's loss does not have."""
-    if trainer.z_loss or settings.z_loss == 0:
-        return settings, ()
-    return replace(settings, z_loss=0.0), (Loss("z_loss", f"{settings.z_loss:g}", "0"),)
+    if trainer.z_loss or run.z_loss == 0:
+        return run, ()
+    return replace(run, z_loss=0.0), (Loss("z_loss", f"{run.z_loss:g}", "0"),)
 
 
-def check_schedule(settings: Settings, trainer: Trainer) -> Nearest:
+def check_schedule(run: RunSpec, trainer: Trainer) -> Nearest:
     """Another decay shape of the same kind, or else the nearest kind with the same warmup."""
-    schedule = settings.schedule
+    schedule = run.schedule
     shapes = trainer.schedules.get(schedule.kind)
     if shapes is not None and schedule.decay_shape in (*shapes, None):
-        return settings, ()
+        return run, ()
     if shapes is not None:
         found = respell(schedule, schedule.kind, shapes[0])
     else:
@@ -259,7 +247,7 @@ def check_schedule(settings: Settings, trainer: Trainer) -> Nearest:
         kept = schedule.decay_shape if schedule.decay_shape in shapes else None
         found = respell(schedule, kind, kept or (shapes[0] if shapes else None))
     loss = Loss("schedule", describe_schedule(schedule), describe_schedule(found))
-    return replace(settings, schedule=found), (loss,)
+    return replace(run, schedule=found), (loss,)
 
 
 def respell(schedule: Schedule, kind: str, shape: str | None) -> Schedule:
@@ -295,52 +283,51 @@ def describe_schedule(schedule: Schedule) -> str:
     return f"{end} at steps {', '.join(str(found.step) for found in schedule.checkpoints)}"
 
 
-def check_batch_growth(settings: Settings, trainer: Trainer) -> Nearest:
+def check_batch_growth(run: RunSpec, trainer: Trainer) -> Nearest:
     """The planned batch throughout where the trainer cannot raise it as planned."""
-    reason = trainer.cannot_grow(settings) if settings.batch_growth else ""
+    reason = trainer.cannot_grow(run) if run.growth else ""
     if not reason:
-        return settings, ()
+        return run, ()
     loss = Loss(
         "batch growth",
-        describe_stages(settings.batch_growth),
-        f"{settings.batch_sequences} sequences throughout: {reason}",
+        describe_stages(run.growth),
+        f"{run.batch_sequences} sequences throughout: {reason}",
     )
-    return replace(settings, batch_growth=()), (loss,)
+    return replace(run, growth=()), (loss,)
 
 
-def check_inverse_sqrt(settings: Settings) -> Nearest:
+def check_inverse_sqrt(run: RunSpec) -> Nearest:
     """For trainers whose inverse square root is peak sqrt(w / s): it ends at sqrt(w / S)."""
-    schedule = settings.schedule
+    schedule = run.schedule
     if schedule.kind != "inverse-sqrt" or not schedule.warmup_steps:
-        return settings, ()
+        return run, ()
     found = make_schedule(schedule.kind, steps=schedule.steps, warmup_steps=schedule.warmup_steps)
     if math.isclose(found.final_lr_fraction, schedule.final_lr_fraction):
-        return settings, ()
+        return run, ()
     loss = Loss("schedule", describe_schedule(schedule), describe_schedule(found))
-    return replace(settings, schedule=found), (loss,)
+    return replace(run, schedule=found), (loss,)
 
 
-def list_notes(settings: Settings, trainer: Trainer) -> tuple[Loss, ...]:
+def list_notes(run: RunSpec, trainer: Trainer) -> tuple[Loss, ...]:
     """House defaults that the trainer decides itself."""
     notes = []
-    std = group_named(settings, "matrices").init_std
+    std = run.group_named("matrices").init_std
     if trainer.init:
         notes.append(Loss("init", f"normal, std {std:g}", trainer.init))
-    if trainer.decays_vectors and settings.weight_decay:
+    if trainer.decays_vectors and run.weight_decay:
         notes.append(
             Loss(
                 "weight decay of norm gains and biases",
                 "0",
-                f"{settings.weight_decay:g}, as of all parameters",
+                f"{run.weight_decay:g}, as of all parameters",
             )
         )
-    single = Layout(micro_batch_sequences=1, accumulation=settings.batch_sequences, data_parallel=1)
-    if settings.layout == single:
+    if (run.layout.micro_batch_sequences, run.layout.data) == (1, 1):
         notes.append(
             Loss(
                 "devices",
                 "not planned (plan --gpus)",
-                f"1 device, micro-batch 1, accumulation {settings.batch_sequences}",
+                f"1 device, micro-batch 1, accumulation {run.batch_sequences}",
             )
         )
     return tuple(notes)

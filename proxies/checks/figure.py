@@ -35,7 +35,7 @@ DRAWN_LAYERS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CheckLine:
     """One tensor: what was measured and the power law through it."""
 
     label: str
@@ -58,7 +58,7 @@ class CheckData:
     caption: str
     variable: str
     sizes: npt.NDArray[np.float64]
-    panels: dict[str, list[Line]]
+    panels: dict[str, list[CheckLine]]
     """By kind of tensor, in the order of the forward pass."""
 
 
@@ -66,7 +66,7 @@ def check_data(result: CheckResult) -> CheckData:
     """What to draw of a check."""
     coordinates, spec = result.coordinates, result.spec
     sizes = np.array(coordinates.sizes, dtype=np.float64)
-    panels: dict[str, list[Line]] = {}
+    panels: dict[str, list[CheckLine]] = {}
     for number, slope in enumerate(result.slopes):
         kind = next(kind for kind in KINDS if slope.tensor.endswith(kind))
         if slope.tensor.endswith("attention logits"):
@@ -76,7 +76,7 @@ def check_data(result: CheckResult) -> CheckData:
         level = np.log(change).mean()
         place = slope.tensor.removesuffix(kind).strip()
         panels.setdefault(kind, []).append(
-            Line(
+            CheckLine(
                 label=f"{place} {slope.slope:+.2f} ± {slope.standard_error:.2f} "
                 f"{slope.verdict}".strip(),
                 off=slope.verdict == "off",
@@ -96,7 +96,7 @@ def check_data(result: CheckResult) -> CheckData:
     )
 
 
-def spread(lines: list[Line]) -> list[Line]:
+def spread(lines: list[CheckLine]) -> list[CheckLine]:
     """At most `DRAWN_LAYERS` lines, the first and the last among them."""
     chosen = np.linspace(0, len(lines) - 1, min(len(lines), DRAWN_LAYERS)).round().astype(int)
     return [lines[number] for number in chosen]
@@ -117,7 +117,7 @@ def check_figure(data: CheckData) -> Figure:
     return figure
 
 
-def draw_panel(axes: Axes, data: CheckData, lines: list[Line]) -> None:
+def draw_panel(axes: Axes, data: CheckData, lines: list[CheckLine]) -> None:
     """Every tensor of one kind."""
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -144,4 +144,4 @@ PROBES: Mapping[str, Probe] = {
     "top_singular_value": probe_spectrum,
 }
 """Probe by the column of the runs table that it fills. `loss_at_init` is the first point of every
-run's curve, and `noise_scale_tokens` is measured during training (`RunSpec.noise_interval`)."""
+run's curve, and `noise_scale_tokens` is measured in training (`TrainOptions.noise_interval`)."""

@@ -1,8 +1,8 @@
 """Text and tokens for proxies: opened by name, split, cached, read in sequences; torch-free.
 
-Rooms: readers, one a file, `python_text`, `files`, `hub` and the synthetic `zipf`; `text` (what a
-reader returns), `tokenizing`, `cache`, `opening`, `record` (the open corpus), `sequences` (what a
-run reads), `shuffle`.
+Rooms: `corpus` (what a document, its source and an open corpus are); readers, one a file,
+`python_text`, `files`, `hub` and the synthetic `zipf`; `open` (by name), `tokenizing`, `cache`,
+`sequences` (what a run reads), `shuffle`.
 """
 
 from proxies.corpus.corpus import Corpus

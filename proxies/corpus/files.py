@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from proxies.corpus.text import Document, TextSource
+from proxies.corpus.corpus import Document, TextSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

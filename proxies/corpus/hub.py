@@ -13,7 +13,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from proxies.corpus.text import Document, TextSource, read_options
+from proxies.corpus.corpus import Document, TextSource, read_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,10 @@ import numpy as np
 
 from fitting.errors import InputError, nearest_name
 from proxies.corpus.cache import Record, default_cache, find_or_build
-from proxies.corpus.corpus import Corpus, StoredTokens
+from proxies.corpus.corpus import Corpus, Document, StoredTokens, TextSource
 from proxies.corpus.files import read_files
 from proxies.corpus.hub import read_hub
 from proxies.corpus.python_text import read_python
-from proxies.corpus.text import TextSource, is_held_out
 from proxies.corpus.tokenizing import BYTES, read_vocab_size, token_type, train_bpe, write_tokens
 from proxies.corpus.zipf import open_zipf
 
@@ -140,7 +139,7 @@ def _write_text(text: TextSource, share: float, folder: Path) -> dict[str, int]:
     number = 0
     with (folder / "train.text").open("wb") as train, (folder / "held_out.text").open("wb") as held:
         for number, document in enumerate(text.documents(), start=1):
-            part, file = ("held_out", held) if is_held_out(document, share) else ("train", train)
+            part, file = ("held_out", held) if _is_held_out(document, share) else ("train", train)
             try:
                 file.write(document.text.encode("utf-8"))
             except UnicodeEncodeError as error:
@@ -153,6 +152,15 @@ def _write_text(text: TextSource, share: float, folder: Path) -> dict[str, int]:
     if not number:
         raise InputError(f"corpus {text.name}: there is no text in it")
     return counts
+
+
+def _is_held_out(document: Document, share: float) -> bool:
+    """Whether a document is kept from training: a fixed draw of its key with chance `share`.
+
+    Documents of one key fall on one side, so a copy of a held-out text is never trained on.
+    """
+    digest = hashlib.sha256(document.key.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 def _map_tokens(path: Path, vocab_size: int) -> StoredTokens:

@@ -20,9 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fitting.errors import InputError
-from proxies.corpus.corpus import Corpus
+from proxies.corpus.corpus import Corpus, read_options
 from proxies.corpus.shuffle import GAMMA, make_key, mix
-from proxies.corpus.text import read_options
 
 SLOTS = 2**20
 """Chances are whole multiples of 1 / SLOTS, so that a draw is one look-up and its entropy exact."""

@@ -1,4 +1,4 @@
-"""How many sequences each update takes: fixed, ramped, or grown as the gradient's noise asks.
+"""How many sequences each update takes: fixed, ramped, grown in stages or as gradient noise asks.
 
     fixed        B
     ramp         linear in tokens seen, from the first batch to the largest
@@ -14,7 +14,7 @@ tokens, lr(s) at s = S tokens_seen / tokens, tokens counted with the update itse
 The norm tests take the batch's own norm, |G|^2 + tr(Sigma) / B in the mean, as published: under a
 slowly falling |G| the batch follows tr(Sigma) (1 / theta^2 - 1) / |G|^2. It never shrinks, so
 noise pushes it up only: by up to 12% at theta 0.5 and 21% at 0.7 on a quadratic of 1,024
-dimensions (measured, tests/proxies/test_adaptive_batch.py).
+dimensions (measured, tests/proxies/train/test_adaptive_batch.py).
 
 Sources: Brown et al. 2020 (arXiv 2005.14165), ramp; Lau et al. 2024 (arXiv 2402.11215), norm
 tests, of which the coordinate-wise form is recalled; McCandlish et al. 2018 (arXiv 1812.06162).
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
@@ -75,6 +76,23 @@ class Batching:
     def preconditioned(self) -> bool:
         """Whether its norms are those of Adam's preconditioned gradient."""
         return self.kind == "adadagrad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrowthStage:
+    """A batch and what goes with it, from a token on.
+
+    It holds from the first update that starts at or after its first token until the next one's
+    does; the last update takes what is left. The lr of an update is the schedule's, which follows
+    the tokens, times the stage's factor.
+    """
+
+    from_token: int
+    """Whole sequences; 0 for the first stage."""
+    batch_sequences: int
+    lr_factor: float
+    """On the lr of the schedule, which holds at the planned batch."""
+    beta2: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +229,57 @@ def count_tokens(batching: Batching, *, steps: int, seq_len: int) -> int:
     for _ in range(steps):
         seen += next_sequences(batching, state, tokens_seen=seen * seq_len)
     return seen * seq_len
+
+
+def count_updates(stages: tuple[GrowthStage, ...], *, sequences: int, seq_len: int) -> int:
+    """Updates of a run of so many sequences under stages.
+
+    Example:
+        >>> two = (
+        ...     GrowthStage(from_token=0, batch_sequences=2, lr_factor=1.0, beta2=0.95),
+        ...     GrowthStage(from_token=50, batch_sequences=4, lr_factor=1.0, beta2=0.95),
+        ... )
+        >>> count_updates(two, sequences=14, seq_len=10)
+        5
+    """
+    seen = updates = 0
+    ends = [stage.from_token // seq_len for stage in stages[1:]]
+    for stage, end in zip(stages, [*ends, sequences], strict=True):
+        more = max(0, -(-(min(end, sequences) - seen) // stage.batch_sequences))
+        seen += more * stage.batch_sequences
+        updates += more
+    return updates
+
+
+def check_stages(stages: tuple[GrowthStage, ...], *, seq_len: int) -> None:
+    """Refuse stages that no run can have, as after an edit by hand.
+
+    Raises:
+        InputError: which stage, and why.
+    """
+    if stages and stages[0].from_token != 0:
+        raise InputError("the plan's batch_growth: the first stage must start at token 0")
+    for stage in stages:
+        if stage.batch_sequences < 1 or not 0 < stage.lr_factor < 1e6 or not 0 <= stage.beta2 < 1:
+            raise InputError(f"the plan's batch_growth: {stage} is no stage of a run")
+        if stage.from_token % seq_len:
+            raise InputError(
+                f"the plan's batch_growth: token {stage.from_token} is not whole sequences of "
+                f"{seq_len}"
+            )
+    for before, after in pairwise(stages):
+        if after.from_token <= before.from_token:
+            raise InputError(
+                f"the plan's batch_growth: token {after.from_token} does not follow "
+                f"{before.from_token}"
+            )
+
+
+def describe_stages(stages: tuple[GrowthStage, ...]) -> str:
+    """`54, 108 from token 18,841,600, ...` in sequences."""
+    words = [f"{stages[0].batch_sequences} sequences"]
+    words += [f"{stage.batch_sequences} from token {stage.from_token:,}" for stage in stages[1:]]
+    return ", ".join(words)
 
 
 def _check_bounds(batching: Batching, *, where: str) -> None:

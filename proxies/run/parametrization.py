@@ -72,8 +72,14 @@ class Optimizer:
     beta2: float
     eps: float | None
     """Base eps; None for Lion, which has none."""
-    adamw_factor: float = 1.0
-    """AdamW's lr over its own, and its weight decay over AdamW's, for the same run."""
+    grad_clip: float | None = 1.0
+    """Largest norm of the whole gradient, > 0; None for no limit. 1 is the clip of Step Law and
+    of nearly every published recipe."""
+
+    @property
+    def adamw_factor(self) -> float:
+        """AdamW's lr over its own, and its weight decay over AdamW's, for the same run."""
+        return ADAMW_FACTORS.get(self.name, 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -244,10 +250,13 @@ def _completep(m: float, r: float) -> Multipliers:
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
     "adamw": Optimizer(name="adamw", beta1=0.9, beta2=0.95, eps=1e-8),
-    "lion": Optimizer(name="lion", beta1=0.9, beta2=0.99, eps=None, adamw_factor=5.0),
+    "lion": Optimizer(name="lion", beta1=0.9, beta2=0.99, eps=None),
     "muon": Optimizer(name="muon", beta1=0.9, beta2=0.95, eps=1e-8),
 }
 """An optimizer by name with its default constants; Lion's betas are its paper's."""
+
+ADAMW_FACTORS: Mapping[str, float] = {"lion": 5.0}
+"""AdamW's lr over an optimizer's own, where they differ; see `convert_adamw_law`."""
 
 RULES: Mapping[str, Callable[[float, float], Multipliers]] = {
     "sp": lambda _m, _r: Multipliers(),

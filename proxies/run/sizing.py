@@ -77,7 +77,7 @@ class ChosenShape:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
+class ShapeCandidate:
     """Width, depth and MLP of a shape under consideration."""
 
     d_model: int
@@ -207,13 +207,13 @@ def derive_shape(
     )
 
 
-def nearest_candidate(params: float) -> Candidate:
+def nearest_candidate(params: float) -> ShapeCandidate:
     """The rung of the ladder of sizes nearest to `params`; of two, the smaller.
 
     Looks one rung further than the first that has a shape: it may be nearer.
     """
     middle = round(math.log(params) / math.log(RUNG))
-    found: dict[int, Candidate] = {}
+    found: dict[int, ShapeCandidate] = {}
     for reach in range(20):
         for rung in {middle - reach, middle + reach}:
             best = min(candidates(rung), key=lambda one: (one.cost, one.params), default=None)
@@ -224,7 +224,7 @@ def nearest_candidate(params: float) -> Candidate:
     return min(found.values(), key=lambda one: (abs(math.log(one.params / params)), one.params))
 
 
-def candidates(rung: int) -> Iterator[Candidate]:
+def candidates(rung: int) -> Iterator[ShapeCandidate]:
     """Shapes whose exact count lies within half a rung of RUNG^rung, in no order."""
     wanted = RUNG**rung
     aspect = aspect_ratio(wanted)
@@ -242,7 +242,7 @@ def candidates(rung: int) -> Iterator[Candidate]:
                 + (math.log(params / wanted) / COUNT_SCATTER) ** 2
                 + ODD_LAYERS * (n_layers % 2)
             )
-            yield Candidate(d_model, n_layers, d_ff, params, cost)
+            yield ShapeCandidate(d_model, n_layers, d_ff, params, cost)
 
 
 def widths(low: float, high: float) -> Iterator[int]:

@@ -1,24 +1,35 @@
-"""The cells of a sweep: each member of the family at each budget, with its runs and their cost."""
+"""The cells of a sweep, each member of the family at each budget, and the runs of a cell."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+from fitting.units import format_count
+from proxies.run.batching import Batching, count_steps
+from proxies.run.options import TrainOptions
+from proxies.run.parametrization import (
+    OPTIMIZERS,
+    Optimizer,
+    Parametrization,
+    make_parametrization,
+)
+from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.shape import Shape, check_shape, count_params
 from proxies.run.sizing import FF_RATIO, round_up
-from proxies.sweep.search.axes import lattice_points
+from proxies.run.spec import RunSpec
+from proxies.sweep.axes import batch_lattice, lattice_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from proxies.sweep.spec import ModelSpec, SweepSpec
+    from proxies.sweep.spec import ModelSpec, RunSettings, SweepSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class SweepCell:
     """One shape trained on one number of tokens."""
 
     shape: Shape
@@ -41,7 +52,20 @@ class Cell:
         return 6.0 * self.params * self.tokens
 
 
-def expand_cells(spec: SweepSpec, *, vocab_size: int) -> tuple[Cell, ...]:
+@dataclass(frozen=True, slots=True)
+class TrialSetting:
+    """What one run is given beyond what its cell says."""
+
+    lr: float
+    """Base peak lr, > 0."""
+    batch_sequences: int
+    """Sequences of an update, at least 1."""
+    weight_decay: float
+    """Base weight decay, >= 0."""
+    seed: int
+
+
+def expand_cells(spec: SweepSpec, *, vocab_size: int) -> tuple[SweepCell, ...]:
     """The cells of a sweep, cheapest first.
 
     Args:
@@ -58,7 +82,7 @@ def expand_cells(spec: SweepSpec, *, vocab_size: int) -> tuple[Cell, ...]:
         budgets = spec.budget.tokens or ()
         multiples = spec.budget.tokens_per_param or ()
         for tokens in (*budgets, *(round(ratio * params) for ratio in multiples)):
-            cells.append(Cell(shape=shape, params=params, tokens=tokens, runs=runs))
+            cells.append(SweepCell(shape=shape, params=params, tokens=tokens, runs=runs))
     names = [cell.name for cell in cells]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
@@ -73,7 +97,7 @@ def count_runs(spec: SweepSpec) -> int:
     return spec.search.runs_per_cell
 
 
-def total_flops(cells: Iterable[Cell]) -> float:
+def total_flops(cells: Iterable[SweepCell]) -> float:
     """6 params tokens, summed over the most runs of all cells."""
     return math.fsum(cell.runs * cell.flops for cell in cells)
 
@@ -119,3 +143,102 @@ def one_each(values: tuple[int, ...], model: ModelSpec, *, name: str) -> tuple[i
             f"[model] {name}: {len(values)} values for {members} of d_model; give 1 or {members}"
         )
     return values * members if len(values) == 1 else values
+
+
+def make_run_spec(spec: SweepSpec, cell: SweepCell, setting: TrialSetting) -> RunSpec:
+    """Everything that the losses of a run depend on, but for its corpus and machine.
+
+    Raises:
+        InputError: lengths of the schedule that do not fit, with the arithmetic.
+    """
+    run = spec.run
+    batching = Batching(sequences=setting.batch_sequences)
+    steps = count_steps(batching, tokens=cell.tokens, seq_len=run.seq_len)
+    return RunSpec(
+        shape=cell.shape,
+        seq_len=run.seq_len,
+        parametrization=member_parametrization(spec.model, cell.shape),
+        optimizer=sweep_optimizer(run),
+        lr=setting.lr,
+        weight_decay=setting.weight_decay,
+        schedule=make_run_schedule(run, steps=steps),
+        batching=batching,
+        tokens=cell.tokens,
+        init_std=run.init_std,
+        z_loss=run.z_loss,
+        options=TrainOptions(
+            seed=setting.seed,
+            epochs=run.epochs,
+            micro_batch_sequences=run.micro_batch_sequences,
+            eval_sequences=run.eval_sequences,
+            dtype=run.dtype,
+        ),
+    )
+
+
+def member_parametrization(model: ModelSpec, shape: Shape) -> Parametrization:
+    """The family's parametrization at one of its members.
+
+    Raises:
+        InputError: a base that the parametrization has no use for.
+    """
+    return make_parametrization(
+        model.parametrization,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        head_dim=shape.head_dim,
+        base_d_model=model.base_d_model,
+        base_n_layers=model.base_n_layers,
+    )
+
+
+def sweep_optimizer(run: RunSettings) -> Optimizer:
+    """The optimizer of every run, with its usual constants where none are given."""
+    usual = OPTIMIZERS[run.optimizer]
+    return replace(
+        usual,
+        beta1=usual.beta1 if run.beta1 is None else run.beta1,
+        beta2=usual.beta2 if run.beta2 is None else run.beta2,
+        grad_clip=run.grad_clip,
+    )
+
+
+def make_run_schedule(settings: RunSettings, *, steps: int) -> Schedule:
+    """The schedule of a run of `steps` updates; shares of them are rounded to whole ones.
+
+    Raises:
+        InputError: lengths that do not fit, with the arithmetic.
+    """
+
+    def length(fraction: float | None) -> int | None:
+        return None if fraction is None else round(fraction * steps)
+
+    return make_schedule(
+        settings.schedule,
+        steps=steps,
+        warmup_steps=length(settings.warmup_fraction),
+        decay_steps=length(settings.decay_fraction),
+        decay_shape=settings.decay_shape,
+        final_lr_fraction=settings.final_lr_fraction,
+    )
+
+
+def check_schedules(spec: SweepSpec, cells: tuple[SweepCell, ...]) -> None:
+    """Refuse a sweep whose longest or shortest runs have no schedule.
+
+    Raises:
+        InputError: the cell, the batch, and what does not fit.
+    """
+    seq_len = spec.run.seq_len
+    batches = batch_lattice(spec.search.batch_tokens, seq_len=seq_len)
+    for cell in cells:
+        for sequences in (batches[0], batches[-1]):
+            batching = Batching(sequences=sequences)
+            steps = count_steps(batching, tokens=cell.tokens, seq_len=seq_len)
+            try:
+                make_run_schedule(spec.run, steps=steps)
+            except InputError as error:
+                raise InputError(
+                    f"[run] schedule: {format_count(cell.tokens)} tokens in batches of "
+                    f"{format_count(sequences * seq_len)} are {steps} steps: {error}"
+                ) from error

@@ -16,11 +16,17 @@ from proxies.sweep.cells import expand_cells
 from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.executors.cluster import require_ray
 from proxies.sweep.executors.desk import Desk, Execute
-from proxies.sweep.executors.timing import Estimate, choose_executor, estimate_cells
-from proxies.sweep.folder.about import About, hold_lock, make_folder, read_about, write_about
-from proxies.sweep.folder.extending import check_same
+from proxies.sweep.executors.timing import CellEstimate, choose_executor, estimate_cells
+from proxies.sweep.folder.about import (
+    About,
+    check_same,
+    hold_lock,
+    make_sweep_folder,
+    read_about,
+    write_about,
+)
 from proxies.sweep.search.studies import open_storage
-from proxies.sweep.session import Given, Session
+from proxies.sweep.session import Session, SessionInputs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +34,7 @@ if TYPE_CHECKING:
 
     from fitting.laws.law import Law
     from proxies.corpus import Corpus
-    from proxies.sweep.cells import Cell
+    from proxies.sweep.cells import SweepCell
     from proxies.sweep.folder.records import Record
     from proxies.sweep.spec import SweepSpec
 
@@ -103,13 +109,15 @@ def run_sweep(
     means = means or Means()
     check_means(means)
     corpus, cells = open_cells(spec)
-    make_folder(folder)
+    make_sweep_folder(folder)
     with hold_lock(folder):
         desk = make_desk(spec, means)
         about = agree(spec, folder, means, corpus, find_executor(spec, cells, means, folder, desk))
         storage = open_storage(folder, about.storage)
         session = Session(
-            Given(about=about, folder=folder, cells=cells, corpus=corpus, law=law, storage=storage)
+            SessionInputs(
+                about=about, folder=folder, cells=cells, corpus=corpus, law=law, storage=storage
+            )
         )
         desk = replace(
             desk,
@@ -131,7 +139,7 @@ def run_sweep(
         )
 
 
-def estimate_sweep(spec: SweepSpec, means: Means) -> tuple[str, Desk, list[Estimate]]:
+def estimate_sweep(spec: SweepSpec, means: Means) -> tuple[str, Desk, list[CellEstimate]]:
     """What a sweep would take: its executor, with the desk that it had, and each cell's cost.
 
     Raises:
@@ -187,7 +195,7 @@ def check_cluster(means: Means) -> None:
         raise InputError(f"--gpus {means.gpus:g}: a fraction above 0, or a whole number")
 
 
-def open_cells(spec: SweepSpec) -> tuple[Corpus, tuple[Cell, ...]]:
+def open_cells(spec: SweepSpec) -> tuple[Corpus, tuple[SweepCell, ...]]:
     """The corpus of a sweep, and its cells with the corpus's vocabulary.
 
     Raises:
@@ -215,7 +223,7 @@ def make_desk(spec: SweepSpec, means: Means) -> Desk:
 
 
 def find_executor(
-    spec: SweepSpec, cells: tuple[Cell, ...], means: Means, folder: Path, desk: Desk
+    spec: SweepSpec, cells: tuple[SweepCell, ...], means: Means, folder: Path, desk: Desk
 ) -> str:
     """The executor that was asked for; for auto the folder's, or the fastest in a short timing."""
     if means.executor != "auto":

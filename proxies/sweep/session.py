@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna import get_all_study_names
 
-from proxies.sweep.cells import total_flops
+from proxies.sweep.cells import make_run_spec, total_flops
 from proxies.sweep.executors.desk import Ended, Job
 from proxies.sweep.folder.about import drop_states, run_folder
 from proxies.sweep.folder.progress import trained_flops
 from proxies.sweep.folder.records import Record, Records
-from proxies.sweep.runs import make_run_spec
 from proxies.sweep.search.samplers import is_planned, read_setting, saved_start, why_done
 from proxies.sweep.search.starts import predict_start
 from proxies.sweep.search.studies import CellStudy, ask, catch_up, open_study, report
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from fitting.laws.law import Law
     from fitting.surface.solver import Runs
     from proxies.corpus import Corpus
-    from proxies.sweep.cells import Cell
+    from proxies.sweep.cells import SweepCell
     from proxies.sweep.folder.about import About
     from proxies.sweep.search.samplers import Point
 
@@ -47,12 +46,12 @@ RECENT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
+class SessionInputs:
     """What a session works with."""
 
     about: About
     folder: Path
-    cells: tuple[Cell, ...]
+    cells: tuple[SweepCell, ...]
     corpus: Corpus
     law: Law | None
     storage: BaseStorage
@@ -61,7 +60,7 @@ class Given:
 class Session:
     """A sweep that is running."""
 
-    def __init__(self, given: Given) -> None:
+    def __init__(self, given: SessionInputs) -> None:
         """Read the records, bring the studies up to them, and find what was broken off.
 
         Raises:
@@ -73,7 +72,7 @@ class Session:
         self.closed: dict[str, str] = {}
         """Cells that need no more runs, and why."""
         self._studies: dict[str, CellStudy] = {}
-        self._running: dict[str, tuple[Cell, FrozenTrial]] = {}
+        self._running: dict[str, tuple[SweepCell, FrozenTrial]] = {}
         self._failures: dict[str, int] = {}
         self._clock = max((record.clock for record in self.records.done), default=0.0)
         self._started = time.monotonic()
@@ -110,7 +109,7 @@ class Session:
         cell = next(self._open_cells(), None)
         return None if cell is None else self._start(cell, self._ask(cell))
 
-    def _open_cells(self) -> Iterator[Cell]:
+    def _open_cells(self) -> Iterator[SweepCell]:
         """Cells that need more runs, cheapest first; the others are closed on the way."""
         for cell in self.given.cells:
             if cell.name in self.closed:
@@ -137,7 +136,7 @@ class Session:
             self.closed[cell.name] = reason or "what is left buys no further design"
         return None
 
-    def _ask(self, cell: Cell, point: Point | None = None) -> FrozenTrial:
+    def _ask(self, cell: SweepCell, point: Point | None = None) -> FrozenTrial:
         return ask(self._study(cell), self.given.about.spec, point=point)
 
     def why_spent(self) -> str | None:
@@ -190,14 +189,14 @@ class Session:
         self.records.refresh_table()
         return record
 
-    def _count_failure(self, cell: Cell, record: Record) -> None:
+    def _count_failure(self, cell: SweepCell, record: Record) -> None:
         """Open a cell again for a run in the place of a failed one, unless too many have."""
         self._failures[cell.name] = self._failures.get(cell.name, 0) + 1
         self.closed.pop(cell.name, None)
         if self._failures[cell.name] >= FAILURES:
             self.closed[cell.name] = f"{FAILURES} runs failed ({record.error})"
 
-    def _start(self, cell: Cell, trial: FrozenTrial) -> Job:
+    def _start(self, cell: SweepCell, trial: FrozenTrial) -> Job:
         about, run_id = self.given.about, f"{cell.name}-{trial.number:04d}"
         self._running[run_id] = (cell, trial)
         setting = read_setting(about.spec, trial)
@@ -209,7 +208,7 @@ class Session:
             probes=about.spec.run.probes,
         )
 
-    def _study(self, cell: Cell) -> CellStudy:
+    def _study(self, cell: SweepCell) -> CellStudy:
         """The study of a cell, with a start from the runs so far when it is new."""
         if cell.name in self._studies:
             return self._studies[cell.name]
@@ -224,7 +223,7 @@ class Session:
         self._studies[cell.name] = study
         return study
 
-    def _catch_up(self) -> list[tuple[Cell, FrozenTrial]]:
+    def _catch_up(self) -> list[tuple[SweepCell, FrozenTrial]]:
         """Bring the studies up to the records; the trials that were broken off."""
         by_cell: dict[str, list[Record]] = {}
         for record in self.records.done:

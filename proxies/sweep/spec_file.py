@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 
 from fitting.errors import InputError, nearest_name
-from proxies.sweep.cells import Cell, expand_cells, family_shapes
-from proxies.sweep.runs import check_schedules, member_parametrization
-from proxies.sweep.search.axes import is_varied, lattice, sequence_bounds
+from proxies.sweep.axes import is_varied, lattice, sequence_bounds
+from proxies.sweep.cells import (
+    check_schedules,
+    expand_cells,
+    family_shapes,
+    member_parametrization,
+)
 from proxies.sweep.spec import AxisRange, SweepSpec
 
 if TYPE_CHECKING:
@@ -59,7 +63,7 @@ def parse_spec(text: str, *, where: str) -> SweepSpec:
     except ValidationError as error:
         raise InputError(f"{where} {say_error(error)}") from error
     try:
-        check_spec(spec)
+        _check_sweep(spec)
     except InputError as error:
         raise InputError(f"{where} {error}") from error
     return spec
@@ -102,8 +106,8 @@ def nearest_key(path: list[Any]) -> str:
     return nearest_name(str(path[-1]), known.get("properties", {}))
 
 
-def check_spec(spec: SweepSpec) -> tuple[Cell, ...]:
-    """Refuse what no single field shows; the cells of what is sound.
+def _check_sweep(spec: SweepSpec) -> None:
+    """Refuse what no single field shows.
 
     Raises:
         InputError: the key, what is wrong with its value and what would be right.
@@ -125,7 +129,6 @@ def check_spec(spec: SweepSpec) -> tuple[Cell, ...]:
             f"{cells[0].flops:.3g}"
         )
     check_schedules(spec, cells)
-    return cells
 
 
 def check_search(spec: SweepSpec) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 from fitting.errors import InputError
 from proxies.corpus import Corpus
 from proxies.run.batching import count_steps
+from proxies.run.result import CurvePoint, RunResult, Status
 from proxies.run.schedule import make_schedule
-from proxies.run.spec import CurvePoint, RunResult, RunSpec, Status
+from proxies.run.spec import RunSpec
 from proxies.train.checkpoint import identify_run
 from proxies.train.loop import Probe, advance, finish, keep_in, resume
 from proxies.train.state import capture_state, restore_state, start_state

@@ -47,7 +47,8 @@ def make_folder(folder: Path) -> None:
 def identify_run(spec: RunSpec, *, corpus_fingerprint: str) -> dict[str, Any]:
     """What a checkpoint must agree on with the run that reads it, as plain JSON values."""
     described: dict[str, Any] = json.loads(json.dumps(asdict(spec)))
-    return described | {"corpus": corpus_fingerprint}
+    options = described.pop("options")
+    return {**described, **options, "corpus": corpus_fingerprint}
 
 
 def write_checkpoint(folder: Path, state: dict[str, Any], *, identity: dict[str, Any]) -> None:

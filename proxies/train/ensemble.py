@@ -5,7 +5,7 @@ operation on a CPU. Here K trials go through every operation at once. Each has i
 decay, betas, eps, schedule, gradient limit, init and data order, and its losses are those of
 `train_run` within float32's rounding, as batched products may add in another order than single
 ones: a relative 3e-7 over 12 updates of a tiny model on a CPU, 1e-4 where products are in
-bfloat16 (measured, tests/proxies/test_ensemble.py).
+bfloat16 (measured, tests/proxies/train/test_ensemble.py).
 
 A trial leaves when it diverges or is pruned and the stack shrinks; the rest end together. Those
 that stay go on within the same rounding (bit for bit on one CPU thread, in every case tried).
@@ -28,7 +28,8 @@ from fitting.errors import InputError
 from proxies.corpus import Corpus, read_sequences
 from proxies.model.stacked import stacked_loss
 from proxies.model.transformer import ProxyModel
-from proxies.run.spec import CurvePoint, RunResult, RunSpec, Status
+from proxies.run.result import CurvePoint, RunResult, Status
+from proxies.run.spec import RunSpec
 from proxies.train.evaluate import autocast
 from proxies.train.loop import finish, is_done, keep_in
 from proxies.train.stack import Slot, Stack, keep_rows, make_stack, name_weights, update_stack
@@ -49,7 +50,6 @@ OWN = frozenset(
         "decay_rule",
         "optimizer",
         "schedule",
-        "grad_clip",
         "init_std",
         "seed",
         "order_seed",
@@ -57,14 +57,14 @@ OWN = frozenset(
         "eval_sequences",
     }
 )
-"""Fields of `RunSpec` that may differ between the trials of a stack; the others agree."""
+"""Fields of a run and its options that may differ in a stack; the others agree."""
 
 OnStep = Callable[[int, CurvePoint], bool]
 """Told the trial's place in the list and its update; False ends that trial as pruned."""
 
 
 @dataclass(slots=True)
-class Trial:
+class EnsembleTrial:
     """One run of an ensemble."""
 
     place: int
@@ -80,7 +80,7 @@ class Trial:
 class Ensemble:
     """Trials in training, in the order of the stack's rows."""
 
-    trials: list[Trial]
+    trials: list[EnsembleTrial]
     stack: Stack
     loss_function: Callable[..., Tensor]
     """`loss_of_rows`, compiled where the specs say so; again when the stack shrinks."""
@@ -169,8 +169,9 @@ def check_ensemble(specs: Sequence[RunSpec]) -> None:
         reason = why_alone(spec)
         if reason is not None:
             raise InputError(f"ensemble: run {place}: {reason}; train it alone")
+        first = shared(specs[0])
         for name, value in shared(spec).items():
-            if value != getattr(specs[0], name):
+            if value != first[name]:
                 raise InputError(
                     f"ensemble: run {place}: its {name} is not that of run 0; "
                     "train them in different stacks"
@@ -183,7 +184,7 @@ def why_alone(spec: RunSpec) -> str | None:
         return f"optimizer {spec.optimizer.name} is not stacked, only adamw is"
     if spec.batching.adaptive:
         return f"batching {spec.batching.kind} follows the run's own gradient"
-    if spec.noise_interval is not None:
+    if spec.options.noise_interval is not None:
         return "gradient noise is not measured in a stack"
     return None
 
@@ -191,7 +192,10 @@ def why_alone(spec: RunSpec) -> str | None:
 def shared(spec: RunSpec) -> dict[str, object]:
     """What every trial of a stack has in common."""
     return {
-        field.name: getattr(spec, field.name) for field in fields(spec) if field.name not in OWN
+        field.name: getattr(part, field.name)
+        for part in (spec, spec.options)
+        for field in fields(part)
+        if field.name not in {*OWN, "options"}
     }
 
 
@@ -205,15 +209,15 @@ def start_ensemble(specs: Sequence[RunSpec], corpus: Corpus, *, device: str) -> 
     for place, spec in enumerate(specs):
         state = start_state(spec, corpus, device=device)
         assert isinstance(state.model, ProxyModel)
-        trials.append(Trial(place, spec, state.model, state))
+        trials.append(EnsembleTrial(place, spec, state.model, state))
     stack = make_stack(specs, [trial.model for trial in trials])
-    loss_function = torch.compile(loss_of_rows) if specs[0].compile else loss_of_rows
+    loss_function = torch.compile(loss_of_rows) if specs[0].options.compile else loss_of_rows
     return Ensemble(trials, stack, loss_function)
 
 
 def advance_ensemble(
     ensemble: Ensemble, corpus: Corpus, *, device: str, on_step: OnStep | None = None
-) -> list[tuple[Trial, Status]]:
+) -> list[tuple[EnsembleTrial, Status]]:
     """Make updates until their losses are read, and say which trials ended with them, and how."""
     start = time.perf_counter()
     first = ensemble.trials[0]
@@ -221,7 +225,7 @@ def advance_ensemble(
         step_ensemble(ensemble, corpus, device=device)
         if is_done(first.state, first.spec):
             break
-    ended: list[tuple[Trial, Status]] = []
+    ended: list[tuple[EnsembleTrial, Status]] = []
     for trial in ensemble.trials:
         points = read_losses(trial.state)
         go_on = on_step is None or all([on_step(trial.place, point) for point in points])
@@ -250,16 +254,16 @@ def step_ensemble(ensemble: Ensemble, corpus: Corpus, *, device: str) -> None:
         note_update(trial.state, trial.spec, count=count, fraction=fraction, measured=pair)
 
 
-def read_batches(trials: Sequence[Trial], corpus: Corpus, *, count: int) -> Tensor:
+def read_batches(trials: Sequence[EnsembleTrial], corpus: Corpus, *, count: int) -> Tensor:
     """The next sequences of each trial's own data order, shape (K, B, T + 1)."""
     batches = [
         read_sequences(
             corpus,
             seq_len=trial.spec.seq_len,
-            order_seed=trial.spec.data_seed,
+            order_seed=trial.spec.options.data_seed,
             start=trial.state.sequences,
             count=count,
-            epochs=trial.spec.epochs,
+            epochs=trial.spec.options.epochs,
         )
         for trial in trials
     ]
@@ -272,7 +276,7 @@ def take_gradients(ensemble: Ensemble, batch_KBT: Tensor, *, device: str) -> Ten
     loss_K = torch.zeros(len(batch_KBT), device=device)
     batch = batch_KBT.shape[1]
     for part_KBT in torch.split(batch_KBT, spec.micro_sequences or batch, dim=1):
-        with autocast(device, spec.dtype):
+        with autocast(device, spec.options.dtype):
             part_K = ensemble.loss_function(
                 model, ensemble.stack.weights_KP, ensemble.stack.slots, part_KBT, z_loss=spec.z_loss
             )

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from fitting.files import write_table
 from proxies.corpus import Corpus, read_held_out, unique_tokens
-from proxies.run.spec import CurvePoint, RunResult, RunSpec, Status
+from proxies.run.result import CurvePoint, RunResult, Status
+from proxies.run.spec import RunSpec
 from proxies.train.checkpoint import (
     CURVE,
     identify_run,
@@ -154,11 +155,11 @@ def finish(
     Raises:
         InputError: the curve cannot be written.
     """
-    held_out = read_held_out(corpus, seq_len=spec.seq_len, count=spec.eval_sequences)
+    held_out = read_held_out(corpus, seq_len=spec.seq_len, count=spec.options.eval_sequences)
     loss = loss_se = math.nan
     found: dict[str, float] = {}
     if status != "diverged":
-        measured = evaluate(state.model, held_out, device=state.device, dtype=spec.dtype)
+        measured = evaluate(state.model, held_out, device=state.device, dtype=spec.options.dtype)
         loss, loss_se = measured.loss, measured.loss_se
         sequences = torch.from_numpy(held_out).to(state.device)
         for probe in probes:

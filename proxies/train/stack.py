@@ -73,14 +73,15 @@ def make_stack(specs: Sequence[RunSpec], models: Sequence[nn.Module]) -> Stack:
         specs: of the trials, all AdamW.
         models: initialised, on the device.
     """
-    groups = [{group.name: group for group in spec.make_groups()} for spec in specs]
+    groups = [{group.name: group for group in spec.groups} for spec in specs]
     slots, blocks = lay_out(models[0], list(groups[0].values()))
     parameters = [dict(model.named_parameters()) for model in models]
     with torch.no_grad():
         weights_KP = torch.stack(
             [torch.cat([one[slot.name].flatten() for slot in slots]) for one in parameters]
         )
-    limits = [math.inf if spec.grad_clip is None else spec.grad_clip for spec in specs]
+    clips = [spec.optimizer.grad_clip for spec in specs]
+    limits = [math.inf if clip is None else clip for clip in clips]
     columns = [[one[name] for name in blocks] for one in groups]
     stack = Stack(
         weights_KP=weights_KP.requires_grad_(),

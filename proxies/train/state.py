@@ -28,8 +28,9 @@ from proxies.model.optimizers import make_optimizers, set_lr
 from proxies.model.transformer import ProxyModel, make_model
 from proxies.run.batching import BatchState, lr_factor, next_sequences, observe
 from proxies.run.gradient_noise import NoiseEstimate
+from proxies.run.result import CurvePoint
 from proxies.run.schedule import lr_fraction
-from proxies.run.spec import CurvePoint, RunSpec, check_spec
+from proxies.run.spec import RunSpec, check_spec
 from proxies.train.evaluate import autocast
 
 DIVERGED_RATIO = 2.0
@@ -73,9 +74,9 @@ def start_state(spec: RunSpec, corpus: Corpus, *, device: str) -> TrainState:
     check_spec(spec)
     check_device(device)
     check_corpus(spec, corpus)
-    groups = spec.make_groups()
+    groups = spec.groups
     model = make_model(
-        spec.shape, spec.parametrization, groups, seq_len=spec.seq_len, seed=spec.seed
+        spec.shape, spec.parametrization, groups, seq_len=spec.seq_len, seed=spec.options.seed
     ).to(device)
     return TrainState(
         model=model,
@@ -88,10 +89,10 @@ def start_state(spec: RunSpec, corpus: Corpus, *, device: str) -> TrainState:
 
 def make_loss_function(model: ProxyModel, spec: RunSpec, *, device: str) -> LossFunction:
     """Mean loss of a micro-batch, with matrix products in the spec's type."""
-    mean_loss: LossFunction = torch.compile(model.loss) if spec.compile else model.loss
+    mean_loss: LossFunction = torch.compile(model.loss) if spec.options.compile else model.loss
 
     def typed_loss(tokens_BT: Tensor, targets_BT: Tensor, *, z_loss: float) -> Tensor:
-        with autocast(device, spec.dtype):
+        with autocast(device, spec.options.dtype):
             return mean_loss(tokens_BT, targets_BT, z_loss=z_loss)
 
     return typed_loss
@@ -121,7 +122,9 @@ def check_corpus(spec: RunSpec, corpus: Corpus) -> None:
     Raises:
         InputError: the two numbers.
     """
-    require_tokens(corpus, tokens=spec.total_tokens, seq_len=spec.seq_len, epochs=spec.epochs)
+    require_tokens(
+        corpus, tokens=spec.total_tokens, seq_len=spec.seq_len, epochs=spec.options.epochs
+    )
     if len(read_held_out(corpus, seq_len=spec.seq_len, count=2)) < 2:
         raise InputError(
             f"corpus {corpus.name}: one held-out sequence of {spec.seq_len} tokens; at least 2 are "
@@ -147,7 +150,7 @@ def train_step(state: TrainState, spec: RunSpec, corpus: Corpus) -> None:
         optimizer.zero_grad(set_to_none=True)
     loss = take_gradient(state, spec, batch, measure=measures_noise(spec, state.step + 1))
     parameters = list(state.model.parameters())
-    limit = math.inf if spec.grad_clip is None else spec.grad_clip
+    limit = math.inf if spec.optimizer.grad_clip is None else spec.optimizer.grad_clip
     grad_norm = nn.utils.clip_grad_norm_(parameters, limit)
     for optimizer in state.optimizers:
         optimizer.step()
@@ -198,10 +201,10 @@ def read_batch(state: TrainState, spec: RunSpec, corpus: Corpus, *, count: int) 
     sequences = read_sequences(
         corpus,
         seq_len=spec.seq_len,
-        order_seed=spec.data_seed,
+        order_seed=spec.options.data_seed,
         start=state.sequences,
         count=count,
-        epochs=spec.epochs,
+        epochs=spec.options.epochs,
     )
     return send(torch.from_numpy(sequences), state.device)
 
@@ -223,7 +226,7 @@ def lr_at(spec: RunSpec, *, step: int, tokens: int) -> float:
 
 def measures_noise(spec: RunSpec, step: int) -> bool:
     """Whether an update measures the gradient's noise."""
-    interval = spec.noise_interval or (1 if spec.batching.adaptive else None)
+    interval = spec.options.noise_interval or (1 if spec.batching.adaptive else None)
     return interval is not None and step % interval == 0
 
 

@@ -7,7 +7,6 @@ stand at the head of each file.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.review.check import check_run
@@ -15,20 +14,9 @@ from planner.trainers.import_config import import_config
 
 if TYPE_CHECKING:
     from planner.review.check import Check
-
-CONFIGS = Path(__file__).parents[1] / "planner" / "published_configs"
-"""One file a run, named RUN.TRAINER.SUFFIX."""
+from tests.measured.check_published import published_configs
 
 HEADER = ("config", "trainer", "batch", "lr", "weight decay", "lr + batch cost", "warnings")
-
-
-def published_configs() -> dict[str, tuple[str, Path]]:
-    """Trainer and file of every config, by name."""
-    found = {}
-    for path in sorted(CONFIGS.iterdir()):
-        name, trainer, _ = path.name.rsplit(".", 2)
-        found[name] = (trainer, path)
-    return found
 
 
 def row_of(name: str, check: Check) -> tuple[str, ...]:
@@ -36,7 +24,7 @@ def row_of(name: str, check: Check) -> tuple[str, ...]:
     words = {number.name: f"{number.factor:.2g}x {number.verdict}" for number in check.numbers}
     return (
         name,
-        check.run.trainer,
+        check.config.trainer,
         words["batch_tokens"],
         words["lr"],
         words["weight_decay"],

@@ -18,45 +18,21 @@ so that other work on the machine counts against neither; set OMP_NUM_THREADS=1.
 from __future__ import annotations
 
 import argparse
-import itertools
 import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import huber
 
 from fitting.arrays import Floats
-from fitting.loss.families import FAMILIES, Family, make_problem, natural
+from fitting.loss.families import FAMILIES, make_problem, natural
 from fitting.loss.slopes import centre_of, to_features
-from fitting.robust import DELTA, Problem, search, solve
+from fitting.robust import DELTA, search, solve
+from tests.measured.chinchilla_fit import read_runs, start_grid, to_free
 
 BOOTSTRAPS = 4000
 CHINCHILLA = FAMILIES["chinchilla"]
-
-
-def read_runs(shared: Path) -> tuple[Floats, Floats, Floats]:
-    """params, tokens and loss of the 240 runs."""
-    rows = pd.read_csv(shared / "data" / "chinchilla_figure4.csv").iloc[5:]
-    params = rows["Model Size"].to_numpy(dtype=np.float64)
-    flops = rows["Training FLOP"].to_numpy(dtype=np.float64)
-    return params, flops / (6 * params), rows["loss"].to_numpy(dtype=np.float64)
-
-
-def start_grid() -> Floats:
-    """The 4,500 starts as rows of (a, b, e, alpha, beta)."""
-    log_scale, exponent = np.arange(0, 30, 5.0), np.arange(0, 2.5, 0.5)
-    grid = itertools.product(log_scale, log_scale, np.arange(-1, 1.5, 0.5), exponent, exponent)
-    return np.array(list(grid))
-
-
-def to_free(grid: Floats, problem: Problem[Family]) -> Floats:
-    """Rows of (a, b, e, alpha, beta) as our free parameters."""
-    a, b, e, alpha, beta = grid.T
-    centre = problem.features.centre
-    columns = [e, a - alpha * centre.params, -alpha, b - beta * centre.tokens, -beta]
-    return np.stack(columns, axis=1)
 
 
 def fit_by_scipy(

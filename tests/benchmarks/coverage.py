@@ -14,8 +14,8 @@ from pathlib import Path
 from planner.plan.document import Plan
 from planner.plan.make import recommend
 from planner.request.target import Target
-from tests.benchmarks.optimum_scatter import FITTED_BELOW, measured_optima
-from tests.benchmarks.regret_tool import load_regret
+from tests.measured.optimum_scatter import FITTED_BELOW, measured_optima
+from tests.measured.regret_tool import load_regret
 
 DENSE = "steplaw_dense_to_537M.csv"
 

@@ -26,8 +26,8 @@ from fitting.curves.law import CurveLaw, forecast
 from fitting.curves.path import make_path
 from fitting.curves.problem import BLOCKS, gather
 from fitting.logs.curve_files import Curve
-from tests.benchmarks.curve_extrapolation import extrapolate
-from tests.fitting.curve_samples import TRAINED_ON, WARMUP, read_size
+from tests.fixtures.curves import TRAINED_ON, WARMUP, read_size
+from tests.measured.curve_extrapolation import extrapolate
 
 SIZES = ("25M", "100M")
 GRID = tuple(product((0.6, 0.7, 0.8, 0.9, 1.0), (0.8, 0.85, 0.9, 0.95, 1.0)))

@@ -35,7 +35,7 @@ from fitting.robust import solve
 from fitting.surface.fit import Effort, fit_surface, nearness
 from fitting.surface.line import line_gradient, size_direction
 from fitting.surface.solver import NOISE, Runs, SurfaceProblem, basis, prepare
-from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table, step_law
+from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 OPENING = 6
 """Random cheap runs before a textbook design."""

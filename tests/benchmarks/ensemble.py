@@ -18,11 +18,12 @@ import torch
 
 from proxies.corpus import Corpus, open_corpus
 from proxies.run.batching import Batching
+from proxies.run.options import TrainOptions
 from proxies.run.parametrization import OPTIMIZERS, make_parametrization
 from proxies.run.schedule import make_schedule
 from proxies.run.shape import Shape
 from proxies.run.spec import RunSpec
-from proxies.sweep.executors.ensemble_timing import EnsembleTiming, time_ensemble
+from proxies.sweep.executors.timing import EnsembleTiming, time_ensemble
 
 LAYERS, HEAD_DIM, VOCAB = 4, 32, 256
 SEQ_LEN, SEQUENCES, UPDATES = 128, 4, 100
@@ -53,11 +54,16 @@ def make_specs(d_model: int, *, trials: int, compiled: bool) -> list[RunSpec]:
         schedule=make_schedule("wsd", steps=UPDATES),
         batching=Batching(sequences=SEQUENCES),
         tokens=UPDATES * SEQUENCES * SEQ_LEN,
-        compile=compiled,
+        options=TrainOptions(compile=compiled),
     )
     cosine = make_schedule("cosine", steps=UPDATES)
     return [
-        replace(base, lr=1e-3 * 1.2**k, seed=k, schedule=cosine if k % 2 else base.schedule)
+        replace(
+            base,
+            lr=1e-3 * 1.2**k,
+            schedule=cosine if k % 2 else base.schedule,
+            options=replace(base.options, seed=k),
+        )
         for k in range(trials)
     ]
 

@@ -16,14 +16,13 @@ from fitting.laws.file import make_law
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 from fitting.laws.surface import (
     COEFFICIENTS,
-    Surface,
-    best_point,
     surface_of,
     surface_quantity,
     weights,
 )
-from fitting.surface.fit import Effort, SurfaceFit, fit_surface
-from tests.benchmarks.step_law_cells import columns, read_cells, read_table
+from fitting.surface.fit import SurfaceFit
+from tests.measured.fit_step_law_surface import fit_all, regrets
+from tests.measured.step_law_cells import read_table
 
 SOURCE = Source(
     key="windtunnel2026surface",
@@ -40,11 +39,6 @@ SOURCE = Source(
         "python -m tests.benchmarks.fit_step_law_surface ../shared data/laws/step-law-surface.toml"
     ),
 )
-
-
-def fit_all(shared: Path, *, bootstraps: int = 400) -> SurfaceFit:
-    """The fit that the law file holds."""
-    return fit_surface(columns(read_table(shared)), effort=Effort(bootstraps=bootstraps))
 
 
 def rounded(fit: SurfaceFit) -> Quantity:
@@ -81,13 +75,6 @@ def to_law(fit: SurfaceFit, shared: Path) -> Law:
         ),
         quantities={"surface": rounded(fit)},
     )
-
-
-def regrets(surface: Surface, shared: Path) -> list[float]:
-    """Regret of the surface's optimum at each cell, percent."""
-    return [
-        cell.regret(*best_point(surface, cell.params, cell.tokens)) for cell in read_cells(shared)
-    ]
 
 
 def main() -> None:

@@ -26,10 +26,12 @@ import torch
 
 from proxies.corpus import open_corpus
 from proxies.run.batching import Batching
+from proxies.run.options import TrainOptions
 from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.result import runs_row
 from proxies.run.schedule import make_schedule
 from proxies.run.shape import Shape
-from proxies.run.spec import RunSpec, runs_row
+from proxies.run.spec import RunSpec
 from proxies.train.loop import train_run
 
 RECORDED = Path(__file__).parents[2] / "notebooks" / "mup_transfer.csv"
@@ -145,8 +147,7 @@ def run_trial(trial: Trial) -> dict[str, Any]:
         schedule=make_schedule("linear", steps=STEPS, warmup_steps=STEPS // 10),
         batching=Batching(kind="fixed", sequences=SEQUENCES),
         tokens=STEPS * SEQUENCES * SEQ_LEN,
-        seed=trial.seed,
-        eval_sequences=512,
+        options=TrainOptions(seed=trial.seed, eval_sequences=512),
     )
     row = runs_row(train_run(spec, corpus, device=device))
     kept = ("params", "tokens", "loss", "lr", "batch_tokens", "status", "seconds")

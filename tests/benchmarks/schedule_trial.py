@@ -24,11 +24,13 @@ from fitting.curves.schedule_design import design, warmed_up
 from fitting.logs.curve_files import Curve
 from proxies.corpus import open_corpus
 from proxies.run.batching import Batching
+from proxies.run.options import TrainOptions
 from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.result import RunResult
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.schedule.from_file import through_knots
 from proxies.run.shape import Shape
-from proxies.run.spec import RunResult, RunSpec
+from proxies.run.spec import RunSpec
 from proxies.train.loop import train_run
 
 RECORDED = Path(__file__).parents[2] / "notebooks" / "schedule_trial.csv"
@@ -138,8 +140,7 @@ def run(schedule: Schedule, *, seed: int) -> RunResult:
         schedule=schedule,
         batching=Batching(kind="fixed", sequences=SEQUENCES),
         tokens=schedule.steps * SEQUENCES * SEQ_LEN,
-        seed=seed,
-        eval_sequences=512,
+        options=TrainOptions(seed=seed, eval_sequences=512),
     )
     return train_run(spec, corpus)
 

@@ -15,19 +15,8 @@ from pathlib import Path
 from fitting.laws.evaluate import evaluate_law
 from fitting.laws.law import Law
 from planner.facts.laws import read_lawbook
-from tests.benchmarks.regret_tool import load_regret
-
-
-def cell_inputs(params: float, tokens: float) -> dict[str, float]:
-    flops = 6 * params * tokens
-    return {
-        "params": params,
-        "tokens": tokens,
-        "tokens_per_param": tokens / params,
-        "flops": flops,
-        "model_flops": flops,
-        "model_flops_causal": flops,
-    }
+from tests.measured.regret_tool import load_regret
+from tests.measured.score_laws import cell_inputs
 
 
 def settings(law: Law, other: Law, point: dict[str, float]) -> tuple[str, float, float] | None:

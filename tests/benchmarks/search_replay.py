@@ -31,7 +31,7 @@ from fitting.surface.prior import neutral_surface
 from proxies.sweep.search.samplers import SpecSampler, distributions, local_optimum, save_start
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec
-from tests.benchmarks.step_law_cells import Cell, read_cells, read_table, step_law
+from tests.measured.step_law_cells import Cell, read_cells, read_table, step_law
 
 SEQ_LEN = 2048
 RUNS = 20

@@ -25,7 +25,7 @@ from fitting.laws.surface import best_point, surface_of
 from fitting.surface.fit import best_start, nearness
 from fitting.surface.prior import neutral_prior
 from fitting.surface.solver import FREE, basis, prepare
-from tests.benchmarks.step_law_cells import Cell, columns, read_cells, read_table
+from tests.measured.step_law_cells import Cell, columns, read_cells, read_table
 
 WINDOWS = (0.01, 0.02, 0.03, 0.04, 0.06)
 RIDGES = ((1.0, 1.0), (3.0, 0.3), (3.0, 1.0), (3.0, 3.0))

@@ -24,8 +24,7 @@ from fitting.intervals import Z80
 from fitting.laws.file import read_law
 from fitting.laws.law import Law, Quantity
 from fitting.surface.solver import Runs
-from proxies.sweep.cells import Cell as SweepCell
-from proxies.sweep.cells import expand_cells
+from proxies.sweep.cells import SweepCell, expand_cells
 from proxies.sweep.search.samplers import local_optimum, tried_runs, why_done
 from proxies.sweep.search.starts import predict_start
 from tests.benchmarks.search_replay import Oracle, open_study, read_oracles, run_next, spec_of

@@ -64,7 +64,7 @@ def make_spec(d_model: int, vocab_size: int, *, steps: int) -> RunSpec:
 
 def make_bare(spec: RunSpec, corpus: Corpus) -> Callable[[], None]:
     """What makes updates by hand."""
-    groups = spec.make_groups()
+    groups = spec.groups
     model = make_model(spec.shape, spec.parametrization, groups, seq_len=SEQ_LEN, seed=0)
     optimizers = make_optimizers(model, groups)
     sequences = read_sequences(

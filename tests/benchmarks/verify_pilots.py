@@ -40,7 +40,7 @@ from planner.plan.make import recommend
 from planner.recommendation.yardstick import make_yardstick
 from planner.request.target import Target
 from planner.review.verdict import MATERIAL, Outcome, Verdict, judge
-from tests.benchmarks.step_law_cells import columns, read_table
+from tests.measured.step_law_cells import columns, read_table
 
 LAW = read_lawbook(())["step-law-surface"]
 SURFACE = surface_from(LAW.quantities["surface"])

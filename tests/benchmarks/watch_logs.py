@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,15 +20,14 @@ from fitting.logs.faults import Fault, find_faults
 from fitting.logs.noise import measure_noise
 from fitting.logs.series import RunLog, read_log
 from tests.conftest import SHARED
-from tests.fitting.log_samples import (
+from tests.fixtures.logs import (
+    TRIAL,
     healthy_log,
     missing_fall,
     with_drift,
     with_plateau,
     with_spike,
 )
-
-TRIAL = Path(__file__).parents[2] / "notebooks" / "schedule_trial.curves.csv"
 
 SIZES = (2.0, 5.0, 10.0, 20.0, 40.0)
 """Of a spike or the end of a drift, in standard deviations of a row."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,6 +15,8 @@ from fitting.errors import InputError
 from fitting.laws.forms import FORMS, INPUTS
 from fitting.laws.law import Law, Quantity, Range
 from fitting.units import format_count
+from planner.cli.console import emit, make_console, to_json
+from planner.cli.options import AS_JSON, OUTPUT, argument, make_app, option
 from planner.facts.laws import DEFAULT_LAWS, bibtex, find_law, read_lawbook
 
 UNITS = {
@@ -41,19 +42,15 @@ LIMITS = {
 }
 """Ranges of a law and the letter that the list prints for each."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = make_app()
 
-LawFiles = Annotated[
-    list[Path] | None,
-    typer.Option("--laws", metavar="FILE", help="Law file of your own; may be repeated."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+FILES = option("Laws", "--laws", "FILE", "law file of your own; repeatable")
 
 
 @app.callback(
     invoke_without_command=True, epilog="Examples:\n\nplan laws\n\nplan laws show step-law"
 )
-def laws(context: typer.Context, laws: LawFiles = None, as_json: AsJson = False) -> None:
+def laws(context: typer.Context, laws: list[Path] | None = FILES, as_json: bool = AS_JSON) -> None:
     """List and show the laws of the law book.
 
     Without a command it lists them.
@@ -68,7 +65,7 @@ def laws(context: typer.Context, laws: LawFiles = None, as_json: AsJson = False)
 
 
 @app.command("list", epilog="Examples:\n\nplan laws list\n\nplan laws list --laws mine.toml --json")
-def list_laws(laws: LawFiles = None, as_json: AsJson = False) -> None:
+def list_laws(laws: list[Path] | None = FILES, as_json: bool = AS_JSON) -> None:
     """List all laws: what each covers, where it was measured, how well it is known.
 
     A law marked * is the default of the quantity so marked. Laws that give values come first,
@@ -76,7 +73,7 @@ def list_laws(laws: LawFiles = None, as_json: AsJson = False) -> None:
     """
     book = read_lawbook(laws or (), check_shipped=True)
     if as_json:
-        print(json.dumps([law_json(law) for law in book.values()], indent=1))
+        print(to_json([law_json(law) for law in book.values()]))
     else:
         print_list(book.values())
 
@@ -85,12 +82,12 @@ def list_laws(laws: LawFiles = None, as_json: AsJson = False) -> None:
     "show", epilog="Examples:\n\nplan laws show step-law\n\nplan laws show power-lines --toml"
 )
 def show_law(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A law that plan laws lists.")],
-    laws: LawFiles = None,
-    as_json: AsJson = False,
-    as_toml: Annotated[
-        bool, typer.Option("--toml", help="Print the law file, to start your own from.")
-    ] = False,
+    name: str = argument("NAME", "a law that plan laws lists"),
+    laws: list[Path] | None = FILES,
+    as_json: bool = AS_JSON,
+    as_toml: bool = option(
+        OUTPUT, "--toml", None, "print the law file, to start your own from", default=False
+    ),
 ) -> None:
     """Show one law in full: equations, coefficients, covariance, range, note, BibTeX.
 
@@ -99,33 +96,29 @@ def show_law(
     law = find_law(read_lawbook(laws or (), check_shipped=True), name, where="laws show")
     if as_toml:
         print(law.content.decode("utf-8"), end="")
-    elif as_json:
-        print(json.dumps(law_json(law), indent=1))
-    else:
-        print(law_text(law, width=min(shutil.get_terminal_size((80, 24)).columns, 100)))
+        return
+    width = min(shutil.get_terminal_size((80, 24)).columns, 100)
+    emit(law_json(law), law_text(law, width=width), as_json=as_json)
 
 
 @app.command(
     "compare",
     epilog="Examples:\n\nplan laws compare\n\nplan laws compare --anchor first --plot laws.png",
 )
-def compare(
-    laws: LawFiles = None,
-    anchor: Annotated[
-        str | None,
-        typer.Option("--anchor", metavar="first", help="Anchor at each lab's smallest model too."),
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="PNG", help="Draw the factors by lab.")
-    ] = None,
-    as_json: AsJson = False,
+def compare_laws_with_practice(
+    laws: list[Path] | None = FILES,
+    anchor: str | None = option(
+        "Laws", "--anchor", "first", "anchor at each lab's smallest model too"
+    ),
+    plot: Path | None = option(OUTPUT, "--plot", "PNG", "draw the factors by lab"),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Compare every law with published optima and recipes, as factors by lab.
 
     Prints medians by law, then by lab; with --anchor first also how much closer each law comes
     when the lab's smallest model anchors it.
     """
-    from planner.cli.laws.compare import comparison_json, print_comparison
+    from planner.cli.laws.compare import comparison_dict, print_comparison
     from planner.review.practice import compare_laws
 
     if anchor not in (None, "first"):
@@ -138,7 +131,7 @@ def compare(
 
         save_figure(comparison_figure(factors), plot)
     if as_json:
-        print(comparison_json(factors))
+        print(to_json(comparison_dict(factors)))
     else:
         print_comparison(factors, anchored=anchor is not None)
 
@@ -168,7 +161,6 @@ def law_json(law: Law) -> dict[str, Any]:
 def print_list(laws: Iterable[Law]) -> None:
     """Print the table of laws, those that give values first."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=0)
@@ -194,7 +186,7 @@ def print_list(laws: Iterable[Law]) -> None:
                 evidence_text(law),
             )
         table.add_section()
-    Console(highlight=False, markup=False).print(table)
+    make_console().print(table)
 
 
 def law_group(law: Law) -> int:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 import typer
 
 from fitting.errors import InputError
-from planner.cli import LazyGroup
 from planner.cli import options as given
+from planner.cli.commands import LazyGroup
 from planner.cli.plan.table import show_plan
 from planner.plan.make import VERSION, prepare
-from planner.recommendation.experts import read_experts
 from planner.request.budget import Budget
 from planner.request.choices import Choices, Pins
 from planner.request.growth import read_growth
 from planner.request.request import Request, Typed, optional_count, read_request
+from proxies.run.experts import read_experts
 
 if TYPE_CHECKING:
     from planner.facts.anchor import Anchor

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from planner.cli import COMMANDS, Asked
+from planner.cli import COMMANDS, CommandLine
 from planner.cli.plans.diff import difference_lines
 from planner.plan.document import load_plan
 from planner.plan.reuse import arguments_of, options_of
@@ -61,7 +61,7 @@ def context_again(context: typer.Context, path: Path) -> typer.Context:
     chosen = merge(kept, typed, before)
     line = arguments_of({spelling[name]: value for name, value in chosen.items()})
     again = context.command.make_context("plan", list(line))
-    again.obj = Asked(tuple(line), before)
+    again.obj = CommandLine(tuple(line), before)
     return again  # type: ignore[return-value]  # typer's own context is one of the same class
 
 

@@ -11,11 +11,12 @@ from rich.table import Table
 from fitting.units import format_count, format_small
 from planner.compute.budget import Trial, spend
 from planner.facts.accelerators import Gpus, parse_gpus
-from planner.plan.make import parametrization_of, plan_compute
+from planner.plan.make import parametrization_of, plan_compute, planned_run
 from planner.recommendation.numbers import work_out
 from planner.request.budget import Budget, BudgetPart, check_budget
 from planner.request.choices import Choices, check_choices
 from planner.request.request import Request, Typed, given_shape, optional_count, read_request
+from proxies.run.schedule import make_schedule
 from proxies.run.shape import count_params
 from proxies.run.sizing import choose_shape
 
@@ -100,15 +101,19 @@ def trial_maker(
             shape = choose_shape(
                 params, vocab_size=shape.vocab_size, tied_embeddings=shape.tied_embeddings
             ).shape
+        rule = parametrization_of(choices, shape)
         numbers = work_out(
             target,
             shape,
             choices,
-            parametrization=parametrization_of(choices, shape),
+            parametrization=rule,
             book=request.book,
             user=request.user_laws,
         )
-        return Trial(loss=numbers.loss.value, compute=plan_compute(choices, target, shape, numbers))
+        # Memory and hours see of a schedule its steps alone.
+        schedule = make_schedule("constant", steps=numbers.steps)
+        planned = planned_run(choices, target, shape, numbers, schedule, rule)
+        return Trial(loss=numbers.loss.value, compute=plan_compute(choices, planned))
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.runs.fit import progress
+from fitting.files import check_output
+from planner.cli.console import working
 
 EXAMPLES = """Examples:
 
@@ -40,19 +40,16 @@ def report(
     Prints the page's path and what it lacks. The page needs no network; whatever the plan's and
     the laws' own commands name is read too, where it is still as it was.
     """
-    # As in `plan fit`: threads of the array library cost more than they save.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
-    from fitting.files import refuse_existing, replace_file
+    from fitting.files import replace_file
     from planner.report.evidence import gather
     from planner.report.make import whole_page
     from planner.report.page import check_extra
 
     check_extra()
-    refuse_existing(out, force=force)
-    with progress() as say:
+    check_output(out, read=[], force=force)
+    with working() as say:
         found = gather(source, progress=say)
-        refuse_existing(out, force=force, beside=found.files.all())
+        check_output(out, read=list(found.files.all()), force=True)
         say("drawing")
         page = whole_page(found, command=shlex.join(["plan", *sys.argv[1:]]))
         replace_file(out, page.html.encode())

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.units import parse_count
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from proxies.run.batching import Batching
 
 
@@ -16,19 +17,19 @@ if TYPE_CHECKING:
 class TypedBatch:
     """The batch options as typed; None where one was not."""
 
-    batch: str
+    batch: int
     """Tokens of the first batch."""
     batching: str
     """A key of `proxies.run.batching.KINDS`."""
-    max_batch: str | None = None
+    max_batch: int | None = None
     """Most tokens of a batch that grows."""
-    ramp_tokens: str | None = None
+    ramp_tokens: int | None = None
     """Tokens until a ramp is at its top."""
     theta: float | None = None
     """Noise that a norm test bears."""
 
 
-def read_batching(typed: TypedBatch, *, seq_len: int, tokens: int) -> Batching:
+def make_batching(typed: TypedBatch, *, seq_len: int, tokens: int) -> Batching:
     """The batch schedule of a run of `tokens`, in whole sequences.
 
     Raises:
@@ -42,7 +43,7 @@ def read_batching(typed: TypedBatch, *, seq_len: int, tokens: int) -> Batching:
     most = typed.max_batch
     if most is None and typed.batching != "fixed" and typed.batching in KINDS:
         raise InputError(f"--batching {typed.batching}: grows to what? give --max-batch TOKENS")
-    first = whole_sequences(typed.batch, seq_len=seq_len, where="--batch")
+    first = _count_sequences(typed.batch, seq_len=seq_len, where="--batch")
     if first * seq_len > tokens:
         raise InputError(
             f"--batch {first * seq_len}: more than --tokens {tokens}; give at most that"
@@ -52,10 +53,8 @@ def read_batching(typed: TypedBatch, *, seq_len: int, tokens: int) -> Batching:
         sequences=first,
         max_sequences=None
         if most is None
-        else whole_sequences(most, seq_len=seq_len, where="--max-batch"),
-        ramp_tokens=None
-        if typed.ramp_tokens is None
-        else whole_tokens(typed.ramp_tokens, "--ramp-tokens"),
+        else _count_sequences(most, seq_len=seq_len, where="--max-batch"),
+        ramp_tokens=typed.ramp_tokens,
     )
     return found if typed.theta is None else replace(found, theta=typed.theta)
 
@@ -71,41 +70,27 @@ def schedule_steps(batching: Batching, *, tokens: int, seq_len: int) -> int:
     return count_steps(known, tokens=tokens, seq_len=seq_len)
 
 
-def read_budgets(text: str | None, *, tokens: int) -> list[int]:
+def with_last(budgets: Sequence[int] | None, *, tokens: int) -> list[int]:
     """The budgets of a run with branches, `tokens` the largest of them; empty for a plain run.
 
     Raises:
         InputError: a budget of `tokens` or more.
     """
-    if text is None:
+    if budgets is None:
         return []
-    budgets = [whole_tokens(part, "--budgets") for part in text.split(",")]
     if max(budgets) >= tokens:
         raise InputError(f"--budgets {max(budgets)}: not below --tokens {tokens}, the largest one")
     return [*budgets, tokens]
 
 
-def whole_sequences(text: str, *, seq_len: int, where: str) -> int:
+def _count_sequences(size: int, *, seq_len: int, where: str) -> int:
     """Sequences of a batch in tokens.
 
     Raises:
         InputError: a batch that is no multiple of the sequence.
     """
-    size = whole_tokens(text, where)
     if size % seq_len:
         below = size // seq_len * seq_len
         near = f"{below} or {below + seq_len}" if below else str(seq_len)
         raise InputError(f"{where} {size}: is no multiple of --seq-len {seq_len}; give {near}")
     return size // seq_len
-
-
-def whole_tokens(text: str, where: str) -> int:
-    """A whole number of tokens from 400k or 2M.
-
-    Raises:
-        InputError: not a number, or no whole one.
-    """
-    count = parse_count(text, where=where)
-    if count != int(count):
-        raise InputError(f"{where} '{text}': {count:g} is not a whole number of tokens")
-    return int(count)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from fitting.units import parse_count
-from planner.cli.options import option
-from planner.cli.torch_extra import require_torch
+from planner.cli.console import INTERRUPTED, require_torch
+from planner.cli.options import (
+    OUTPUT,
+    address,
+    corpus,
+    device,
+    executor,
+    make_app,
+    optimizer,
+    option,
+    parametrization,
+    tokenizer,
+    workers,
+)
 
 if TYPE_CHECKING:
     from planner.calibrate.loop import Calibrated
-
-INTERRUPTED = 130
-"""Exit code of a calibration that was told to stop."""
 
 EXAMPLES = """Examples:
 
@@ -25,63 +32,49 @@ plan calibrate --params 1B --tokens 20B --budget 10m --out mine
 
 plan calibrate --params 1B --tokens 20B --budget 3e18 --corpus texts/ --device cuda --out mine"""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = make_app()
 
 _TARGET = "Target"
 _PROXIES = "Proxies"
 _MEANS = "With what"
-PARAMS = option(_TARGET, "--params", "PARAMS", "non-embedding parameters: 1B", default=...)
-TOKENS = option(_TARGET, "--tokens", "TOKENS", "training tokens: 20B", default=...)
-SEQ_LEN = option(_TARGET, "--seq-len", "TOKENS", "tokens a sequence; default 2,048", default=2048)
-VOCAB = option(_TARGET, "--vocab", "COUNT", "vocabulary; default 32,000", default=32_000)
-BUDGET = option(_PROXIES, "--budget", "TIME|FLOPS", "of all runs: 10m, 2h, 3e18", default=...)
-OUT = option(_PROXIES, "--out", "DIR", "folder of runs, laws, plan and report", default=...)
-CORPUS = option(
-    _PROXIES, "--corpus", "NAME", "python (default), a file or folder, hf:NAME", default="python"
-)
-TOKENIZER = option(_PROXIES, "--tokenizer", "NAME", "bytes (default), bpe:SIZE", default="bytes")
-PARAMETRIZATION = option(
-    _PROXIES, "--parametrization", "NAME", "sp (default), mup, completep", default="sp"
-)
-OPTIMIZER = option(_PROXIES, "--optimizer", "NAME", "adamw (default), lion, muon", default="adamw")
-PRIOR = option(
-    _PROXIES, "--prior", "NAME|none", "law beside the runs; default step-law", default="step-law"
-)
-INTERVAL = option(
-    _PROXIES,
-    "--interval",
-    "FACTOR",
-    "done when lr and batch are known that well at the target; default 1.25",
-    default=1.25,
-)
-SEED = option(_PROXIES, "--seed", "SEED", "of the search; default 0", default=0)
-EXECUTOR = option(
-    _MEANS, "--executor", "NAME", "as of plan sweep run; default auto", default="auto"
-)
-WORKERS = option(_MEANS, "--workers", "RUNS", "at once; default: one a core")
-DEVICE = option(_MEANS, "--device", "NAME", "cpu (default), cuda, cuda:N", default="cpu")
-ADDRESS = option(_MEANS, "--address", "ADDRESS", "of a Ray cluster")
 
 
 @app.command(epilog=EXAMPLES)
-def calibrate(
-    params: str = PARAMS,
-    tokens: str = TOKENS,
-    seq_len: int = SEQ_LEN,
-    vocab: int = VOCAB,
-    budget: str = BUDGET,
-    out: Path = OUT,
-    corpus: str = CORPUS,
-    tokenizer: str = TOKENIZER,
-    parametrization: str = PARAMETRIZATION,
-    optimizer: str = OPTIMIZER,
-    prior: str = PRIOR,
-    interval: float = INTERVAL,
-    seed: int = SEED,
-    executor: str = EXECUTOR,
-    workers: int | None = WORKERS,
-    device: str = DEVICE,
-    address: str | None = ADDRESS,
+def run_calibration(
+    context: typer.Context,
+    params: float = option(
+        _TARGET, "--params", "PARAMS", "non-embedding parameters: 1B", default=..., read=parse_count
+    ),
+    tokens: float = option(
+        _TARGET, "--tokens", "TOKENS", "training tokens: 20B", default=..., read=parse_count
+    ),
+    seq_len: int = option(_TARGET, "--seq-len", "TOKENS", "tokens a sequence", default=2048),
+    vocab: int = option(_TARGET, "--vocab", "COUNT", "vocabulary", default=32_000),
+    budget: str = option(
+        _PROXIES, "--budget", "TIME|FLOPS", "of all runs: 10m, 2h, 3e18", default=...
+    ),
+    out: Path = option(
+        OUTPUT, "--out", "DIR", "folder of runs, laws, plan and report", default=...
+    ),
+    corpus: str = corpus(_PROXIES),
+    tokenizer: str = tokenizer(_PROXIES),
+    parametrization: str = parametrization(_PROXIES),
+    optimizer: str = optimizer(_PROXIES),
+    prior: str = option(
+        _PROXIES, "--prior", "NAME|none", "law beside the runs", default="step-law"
+    ),
+    interval: float = option(
+        _PROXIES,
+        "--interval",
+        "FACTOR",
+        "done when lr and batch are known that well at the target",
+        default=1.25,
+    ),
+    seed: int = option(_PROXIES, "--seed", "SEED", "of the search", default=0),
+    executor: str = executor(_MEANS),
+    workers: int | None = workers(_MEANS),
+    device: str = device(_MEANS),
+    address: str | None = address(_MEANS),
 ) -> None:
     """Design, run, fit, audit and plan, within a budget.
 
@@ -89,14 +82,14 @@ def calibrate(
     laws.toml, plan.json and report.html in DIR. The same command goes on after a kill or Ctrl-C.
     """
     from planner.calibrate.folder import Request
-    from planner.calibrate.loop import calibrate as run
+    from planner.calibrate.loop import calibrate
     from planner.cli.proxies.sweep_view import print_progress, watch_sweep
     from proxies.sweep.run_sweep import Means
 
     require_torch()
     request = Request(
-        params=parse_count(params, where="--params"),
-        tokens=parse_count(tokens, where="--tokens"),
+        params=params,
+        tokens=tokens,
         seq_len=seq_len,
         vocab_size=vocab,
         budget=budget,
@@ -110,11 +103,11 @@ def calibrate(
     )
     means = Means(executor=executor, workers=workers, device=device, address=address)
     with watch_sweep() as watch:
-        found = run(
+        found = calibrate(
             request,
             out,
             means=means,
-            command=shlex.join(["plan", *sys.argv[1:]]),
+            command=context.obj.text,
             on_start=watch.start,
         )
     progress = watch.measure()
@@ -123,10 +116,10 @@ def calibrate(
     if found is None:
         print(f"{out}: stopped; the same command goes on")
         raise typer.Exit(INTERRUPTED)
-    show(found, out)
+    _show(found, out)
 
 
-def show(found: Calibrated, out: Path) -> None:
+def _show(found: Calibrated, out: Path) -> None:
     """Print the laws, the plan and where they are."""
     from planner.calibrate.folder import LAWS, PLAN, REPORT, RUNS
     from planner.cli.plan.table import show_plan

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from fitting.errors import FitError, InputError, nearest_name
-from planner.cli.console import counting
-from planner.cli.torch_extra import require_torch
+from fitting.files import check_output
+from planner.cli.console import counting, emit, require_torch, say
+from planner.cli.options import (
+    AS_JSON,
+    OUTPUT,
+    REPLACE,
+    Counts,
+    corpus,
+    optimizer,
+    option,
+    parametrization,
+    read_sizes,
+)
 
 if TYPE_CHECKING:
     from proxies.checks.coordinate_check import CheckResult, CheckSpec
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 WIDTHS = "64,128,256,512"
 """d_model of a check of width: a minute on 2 cores."""
 
-CHECKED_WIDTH, CHECKED_DEPTHS = "64", "2"
+CHECKED_WIDTH, CHECKED_DEPTHS = (64,), (2,)
 """d_model of a check of depth, layers of one of width."""
 
 WIDTH_LR, DEPTH_LR = 0.002, 0.001
@@ -41,53 +48,47 @@ plan proxy coord-check
 plan proxy coord-check --parametrization completep --depths 4,8,16 --plot depth.png"""
 
 
+_MODELS = "Models"
+_RULES = "Rules"
+_TRAINING = "Training"
+
+
 def coord_check(
-    parametrization: Annotated[
-        str, typer.Option(metavar="NAME", help="sp, mup or completep; default: mup.")
-    ] = "mup",
-    optimizer: Annotated[
-        str, typer.Option(metavar="NAME", help="adamw (default), lion or muon.")
-    ] = "adamw",
-    lr: Annotated[
-        float | None,
-        typer.Option(metavar="LR", help="Base peak lr; default: 0.002, over depths 0.001."),
-    ] = None,
-    widths: Annotated[
-        str | None,
-        typer.Option(metavar="WIDTH,...", help=f"d_model, rising; default: {WIDTHS}."),
-    ] = None,
-    depths: Annotated[
-        str | None,
-        typer.Option(metavar="LAYERS,...", help="Check depth: layers, rising, at one width."),
-    ] = None,
-    heads: Annotated[
-        int | None,
-        typer.Option(metavar="COUNT", help="Fix the heads: head_dim grows; default: heads of 16."),
-    ] = None,
-    qk_norm: Annotated[bool, typer.Option("--qk-norm", help="Norm queries and keys.")] = False,
-    base_width: Annotated[
-        int | None,
-        typer.Option(metavar="WIDTH", help="Where base values hold; default: the smallest."),
-    ] = None,
-    without: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RULE",
-            help="Leave a rule out to see it caught: matrix-lr, matrix-init, attention (with "
-            "--heads), residual (completep, --depths) or logits.",
-        ),
-    ] = None,
-    steps: Annotated[int, typer.Option(metavar="STEPS", help="Updates; default: 3.")] = 3,
-    seeds: Annotated[int, typer.Option(metavar="COUNT", help="Models a size; default: 6.")] = 6,
-    corpus: Annotated[
-        str, typer.Option(metavar="NAME", help="Tokens to train on; default: synthetic.")
-    ] = CORPUS,
-    plot: Annotated[
-        Path | None,
-        typer.Option(metavar="PNG", help=f"Figure; default: {PLOT}, replaced."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace --plot if it exists.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    parametrization: str = parametrization(_RULES, default="mup"),
+    optimizer: str = optimizer(_TRAINING),
+    lr: float | None = option(
+        _TRAINING, "--lr", "LR", "base peak lr; default: 0.002, over depths 0.001"
+    ),
+    widths: Counts | None = option(
+        _MODELS, "--widths", "WIDTH,...", f"d_model, rising; default: {WIDTHS}", read=read_sizes
+    ),
+    depths: Counts | None = option(
+        _MODELS,
+        "--depths",
+        "LAYERS,...",
+        "check depth: layers, rising, at one width",
+        read=read_sizes,
+    ),
+    heads: int | None = option(
+        _MODELS, "--heads", "COUNT", "fix the heads: head_dim grows; default: heads of 16"
+    ),
+    qk_norm: bool = option(_MODELS, "--qk-norm", None, "norm queries and keys", default=False),
+    base_width: int | None = option(
+        _RULES, "--base-width", "WIDTH", "where base values hold; default: the smallest"
+    ),
+    without: str | None = option(
+        _RULES,
+        "--without",
+        "RULE",
+        "leave a rule out to see it caught: matrix-lr, matrix-init, attention (with --heads), "
+        "residual (completep, --depths) or logits",
+    ),
+    steps: int = option(_TRAINING, "--steps", "STEPS", "updates", default=3),
+    seeds: int = option(_MODELS, "--seeds", "COUNT", "models a size", default=6),
+    corpus: str = corpus(_TRAINING, default=CORPUS),
+    plot: Path | None = option(OUTPUT, "--plot", "PNG", f"figure; default: {PLOT}, replaced"),
+    force: bool = REPLACE,
+    as_json: bool = AS_JSON,
 ) -> None:
     """Check that activations move alike at every width or depth.
 
@@ -97,15 +98,13 @@ def coord_check(
     require_torch()
     from proxies.checks.coordinate_check import CheckSpec
 
-    target = plot_target(plot, force=force)
+    target = _plot_target(plot, force=force)
     spec = CheckSpec(
         parametrization=parametrization,
         optimizer=known_optimizer(optimizer),
-        lr=lr if lr is not None else WIDTH_LR if depths is None else DEPTH_LR,
-        widths=read_sizes(
-            (WIDTHS if depths is None else CHECKED_WIDTH) if widths is None else widths, "--widths"
-        ),
-        depths=read_sizes(CHECKED_DEPTHS if depths is None else depths, "--depths"),
+        lr=lr if lr is not None else DEPTH_LR if depths else WIDTH_LR,
+        widths=widths or (CHECKED_WIDTH if depths else read_sizes(WIDTHS, where="--widths")),
+        depths=depths or CHECKED_DEPTHS,
         n_heads=heads,
         qk_norm="per-head" if qk_norm else "none",
         base_d_model=base_width,
@@ -113,26 +112,22 @@ def coord_check(
         steps=steps,
         seeds=seeds,
     )
-    result = measure(spec, corpus)
+    result = _measure(spec, corpus)
     if target is not None:
         from fitting.figures import save_figure
         from proxies.checks.figure import check_data, check_figure
 
         save_figure(check_figure(check_data(result)), target)
-    if as_json:
-        print(json.dumps(result.to_dict(), indent=1))
-    else:
-        print(result.summary())
-        if target is not None:
-            print(f"written: {target}")
+    written = [] if target is None else [f"written: {target}"]
+    emit(result.to_dict(), "\n".join([result.summary(), *written]), as_json=as_json)
     if result.named("off"):
         raise FitError(f"coord-check: {result.rule}: {result.headline()}")
     if unclear := result.named("unclear"):
         names = ", ".join(slope.tensor for slope in unclear)
-        print(f"plan: too noisy to tell: {names}; raise --seeds", file=sys.stderr)
+        say(f"too noisy to tell: {names}; raise --seeds")
 
 
-def measure(spec: CheckSpec, source: str) -> CheckResult:
+def _measure(spec: CheckSpec, source: str) -> CheckResult:
     """The check on the first sequences of a corpus, with progress on stderr."""
     import torch
 
@@ -153,7 +148,7 @@ def measure(spec: CheckSpec, source: str) -> CheckResult:
         )
 
 
-def plot_target(plot: Path | None, *, force: bool) -> Path | None:
+def _plot_target(plot: Path | None, *, force: bool) -> Path | None:
     """Where the figure goes; None where none was asked for and matplotlib is absent.
 
     Raises:
@@ -162,30 +157,15 @@ def plot_target(plot: Path | None, *, force: bool) -> Path | None:
     from importlib.util import find_spec
 
     from fitting.figures import check_suffix
-    from fitting.files import refuse_existing
 
     if plot is None:
         if find_spec("matplotlib") is None:
-            print("plan: no figure without matplotlib (windtunnel[report])", file=sys.stderr)
+            say("no figure without matplotlib (windtunnel[report])")
             return None
         plot, force = Path(PLOT), True
-    refuse_existing(plot, force=force)
+    check_output(plot, read=[], force=force)
     check_suffix(plot)
     return plot
-
-
-def read_sizes(text: str, option: str) -> tuple[int, ...]:
-    """Sizes from 64,128,256.
-
-    Raises:
-        InputError: not whole numbers above 0, naming the option.
-    """
-    sizes = []
-    for part in text.split(","):
-        if not part.strip().isdecimal() or int(part) < 1:
-            raise InputError(f"{option} '{text}': '{part.strip()}' is no size; write 64,128,256")
-        sizes.append(int(part))
-    return tuple(sizes)
 
 
 def known_optimizer(name: str) -> str:

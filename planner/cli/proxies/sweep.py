@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from fitting.errors import InputError
-from planner.cli.options import option
-from planner.cli.torch_extra import require_torch
+from planner.cli.console import INTERRUPTED, require_torch
+from planner.cli.options import address, argument, device, executor, make_app, option, workers
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
     from proxies.sweep.run_sweep import Means
     from proxies.sweep.spec import SweepSpec
-
-INTERRUPTED = 130
-"""Exit code of a sweep that was told to stop."""
 
 RUN_EXAMPLES = """Examples:
 
@@ -31,30 +28,10 @@ plan sweep status sweep
 
 watch plan sweep status sweep"""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = make_app()
 
 _OPTIONS = "Options"
 _MEANS = "With what"
-SPEC = typer.Argument(metavar="SPEC.toml", help="What to run; see plan schema spec.")
-FOLDER = typer.Argument(metavar="DIR", help="Folder of a sweep.")
-OUT = option(_OPTIONS, "--out", "DIR", "folder of the sweep", default=...)
-LOG = option(_OPTIONS, "--log", "NAME", "tensorboard, wandb, mlflow; repeatable")
-EXTEND = option(_OPTIONS, "--extend", None, "go on with a changed spec", default=False)
-DRY_RUN = option(_OPTIONS, "--dry-run", None, "time a few steps, run nothing", default=False)
-EXECUTOR = option(
-    _MEANS,
-    "--executor",
-    "NAME",
-    "auto (default: the fastest in a short timing), sequential, processes, ensemble, ray",
-    default="auto",
-)
-WORKERS = option(_MEANS, "--workers", "RUNS", "at once; default: one a core, 4 a GPU, 8 a stack")
-DEVICE = option(_MEANS, "--device", "NAME", "cpu (default), cuda, cuda:N", default="cpu")
-ADDRESS = option(
-    _MEANS, "--address", "HOST:PORT", "Ray cluster; default: RAY_ADDRESS, this machine"
-)
-GPUS = option(_MEANS, "--gpus", "SHARE", "of GPUs a run, on a Ray cluster; default: 0.25")
-STORAGE = option(_MEANS, "--storage", "URL", "database of the Optuna studies")
 
 
 @app.callback()
@@ -63,18 +40,24 @@ def sweep() -> None:
 
 
 @app.command("run", epilog=RUN_EXAMPLES)
-def run_command(
-    spec: Path = SPEC,
-    out: Path = OUT,
-    dry_run: bool = DRY_RUN,
-    extend: bool = EXTEND,
-    log: list[str] | None = LOG,
-    executor: str = EXECUTOR,
-    workers: int | None = WORKERS,
-    device: str = DEVICE,
-    address: str | None = ADDRESS,
-    gpus: float | None = GPUS,
-    storage: str | None = STORAGE,
+def run_spec(
+    spec: Path = argument("SPEC.toml", "what to run; see plan schema spec"),
+    out: Path = option(_OPTIONS, "--out", "DIR", "folder of the sweep", default=...),
+    dry_run: bool = option(
+        _OPTIONS, "--dry-run", None, "time a few steps, run nothing", default=False
+    ),
+    extend: bool = option(_OPTIONS, "--extend", None, "go on with a changed spec", default=False),
+    log: list[str] | None = option(
+        _OPTIONS, "--log", "NAME", "tensorboard, wandb, mlflow; repeatable"
+    ),
+    executor: str = executor(_MEANS),
+    workers: int | None = workers(_MEANS),
+    device: str = device(_MEANS),
+    address: str | None = address(_MEANS),
+    gpus: float | None = option(
+        _MEANS, "--gpus", "SHARE", "of GPUs a run, on a Ray cluster; default: 0.25"
+    ),
+    storage: str | None = option(_MEANS, "--storage", "URL", "database of the Optuna studies"),
 ) -> None:
     """Make a sweep's runs, or those that are still missing.
 
@@ -83,7 +66,7 @@ def run_command(
     runs, FLOPs and the time they would take.
     """
     from planner.cli.proxies.sweep_view import print_progress, watch_sweep
-    from proxies.sweep.folder.trackers import open_loggers
+    from proxies.sweep.folder import open_loggers
     from proxies.sweep.run_sweep import Means, run_sweep
     from proxies.sweep.spec_file import read_spec
 
@@ -99,9 +82,9 @@ def run_command(
         extend=extend,
     )
     if dry_run:
-        print_dry_run(parsed, means)
+        _print_dry_run(parsed, means)
         return
-    law = find_start_law(parsed)
+    law = _find_start_law(parsed)
     with open_loggers(log or [], out) as track, watch_sweep() as watch:
         ending = run_sweep(parsed, out, law=law, means=means, on_start=watch.start, on_record=track)
     progress = watch.measure()
@@ -114,7 +97,7 @@ def run_command(
 
 
 @app.command("status", epilog=STATUS_EXAMPLES)
-def status_command(out: Path = FOLDER) -> None:
+def show_status(out: Path = argument("DIR", "folder of a sweep")) -> None:
     """Show how far a sweep is, running or not.
 
     Prints a line a cell with its runs and the best one, then speed, what is left and the time that
@@ -122,9 +105,7 @@ def status_command(out: Path = FOLDER) -> None:
     """
     from planner.cli.proxies.sweep_view import print_progress
     from proxies.sweep.cells import expand_cells
-    from proxies.sweep.folder.about import is_locked, read_about
-    from proxies.sweep.folder.progress import measure_progress
-    from proxies.sweep.folder.records import read_records
+    from proxies.sweep.folder import is_locked, measure_progress, read_about, read_records
 
     about = read_about(out)
     if about is None:
@@ -138,7 +119,7 @@ def status_command(out: Path = FOLDER) -> None:
     print("running" if is_locked(out) else "not running; plan sweep run goes on")
 
 
-def find_start_law(spec: SweepSpec) -> Law | None:
+def _find_start_law(spec: SweepSpec) -> Law | None:
     """The law that a spec names, from the law book or a file.
 
     Raises:
@@ -155,7 +136,7 @@ def find_start_law(spec: SweepSpec) -> Law | None:
     return find_law(read_lawbook(), name, where="[search] law")
 
 
-def print_dry_run(spec: SweepSpec, means: Means) -> None:
+def _print_dry_run(spec: SweepSpec, means: Means) -> None:
     """Print cells, runs, FLOPs and time, from a few timed steps.
 
     Raises:

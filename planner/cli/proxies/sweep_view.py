@@ -8,18 +8,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from fitting.units import format_count, format_small
+from planner.cli.console import make_console
 from proxies.sweep.cells import total_flops
 from proxies.sweep.folder.progress import Best, CellProgress, Progress, measure_cell, sum_up
 
 if TYPE_CHECKING:
-    from proxies.sweep.cells import Cell
-    from proxies.sweep.executors.timing import Estimate
+    from proxies.sweep.cells import SweepCell
+    from proxies.sweep.executors.timing import CellEstimate
     from proxies.sweep.folder.records import Record
     from proxies.sweep.session import Session
     from proxies.sweep.spec import SweepSpec
@@ -28,7 +29,7 @@ REFRESHES = 2.0
 """Of the live view in a second."""
 
 
-class Watch:
+class LiveView:
     """The progress of a running sweep; a cell is measured again where it is looked at."""
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Watch:
         cells = tuple(self._measure(spec, cell, done) for cell in session.given.cells)
         return sum_up(spec, cells, done, clock=session.clock)
 
-    def _measure(self, spec: SweepSpec, cell: Cell, done: list[Record]) -> CellProgress:
+    def _measure(self, spec: SweepSpec, cell: SweepCell, done: list[Record]) -> CellProgress:
         """A cell's progress, kept until its next run; the live view asks from its own thread."""
         records = [record for record in done if record.cell == cell.name]
         kept = self._measured.get(cell.name)
@@ -62,14 +63,14 @@ class Watch:
         progress = self.measure()
         if progress is None:
             return Text("opening corpus and studies, timing executors")
-        return Group(make_table(progress), Text(sum_line(progress)))
+        return Group(_make_table(progress), Text(_sum_line(progress)))
 
 
 @contextmanager
-def watch_sweep() -> Iterator[Watch]:
+def watch_sweep() -> Iterator[LiveView]:
     """Watch a sweep, live on stderr where that is a terminal."""
-    watch = Watch()
-    console = Console(stderr=True, highlight=False, markup=False)
+    watch = LiveView()
+    console = make_console(stderr=True)
     if not console.is_terminal:
         yield watch
         return
@@ -84,14 +85,13 @@ def watch_sweep() -> Iterator[Watch]:
 
 def print_progress(progress: Progress, *, notes: Mapping[str, str]) -> None:
     """The table of cells, how far the sweep is, and a note on each cell that has one."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
-    console.print(make_table(progress))
-    print(sum_line(progress))
+    make_console().print(_make_table(progress), soft_wrap=True)
+    print(_sum_line(progress))
     for cell, note in notes.items():
         print(f"{cell}: {note}")
 
 
-def make_table(progress: Progress) -> Table:
+def _make_table(progress: Progress) -> Table:
     """One line a cell: runs, and the best one with how well its optimum is known."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("params", "tokens", "runs", "best loss", "lr", "batch", "known within"):
@@ -102,7 +102,7 @@ def make_table(progress: Progress) -> Table:
             format_count(one.cell.params),
             format_count(one.cell.tokens),
             f"{one.done}/{one.cell.runs}",
-            *best_cells(one.best),
+            *_best_cells(one.best),
             ", ".join(
                 f"{n} {status}" for status, n in one.statuses.items() if status != "finished"
             ),
@@ -110,7 +110,7 @@ def make_table(progress: Progress) -> Table:
     return table
 
 
-def best_cells(best: Best | None) -> tuple[str, str, str, str]:
+def _best_cells(best: Best | None) -> tuple[str, str, str, str]:
     """The table's cells on the best run."""
     if best is None:
         return "", "", "", ""
@@ -120,18 +120,18 @@ def best_cells(best: Best | None) -> tuple[str, str, str, str]:
     return f"{best.loss:.4f}", format_small(best.lr), format_count(best.batch_tokens), known
 
 
-def sum_line(progress: Progress) -> str:
+def _sum_line(progress: Progress) -> str:
     """How far the whole is, in one line."""
-    parts = [f"{progress.done} of at most {progress.most} runs", format_time(progress.clock)]
+    parts = [f"{progress.done} of at most {progress.most} runs", _format_time(progress.clock)]
     if progress.tokens_per_second is not None:
         parts.append(f"{format_count(round(progress.tokens_per_second))} tokens/s")
     parts.append(f"{progress.flops:.3g} FLOPs done, at most {progress.flops_left:.3g} left")
     if progress.seconds_left is not None and progress.flops_left:
-        parts.append(f"about {format_time(progress.seconds_left)} to go")
+        parts.append(f"about {_format_time(progress.seconds_left)} to go")
     return ", ".join(parts)
 
 
-def print_estimates(estimates: Sequence[Estimate], *, executor: str, at_once: int) -> None:
+def print_estimates(estimates: Sequence[CellEstimate], *, executor: str, at_once: int) -> None:
     """The cells of a dry run with their cost, and the whole."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("cell", "params", "tokens", "runs", "FLOPs", "tokens/s", "time"):
@@ -145,19 +145,19 @@ def print_estimates(estimates: Sequence[Estimate], *, executor: str, at_once: in
             str(cell.runs),
             f"{cell.runs * cell.flops:.3g}",
             format_count(round(one.tokens_per_second)),
-            format_time(one.seconds),
+            _format_time(one.seconds),
         )
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    make_console().print(table, soft_wrap=True)
     runs = sum(one.cell.runs for one in estimates)
     flops = total_flops(one.cell for one in estimates)
     seconds = math.fsum(one.seconds for one in estimates)
     print(
-        f"{runs} runs, {flops:.3g} FLOPs, about {format_time(seconds)} by {executor} "
+        f"{runs} runs, {flops:.3g} FLOPs, about {_format_time(seconds)} by {executor} "
         f"({at_once} at once, from a few timed steps)"
     )
 
 
-def format_time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     """A time in its two largest units."""
     if not math.isfinite(seconds):
         return "unknown time"

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
 from fitting.units import format_count
-from planner.cli.console import counting
-from planner.cli.proxies.batch_options import (
-    TypedBatch,
-    read_batching,
-    read_budgets,
-    schedule_steps,
-    whole_tokens,
+from planner.cli.console import counting, emit, require_torch, say
+from planner.cli.options import (
+    AS_JSON,
+    Counts,
+    corpus,
+    device,
+    optimizer,
+    option,
+    parametrization,
+    read_token_list,
+    read_tokens,
+    tokenizer,
 )
+from planner.cli.proxies.batch_options import TypedBatch, make_batching, schedule_steps, with_last
 from planner.cli.proxies.coord_check import known_optimizer
-from planner.cli.torch_extra import require_torch
 
 if TYPE_CHECKING:
     from proxies.corpus import Corpus
+    from proxies.run.result import CurvePoint, RunResult
     from proxies.run.shape import Shape
-    from proxies.run.spec import CurvePoint, RunResult, RunSpec
+    from proxies.run.spec import RunSpec
 
 HEAD_DIM = 32
 """Features a head where --heads is not given. *Assumed*: small models want several heads."""
@@ -40,108 +42,116 @@ plan proxy train --lr 0.004 --batch 4096 --tokens 400k --d-model 256 --parametri
  --base-width 128 --probes all --out runs"""
 
 
-def option(metavar: str | None, meaning: str, *names: str, panel: str = "Run") -> Any:
-    """One option: its unit as the metavar, its meaning with the default."""
-    return typer.Option(*names, metavar=metavar, help=meaning, rich_help_panel=panel)
+_RUN = "Run"
+_SHAPE = "Shape"
+_BATCH = "Batch"
+_DATA = "Data"
+_MACHINE = "Machine"
 
 
 def train(
-    lr: Annotated[float, option("LR", "base peak learning rate")],
-    batch: Annotated[str, option("TOKENS", "batch in tokens, whole sequences: 4096")],
-    tokens: Annotated[str, option("TOKENS", "tokens to train on: 400k, 2M")],
-    out: Annotated[
-        Path, option("DIR", "runs.csv gains a row; curve and checkpoint in a folder a run")
-    ],
-    d_model: Annotated[int, option("WIDTH", "width; default 128", panel="Shape")] = 128,
-    layers: Annotated[int, option("COUNT", "layers; default 4", panel="Shape")] = 4,
-    heads: Annotated[
-        int | None, option("COUNT", "query heads; default: heads of 32", panel="Shape")
-    ] = None,
-    kv_heads: Annotated[
-        int | None, option("COUNT", "key and value heads; default: as many", panel="Shape")
-    ] = None,
-    d_ff: Annotated[
-        int | None, option("WIDTH", "inner width of the MLP; default 8/3 d-model", panel="Shape")
-    ] = None,
-    seq_len: Annotated[int, option("TOKENS", "tokens a sequence; default 256")] = 256,
-    vocab: Annotated[
-        int | None, option("COUNT", "rows of the embedding; default: the corpus's", panel="Shape")
-    ] = None,
-    tied: Annotated[bool, option(None, "head is the embedding", "--tied", panel="Shape")] = False,
-    qk_norm: Annotated[
-        bool, option(None, "norm queries and keys", "--qk-norm", panel="Shape")
-    ] = False,
-    batching: Annotated[
-        str,
-        option("KIND", "fixed (default), ramp, norm-test, adadagrad, noise-scale", panel="Batch"),
-    ] = "fixed",
-    max_batch: Annotated[
-        str | None, option("TOKENS", "most tokens of a batch that grows", panel="Batch")
-    ] = None,
-    ramp_tokens: Annotated[
-        str | None, option("TOKENS", "ramp: tokens until the batch is largest", panel="Batch")
-    ] = None,
-    theta: Annotated[
-        float | None,
-        option("RATIO", "norm tests: noise over gradient borne; default 0.5", panel="Batch"),
-    ] = None,
-    micro_batch: Annotated[
-        int | None, option("SEQUENCES", "of one pass; default: the batch", panel="Batch")
-    ] = None,
-    noise_every: Annotated[
-        int | None,
-        option("STEPS", "measure the gradient noise scale; needs --micro-batch", panel="Batch"),
-    ] = None,
-    budgets: Annotated[
-        str | None,
-        option("TOKENS,..", "wsd: also decay at these; the stable phase is shared"),
-    ] = None,
-    weight_decay: Annotated[float, option("WD", "base weight decay; default 0.1")] = 0.1,
-    schedule: Annotated[
-        str, option("KIND", "wsd (default), linear, cosine, constant, inverse-sqrt")
-    ] = "wsd",
-    warmup_steps: Annotated[
-        int | None, option("STEPS", "warmup; default: min(2,000, 10%), at least 1%")
-    ] = None,
-    optimizer: Annotated[str, option("NAME", "adamw (default), lion, muon")] = "adamw",
-    parametrization: Annotated[str, option("NAME", "sp (default), mup, completep")] = "sp",
-    base_width: Annotated[int | None, option("WIDTH", "base d_model; default 256")] = None,
-    base_layers: Annotated[
-        int | None, option("COUNT", "base depth of completep; default: --layers")
-    ] = None,
-    base_head_dim: Annotated[
-        int | None, option("WIDTH", "base head dim of mup; default: the model's")
-    ] = None,
-    decay_rule: Annotated[
-        str, option("RULE", "weight decay over width: coupled (default), layerwise")
-    ] = "coupled",
-    corpus: Annotated[
-        str,
-        option(
-            "NAME",
-            "python (default), a .txt, .jsonl or .parquet file, a folder of them, hf:NAME, zipf:",
-            panel="Data",
-        ),
-    ] = "python",
-    tokenizer: Annotated[
-        str, option("NAME", "bytes (default) or bpe:SIZE", panel="Data")
-    ] = "bytes",
-    epochs: Annotated[int, option("COUNT", "times a token may come; default 1", panel="Data")] = 1,
-    seed: Annotated[int, option("SEED", "of weights and data order; default 0")] = 0,
-    z_loss: Annotated[float, option("WEIGHT", "of the squared log-partition; default 0")] = 0.0,
-    dtype: Annotated[
-        str, option("TYPE", "float32 (default) or bfloat16", panel="Machine")
-    ] = "float32",
-    compiled: Annotated[
-        bool, option(None, "through torch.compile", "--compile", panel="Machine")
-    ] = False,
-    device: Annotated[str, option("NAME", "cpu (default), cuda, cuda:N", panel="Machine")] = "cpu",
-    probes: Annotated[
-        str | None, option("NAME,...", "columns to measure at the end, or all; default: none")
-    ] = None,
-    as_json: Annotated[bool, option(None, "print the row as JSON", "--json", panel="Output")] = (
-        False
+    lr: float = option(_RUN, "--lr", "LR", "base peak learning rate", default=...),
+    batch: int = option(
+        _RUN,
+        "--batch",
+        "TOKENS",
+        "batch in tokens, whole sequences: 4096",
+        default=...,
+        read=read_tokens,
     ),
+    tokens: int = option(
+        _RUN, "--tokens", "TOKENS", "tokens to train on: 400k, 2M", default=..., read=read_tokens
+    ),
+    out: Path = option(
+        _RUN,
+        "--out",
+        "DIR",
+        "runs.csv gains a row; curve and checkpoint in a folder a run",
+        default=...,
+    ),
+    d_model: int = option(_SHAPE, "--d-model", "WIDTH", "width", default=128),
+    layers: int = option(_SHAPE, "--layers", "COUNT", "layers", default=4),
+    heads: int | None = option(_SHAPE, "--heads", "COUNT", "query heads; default: heads of 32"),
+    kv_heads: int | None = option(
+        _SHAPE, "--kv-heads", "COUNT", "key and value heads; default: as many"
+    ),
+    d_ff: int | None = option(
+        _SHAPE, "--d-ff", "WIDTH", "inner width of the MLP; default 8/3 d-model"
+    ),
+    seq_len: int = option(_RUN, "--seq-len", "TOKENS", "tokens a sequence", default=256),
+    vocab: int | None = option(
+        _SHAPE, "--vocab", "COUNT", "rows of the embedding; default: the corpus's"
+    ),
+    tied: bool = option(_SHAPE, "--tied", None, "head is the embedding", default=False),
+    qk_norm: bool = option(_SHAPE, "--qk-norm", None, "norm queries and keys", default=False),
+    batching: str = option(
+        _BATCH,
+        "--batching",
+        "KIND",
+        "fixed, ramp, norm-test, adadagrad, noise-scale",
+        default="fixed",
+    ),
+    max_batch: int | None = option(
+        _BATCH, "--max-batch", "TOKENS", "most tokens of a batch that grows", read=read_tokens
+    ),
+    ramp_tokens: int | None = option(
+        _BATCH,
+        "--ramp-tokens",
+        "TOKENS",
+        "ramp: tokens until the batch is largest",
+        read=read_tokens,
+    ),
+    theta: float | None = option(
+        _BATCH, "--theta", "RATIO", "norm tests: noise over gradient borne; default 0.5"
+    ),
+    micro_batch: int | None = option(
+        _BATCH, "--micro-batch", "SEQUENCES", "of one pass; default: the batch"
+    ),
+    noise_every: int | None = option(
+        _BATCH, "--noise-every", "STEPS", "measure the gradient noise scale; needs --micro-batch"
+    ),
+    budgets: Counts | None = option(
+        _RUN,
+        "--budgets",
+        "TOKENS,..",
+        "wsd: also decay at these; the stable phase is shared",
+        read=read_token_list,
+    ),
+    weight_decay: float = option(_RUN, "--weight-decay", "WD", "base weight decay", default=0.1),
+    schedule: str = option(
+        _RUN, "--schedule", "KIND", "wsd, linear, cosine, constant, inverse-sqrt", default="wsd"
+    ),
+    warmup_steps: int | None = option(
+        _RUN, "--warmup-steps", "STEPS", "warmup; default: min(2,000, 10%), at least 1%"
+    ),
+    optimizer: str = optimizer(_RUN),
+    parametrization: str = parametrization(_RUN),
+    base_width: int | None = option(_RUN, "--base-width", "WIDTH", "base d_model; default 256"),
+    base_layers: int | None = option(
+        _RUN, "--base-layers", "COUNT", "base depth of completep; default: --layers"
+    ),
+    base_head_dim: int | None = option(
+        _RUN, "--base-head-dim", "WIDTH", "base head dim of mup; default: the model's"
+    ),
+    decay_rule: str = option(
+        _RUN,
+        "--decay-rule",
+        "RULE",
+        "weight decay over width: coupled, layerwise",
+        default="coupled",
+    ),
+    corpus: str = corpus(_DATA),
+    tokenizer: str = tokenizer(_DATA),
+    epochs: int = option(_DATA, "--epochs", "COUNT", "times a token may come", default=1),
+    seed: int = option(_RUN, "--seed", "SEED", "of weights and data order", default=0),
+    z_loss: float = option(_RUN, "--z-loss", "WEIGHT", "of the squared log-partition", default=0.0),
+    dtype: str = option(_MACHINE, "--dtype", "TYPE", "float32 or bfloat16", default="float32"),
+    compiled: bool = option(_MACHINE, "--compile", None, "through torch.compile", default=False),
+    device: str = device(_MACHINE),
+    probes: str | None = option(
+        _RUN, "--probes", "NAME,...", "columns to measure at the end, or all; default: none"
+    ),
+    as_json: bool = AS_JSON,
 ) -> None:
     """Train one small model and add it to a runs table.
 
@@ -151,6 +161,7 @@ def train(
     require_torch()
     from proxies.checks.probes import choose_probes
     from proxies.corpus import open_corpus
+    from proxies.run.options import TrainOptions
     from proxies.run.parametrization import OPTIMIZERS, make_parametrization
     from proxies.run.schedule import make_schedule
     from proxies.run.spec import RunSpec
@@ -158,7 +169,7 @@ def train(
     chosen = choose_probes(probes.split(",") if probes else [])
     optimizer = known_optimizer(optimizer)
     found = open_corpus(corpus, tokenizer=tokenizer, progress=say)
-    shape = make_shape(
+    shape = _make_shape(
         d_model=d_model,
         layers=layers,
         heads=heads,
@@ -176,7 +187,6 @@ def train(
         base_n_layers=base_layers,
         base_head_dim=base_head_dim,
     )
-    count = whole_tokens(tokens, "--tokens")
     typed = TypedBatch(
         batch=batch,
         batching=batching,
@@ -184,8 +194,8 @@ def train(
         ramp_tokens=ramp_tokens,
         theta=theta,
     )
-    growth = read_batching(typed, seq_len=seq_len, tokens=count)
-    steps = schedule_steps(growth, tokens=count, seq_len=seq_len)
+    growth = make_batching(typed, seq_len=seq_len, tokens=tokens)
+    steps = schedule_steps(growth, tokens=tokens, seq_len=seq_len)
     spec = RunSpec(
         shape=shape,
         seq_len=seq_len,
@@ -195,32 +205,32 @@ def train(
         weight_decay=weight_decay,
         schedule=make_schedule(schedule, steps=steps, warmup_steps=warmup_steps),
         batching=growth,
-        micro_batch_sequences=micro_batch,
-        noise_interval=noise_every,
-        tokens=count,
+        tokens=tokens,
         decay_rule=decay_rule,
         z_loss=z_loss,
-        seed=seed,
-        epochs=epochs,
-        dtype=dtype,
-        compile=compiled,
+        options=TrainOptions(
+            seed=seed,
+            epochs=epochs,
+            micro_batch_sequences=micro_batch,
+            noise_interval=noise_every,
+            dtype=dtype,
+            compile=compiled,
+        ),
     )
-    rows = run(
+    rows = _run(
         spec,
         found,
-        budgets=read_budgets(budgets, tokens=count),
+        budgets=with_last(budgets, tokens=tokens),
         out=out,
         device=device,
         probes=chosen,
     )
-    if as_json:
-        clean = [{k: None if v != v else v for k, v in row.items()} for _, row in rows]
-        print(json.dumps(clean if budgets else clean[0], indent=1))
-    else:
-        print("\n\n".join(say_result(result, row, out=out) for result, row in rows))
+    plain = [row for _, row in rows]
+    text = "\n\n".join(_say_result(result, row, out=out) for result, row in rows)
+    emit(plain if budgets else plain[0], text, as_json=as_json)
 
 
-def run(
+def _run(
     spec: RunSpec,
     corpus: Corpus,
     *,
@@ -230,7 +240,7 @@ def run(
     probes: list[Any],
 ) -> list[tuple[RunResult, dict[str, Any]]]:
     """Train with a bar on stderr; each result's row is in `out`/runs.csv afterwards."""
-    from proxies.run.spec import runs_row
+    from proxies.run.result import runs_row
     from proxies.train.branches import branch_specs, train_branches
     from proxies.train.folder import add_run, name_run
     from proxies.train.loop import train_run
@@ -276,7 +286,7 @@ def run(
     return rows
 
 
-def make_shape(
+def _make_shape(
     *,
     d_model: int,
     layers: int,
@@ -313,12 +323,7 @@ def make_shape(
     return shape
 
 
-def say(message: str) -> None:
-    """Tell what is being done, on stderr."""
-    print(f"plan: {message}", file=sys.stderr)
-
-
-def say_result(result: RunResult, row: dict[str, Any], *, out: Path) -> str:
+def _say_result(result: RunResult, row: dict[str, Any], *, out: Path) -> str:
     """The result as lines of name and value."""
     lines = [("run", row["run_id"]), ("status", result.status)]
     if result.status == "finished":

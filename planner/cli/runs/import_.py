@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from fitting.files import check_output
+from planner.cli.console import make_console
+from planner.cli.options import OUTPUT, REPLACE, argument, make_app, option
 
 if TYPE_CHECKING:
     from fitting.runs.importing import Import
@@ -20,53 +22,44 @@ plan import sweep.csv --map lr=learning_rate,batch_tokens=bs --seq-len 2048 -o r
 
 plan import mlruns --map loss=eval/loss -o runs.parquet"""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+app = make_app()
+
+_READ = "Reading"
+SOURCE = argument("FILE", "file, folder or database URL of the runs")
+OUT = option(OUTPUT, "--out", "RUNS", "runs table, .csv or .parquet", short="-o", default=...)
+COLUMNS = option(
+    _READ,
+    "--map",
+    "NAME=SOURCE,...",
+    "columns of the runs table and what gives them: a column, or a number for every run; "
+    "steps=SOURCE gives tokens as steps x batch",
+    default="",
+)
 
 
 @app.command(epilog=EXAMPLES)
 def import_runs(
-    source: Annotated[
-        str, typer.Argument(metavar="FILE", help="File, folder or database URL of the runs.")
-    ],
-    out: Annotated[
-        Path, typer.Option("-o", "--out", metavar="RUNS", help="Runs table, .csv or .parquet.")
-    ],
-    columns: Annotated[
-        str,
-        typer.Option(
-            "--map",
-            metavar="NAME=SOURCE,...",
-            help="Columns of the runs table and what gives them: a column, or a number for "
-            "every run. steps=SOURCE gives tokens as steps x batch.",
-        ),
-    ] = "",
-    seq_len: Annotated[
-        float | None,
-        typer.Option(
-            metavar="TOKENS", help="The batch counts sequences of this length (default: tokens)."
-        ),
-    ] = None,
-    kind: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="TOOL",
-            help="csv, wandb, tensorboard, optuna or mlflow (default: told by the content).",
-        ),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+    source: str = SOURCE,
+    out: Path = OUT,
+    columns: str = COLUMNS,
+    seq_len: float | None = option(
+        _READ, "--seq-len", "TOKENS", "the batch counts sequences of this length; default: tokens"
+    ),
+    kind: str | None = option(
+        _READ, "--from", "TOOL", "csv, wandb, tensorboard, optuna, mlflow; default: by the content"
+    ),
+    force: bool = REPLACE,
 ) -> None:
     """Import runs from a CSV, W&B, TensorBoard, Optuna or MLflow.
 
     Writes RUNS and prints what was read, mapped, left out and rejected.
     """
-    from fitting.files import refuse_existing
     from fitting.runs.importing import import_table, parse_mapping
     from fitting.runs.readers import read_source
     from fitting.runs.table import write_runs
 
     mapping = parse_mapping(columns)
-    refuse_existing(out, force=force)
+    check_output(out, read=[], force=force)
     tool, table = read_source(source, kind, track=show_progress)
     found = import_table(table, where=source, mapping=mapping, seq_len=seq_len)
     write_runs(found.runs, out, overwrite=force)
@@ -98,10 +91,9 @@ def count_and_name(items: Sequence[str], what: str) -> str:
 
 def show_progress(files: Sequence[Path], doing: str) -> Iterable[Path]:
     """Pass files on, with a bar on stderr where that is a terminal."""
-    from rich.console import Console
     from rich.progress import track
 
-    console = Console(stderr=True)
+    console = make_console(stderr=True)
     return track(
         files, description=doing, console=console, transient=True, disable=not console.is_terminal
     )

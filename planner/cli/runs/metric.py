@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_small
+from planner.cli.console import emit
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,16 +40,14 @@ def show_metric(
     foretold = None
     if target is not None and trend.law is not None:
         foretold = trend.law.at(6 * target[0] * target[1])
-    if as_json:
-        said = asdict(trend) | {"metric": metric, "foretold": foretold}
-        print(json.dumps(said, indent=1, allow_nan=False))
-        return
-    print("\n".join(trend_lines(trend, metric, better)))
+    lines = trend_lines(trend, metric, better)
     if foretold is not None:
         value, low, high = (format_small(number) for number in foretold)
-        print(f"at the target: {value} (80% {low} to {high})")
+        lines.append(f"at the target: {value} (80% {low} to {high})")
     elif target is not None:
-        print(f"at the target: not foretold, {metric} has no power law here")
+        lines.append(f"at the target: not foretold, {metric} has no power law here")
+    plain = asdict(trend) | {"metric": metric, "foretold": foretold}
+    emit(plain, "\n".join(lines), as_json=as_json)
 
 
 def read_metric(paths: list[Path], metric: str) -> tuple[list[float], list[float]]:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from fitting.intervals import ends_of
 from fitting.units import format_count, format_small, parse_count
+from planner.cli.console import make_console
+from planner.cli.options import (
+    PRIOR,
+    PRIOR_FILES,
+    Range,
+    Size,
+    argument,
+    make_app,
+    option,
+    read_range,
+    target,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,68 +32,53 @@ plan next --target 1B:20B --budget 3e18 > todo.csv
 
 plan next runs.csv --target 1B:20B --budget 3e18 -n 12 --candidates affordable.csv"""
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
-)
+app = make_app()
+
+_GOAL = "Goal"
+_RANGES = "Ranges of a run; with --candidates unused"
+
+
+def _within(name: str, what: str, default: str) -> Any:
+    """A range that runs may have."""
+    return option(_RANGES, name, "LOW:HIGH", what, default=default, read=read_range)
+
+
+PARAMS = _within("--params", "params", "1M:1T")
+TOKENS = _within("--tokens", "tokens", "1M:100T")
+LR = _within("--lr", "learning rates", "1e-5:0.1")
+BATCH = _within("--batch", "batches in tokens", "4K:1G")
 
 
 @app.command(epilog=EXAMPLES)
 def next_runs(
-    target: Annotated[
-        str, typer.Option(metavar="PARAMS:TOKENS", help="The run that is planned, as 1B:20B.")
-    ],
-    budget: Annotated[
-        str, typer.Option(metavar="FLOPS", help="What is left for proxy runs, as 3e18.")
-    ],
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[RUNS...]", help="Runs made so far; default: none."),
-    ] = None,
-    count: Annotated[int, typer.Option("-n", metavar="K", help="Runs to propose, at most.")] = 8,
-    candidates: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Choose among these: a runs table, no loss needed; a run costs its flops, else "
-            "6 params tokens. Default: any run within the ranges below.",
-        ),
-    ] = None,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|none",
-            help="Law of lr and batch to start from; default: step-law where runs say too little.",
-        ),
-    ] = None,
-    laws: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Law file of your own, for --prior; may be repeated."),
-    ] = None,
-    params: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Params that a run may have.")
-    ] = "1M:1T",
-    tokens: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Tokens that a run may have.")
-    ] = "1M:100T",
-    lr: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Learning rates that it may have.")
-    ] = "1e-5:0.1",
-    batch: Annotated[
-        str, typer.Option(metavar="LOW:HIGH", help="Batches that it may have, in tokens.")
-    ] = "4K:1G",
-    seq_len: Annotated[
-        int, typer.Option(metavar="TOKENS", help="Batches are multiples of this.")
-    ] = 1024,
-    seed: Annotated[int, typer.Option(help="Of the directions around each optimum.")] = 0,
+    target: Size = target(_GOAL, "the run that is planned, as 1B:20B", default=...),
+    budget: float = option(
+        _GOAL, "--budget", "FLOPS", "left for proxy runs, as 3e18", default=..., read=parse_count
+    ),
+    runs: list[Path] | None = argument("[RUNS...]", "made so far; default: none", default=None),
+    count: int = option(_GOAL, "-n", "K", "runs to propose, at most", default=8),
+    candidates: Path | None = option(
+        _RANGES,
+        "--candidates",
+        "FILE",
+        "choose among these: a runs table, no loss needed; a run costs flops, else 6 params tokens",
+    ),
+    prior: str | None = PRIOR,
+    laws: list[Path] | None = PRIOR_FILES,
+    params: Range = PARAMS,
+    tokens: Range = TOKENS,
+    lr: Range = LR,
+    batch: Range = BATCH,
+    seq_len: int = option(
+        _RANGES, "--seq-len", "TOKENS", "batches are multiples of it", default=1024
+    ),
+    seed: int = option(_GOAL, "--seed", "SEED", "of directions around each optimum", default=0),
 ) -> None:
     """Propose the next runs: the most told of a target per FLOP.
 
     Prints a runs table without loss as CSV, best first, with a reason each; what is
     known of the target so far goes to stderr.
     """
-    # As in `plan fit`: threads cost these small matrices more than they save.
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ.setdefault(variable, "1")
     from fitting.design import Ranges
     from fitting.design.files import to_csv
     from fitting.runs.table import read_runs
@@ -94,17 +87,17 @@ def next_runs(
     if count < 1 or seq_len < 1 or seed < 0:
         raise InputError("-n and --seq-len: must be at least 1, --seed at least 0")
     request = Request(
-        target=read_pair(target, where="--target", what="PARAMS:TOKENS", example="1B:20B"),
-        budget_flops=parse_count(budget, where="--budget"),
+        target=target.pair,
+        budget_flops=budget,
         count=count,
         prior=prior,
         law_files=tuple(laws or ()),
         candidates=candidates,
         ranges=Ranges(
-            params=read_range(params, where="--params"),
-            tokens=read_range(tokens, where="--tokens"),
-            lr=read_range(lr, where="--lr"),
-            batch_tokens=read_range(batch, where="--batch"),
+            params=params,
+            tokens=tokens,
+            lr=lr,
+            batch_tokens=batch,
             batch_step=float(seq_len),
         ),
         seed=seed,
@@ -112,38 +105,16 @@ def next_runs(
     answer = propose(read_runs(runs) if runs else None, request)
     print(to_csv(answer.table), end="")
     if sys.stderr.isatty():
-        print_table(answer.proposals)
-    print(say_known(answer.known, target), file=sys.stderr)
+        _print_table(answer.proposals)
+    print(_say_known(answer.known, target.text), file=sys.stderr)
     for note in answer.notes:
         print("note:", note, file=sys.stderr)
 
 
-def read_pair(text: str, *, where: str, what: str, example: str) -> tuple[float, float]:
-    """Two counts parted by a colon.
-
-    Raises:
-        InputError: not two counts.
-    """
-    parts = text.split(":")
-    if len(parts) != 2:
-        raise InputError(f"{where} '{text}': is not {what}; write {example}")
-    return parse_count(parts[0], where=where), parse_count(parts[1], where=where)
-
-
-def read_range(text: str, *, where: str) -> tuple[float, float]:
-    """A range, LOW:HIGH.
-
-    Raises:
-        InputError: not two numbers, or the first is above the second.
-    """
-    low, high = read_pair(text, where=where, what="LOW:HIGH", example="two numbers, as 10M:1B")
-    if low > high:
-        raise InputError(f"{where} '{text}': the first is above the second; write LOW:HIGH")
-    return low, high
-
-
-def say_known(known: Knowledge, target: str) -> str:
+def _say_known(known: Knowledge, target: str) -> str:
     """What the runs so far say of the target, with 80% intervals."""
+    from fitting.intervals import ends_of
+
     lr = " to ".join(format_small(end) for end in ends_of(known.lr, known.lr_log_sd))
     ends = ends_of(known.batch_tokens, known.batch_log_sd)
     batch = " to ".join(format_count(end) for end in ends)
@@ -154,10 +125,9 @@ def say_known(known: Knowledge, target: str) -> str:
     )
 
 
-def print_table(proposals: Sequence[Proposal]) -> None:
+def _print_table(proposals: Sequence[Proposal]) -> None:
     """The proposals as a table on stderr."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -173,4 +143,4 @@ def print_table(proposals: Sequence[Proposal]) -> None:
             format_small(run.flops),
             run.reason,
         )
-    Console(stderr=True, highlight=False, markup=False).print(table)
+    make_console(stderr=True).print(table)

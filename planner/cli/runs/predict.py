@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from fitting.units import format_count, format_small
+from planner.cli.console import make_console, to_json, warn
+from planner.cli.options import OUTPUT, argument, make_app, option
 
 if TYPE_CHECKING:
     from fitting.fit.predict import Prediction
@@ -22,18 +20,19 @@ plan predict mine.toml planned.csv
 
 plan predict mine.toml runs.parquet --json"""
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
-)
+app = make_app()
+
+LAWS = argument("LAWS.toml", "from plan fit --out")
+RUNS = argument("RUNS", "CSV or Parquet; no loss needed")
 
 
 @app.command(epilog=EXAMPLES)
 def predict(
-    laws: Annotated[Path, typer.Argument(metavar="LAWS.toml", help="From plan fit --out.")],
-    runs: Annotated[Path, typer.Argument(metavar="RUNS", help="CSV or Parquet; no loss needed.")],
-    as_json: Annotated[
-        bool, typer.Option("--json", help='A line a row: {"loss", "low", "high"}.')
-    ] = False,
+    laws: Path = LAWS,
+    runs: Path = RUNS,
+    as_json: bool = option(
+        OUTPUT, "--json", None, 'a line a row: {"loss", "low", "high"}', default=False
+    ),
 ) -> None:
     """Predict the loss of each run of a table from a law file.
 
@@ -44,19 +43,17 @@ def predict(
 
     law, rows = read_law(laws), read_rows(runs)
     found = predict_runs(law, rows)
-    for caution in cautions_of(law, rows):
-        print("warning:", caution, file=sys.stderr)
+    warn(cautions_of(law, rows))
     if as_json:
         for prediction in found:
-            print(json.dumps(asdict(prediction)))
+            print(to_json(asdict(prediction), indent=None))
     else:
-        print_table(rows, found)
+        _print_table(rows, found)
 
 
-def print_table(rows: Sequence[Mapping[str, float]], found: Sequence[Prediction]) -> None:
+def _print_table(rows: Sequence[Mapping[str, float]], found: Sequence[Prediction]) -> None:
     """The rows with their predictions."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -78,4 +75,4 @@ def print_table(rows: Sequence[Mapping[str, float]], found: Sequence[Prediction]
             f"{prediction.loss:.3f}",
             ends,
         )
-    Console(highlight=False, markup=False).print(table)
+    make_console().print(table)

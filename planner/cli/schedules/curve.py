@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from fitting.errors import InputError, nearest_name
-from fitting.files import refuse_existing
+from fitting.files import check_output
 from fitting.units import format_small
+from planner.cli.console import warn
+from planner.cli.options import OUTPUT, REPLACE, argument, make_app, option
 from planner.request.choices import LR_BOUNDS, check_range
 
 if TYPE_CHECKING:
@@ -23,31 +24,20 @@ if TYPE_CHECKING:
     from fitting.laws.law import Law
     from fitting.logs.curve_files import Curve
 
-app = typer.Typer(
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    help="Fit loss against step and choose a schedule by its forecast.",
-)
+app = make_app(help="Fit loss against step and choose a schedule by its forecast.")
 
-CurveFiles = Annotated[
-    list[Path], typer.Argument(metavar="CURVES...", help="CSV or Parquet: step, lr, loss.")
-]
-LawFile = Annotated[Path, typer.Argument(metavar="CURVE.toml", help="From plan curve fit --out.")]
-Warmup = Annotated[
-    float,
-    typer.Option(
-        "--warmup-steps",
-        metavar="STEPS",
-        help="the lr rose linearly from 0 over these to the first row's; default 0",
-        show_default=False,
-    ),
-]
-Output = Annotated[
-    Path | None,
-    typer.Option("--out", "-o", metavar="FILE", help="write the schedule here, as step,lr"),
-]
-Force = Annotated[bool, typer.Option("--force", help="overwrite files that exist")]
+_RUN = "The run"
+CURVES = argument("CURVES...", "CSV or Parquet: step, lr, loss")
+LAW = argument("CURVE.toml", "from plan curve fit --out")
+STEPS = option(_RUN, "--steps", "STEPS", "of the whole run, not on top", default=...)
+WARMUP = option(
+    _RUN,
+    "--warmup-steps",
+    "STEPS",
+    "the lr rose linearly from 0 over these to the first row's",
+    default=0.0,
+)
+SCHEDULE_OUT = option(OUTPUT, "--out", "FILE", "write the schedule here, as step,lr", short="-o")
 
 PREDICT_EXAMPLES = """Examples:
 
@@ -75,23 +65,16 @@ plan curve fit run.csv --out curve.toml --form multi-power --plot curve.png"""
 
 
 @app.command("fit", epilog=FIT_EXAMPLES)
-def fit(
-    curves: CurveFiles,
-    out: Annotated[Path, typer.Option("--out", metavar="CURVE.toml", help="where the law goes")],
-    warmup_steps: Warmup = 0.0,
-    form: Annotated[
-        str,
-        typer.Option(
-            "--form",
-            metavar="FORM",
-            help="extended (default), multi-power, annealing, power",
-            show_default=False,
-        ),
-    ] = "extended",
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="figure: .png, .pdf or .svg")
-    ] = None,
-    force: Force = False,
+def fit_curve_law(
+    context: typer.Context,
+    curves: list[Path] = CURVES,
+    out: Path = option(OUTPUT, "--out", "CURVE.toml", "where the law goes", default=...),
+    warmup_steps: float = WARMUP,
+    form: str = option(
+        _RUN, "--form", "FORM", "extended, multi-power, annealing, power", default="extended"
+    ),
+    plot: Path | None = option(OUTPUT, "--plot", "FILE", "figure: .png, .pdf or .svg"),
+    force: bool = REPLACE,
 ) -> None:
     """Fit a law of loss against step to curves of one model.
 
@@ -110,8 +93,8 @@ def fit(
             f"--form '{form}': no such form{nearest_name(form, CURVE_FORMS)}; one of "
             f"{', '.join(CURVE_FORMS)}"
         )
-    refuse_existing(out, force=force, beside=curves)
-    refuse_existing(plot, force=force, beside=[*curves, out])
+    check_output(out, read=curves, force=force)
+    check_output(plot, read=[*curves, out], force=force)
     if plot is not None:
         check_suffix(plot)
     read = [read_curve(path) for path in curves]
@@ -120,7 +103,7 @@ def fit(
         found,
         read,
         name=out.stem,
-        command=shlex.join(["plan", *sys.argv[1:]]),
+        command=context.obj.text,
         warmup_steps=warmup_steps,
     )
     replace_file(out, law.content)
@@ -128,17 +111,15 @@ def fit(
         caption = f"{form} fitted to {len(read)} curves; law {out.name}"
         save_figure(curve_figure(curve_plot_data(found, read, caption=caption)), plot)
     if len(read) == 1:
-        warn("one curve says little of other schedules, nor how far off it is; add another")
-    print(describe(found, law))
+        warn(["one curve says little of other schedules, nor how far off it is; add another"])
+    print(_describe_fit(found, law))
 
 
 @app.command("predict", epilog=PREDICT_EXAMPLES)
-def predict(
-    law: LawFile,
-    schedule: Annotated[
-        Path, typer.Argument(metavar="SCHEDULE.csv|PLAN.json", help="Columns step, lr; or a plan.")
-    ],
-    warmup_steps: Warmup = 0.0,
+def predict_curve(
+    law: Path = LAW,
+    schedule: Path = argument("SCHEDULE.csv|PLAN.json", "columns step, lr; or a plan"),
+    warmup_steps: float = WARMUP,
 ) -> None:
     """Foretell the loss at every row of a schedule.
 
@@ -164,26 +145,18 @@ def predict(
     else:
         rows = read_schedule(schedule)
     lr = lr_caution(known, float(rows.lr.max()))
-    warn(lr and f"{lr}: the loss there is a guess", steps_caution(known, float(rows.step[-1])))
+    _warn_of(lr and f"{lr}: the loss there is a guess", steps_caution(known, float(rows.step[-1])))
     print_forecast(forecast(known, rows, warmup_steps=warmup_steps))
 
 
 @app.command("best", epilog=BEST_EXAMPLES)
-def best(
-    law: LawFile,
-    steps: Annotated[int, typer.Option("--steps", metavar="STEPS", help="of the whole run")],
-    lr: Annotated[
-        float | None,
-        typer.Option("--lr", metavar="LR", help="peak lr; default: the law's", show_default=False),
-    ] = None,
-    warmup_steps: Annotated[
-        int | None,
-        typer.Option(
-            "--warmup-steps", metavar="STEPS", help="default: min(2,000, 10%)", show_default=False
-        ),
-    ] = None,
-    out: Output = None,
-    force: Force = False,
+def design_curve(
+    law: Path = LAW,
+    steps: int = STEPS,
+    lr: float | None = option(_RUN, "--lr", "LR", "peak lr; default: the law's"),
+    warmup_steps: int | None = option(_RUN, "--warmup-steps", "STEPS", "default: min(2,000, 10%)"),
+    out: Path | None = SCHEDULE_OUT,
+    force: bool = REPLACE,
 ) -> None:
     """Design the schedule that never rises with the lowest final loss.
 
@@ -202,7 +175,7 @@ def best(
     )
 
     check_range("--lr", lr, LR_BOUNDS)
-    refuse_existing(out, force=force, beside=[law])
+    check_output(out, read=[law], force=force)
     known = read_curve_law(law)
     peak = lr or peak_of(known, law)
     usual = usual_schedules(steps, warmup_steps)
@@ -210,20 +183,20 @@ def best(
     found = design(known, warmed_up(judged, usual["wsd"].warmup_steps), steps=steps)
     write_schedule(replace(found, lr=found.lr * (peak / judged)), out)
     of_lr = lr_caution(known, peak)
-    warn(of_lr and f"{of_lr}: designed as if it were that", steps_caution(known, steps))
+    _warn_of(of_lr and f"{of_lr}: designed as if it were that", steps_caution(known, steps))
     for other in usual.values():
         gain = gain_over(known, found, sample_schedule(other, judged))
         print(f"saves {gain}", file=sys.stderr)
 
 
 @app.command("extend", epilog=EXTEND_EXAMPLES)
-def extend(
-    law: LawFile,
-    log: Annotated[Path, typer.Argument(metavar="LOG.csv", help="The run: step, lr, loss.")],
-    steps: Annotated[int, typer.Option("--steps", metavar="STEPS", help="in all, not on top")],
-    warmup_steps: Warmup = 0.0,
-    out: Output = None,
-    force: Force = False,
+def extend_curve(
+    law: Path = LAW,
+    log: Path = argument("LOG.csv", "the run: step, lr, loss"),
+    steps: int = STEPS,
+    warmup_steps: float = WARMUP,
+    out: Path | None = SCHEDULE_OUT,
+    force: bool = REPLACE,
 ) -> None:
     """Foretell what more steps would give for a run in progress.
 
@@ -234,18 +207,18 @@ def extend(
     from fitting.logs.curve_files import read_curve
     from planner.recommendation.schedule import bound_lr, lr_caution, read_curve_law, steps_caution
 
-    refuse_existing(out, force=force, beside=[law, log])
+    check_output(out, read=[law, log], force=force)
     known, run = read_curve_law(law), read_curve(log)
     found = extend_run(known, run, steps=steps, warmup_steps=warmup_steps)
     bound = bound_lr(run, steps=steps, warmup_steps=warmup_steps)
     if out is not None:
         write_schedule(found.ways[-1].schedule, out)
     of_lr = lr_caution(known, float(run.lr.max()))
-    warn(of_lr and f"{of_lr}: the forecast is a guess", steps_caution(known, steps))
+    _warn_of(of_lr and f"{of_lr}: the forecast is a guess", steps_caution(known, steps))
     print(describe_extension(found, bound))
 
 
-def describe(found: CurveFit, law: Law) -> str:
+def _describe_fit(found: CurveFit, law: Law) -> str:
     """The numbers of a fit with one standard deviation each."""
     import numpy as np
 
@@ -285,10 +258,9 @@ def write_schedule(found: Curve, out: Path | None) -> None:
     replace_file(out, text.encode())
 
 
-def warn(*cautions: str | None) -> None:
-    """Say on stderr what lies outside what the law was fitted to."""
-    for caution in filter(None, cautions):
-        print("warning:", caution, file=sys.stderr)
+def _warn_of(*cautions: str | None) -> None:
+    """Say what lies outside what the law was fitted to; None is nothing."""
+    warn(filter(None, cautions))
 
 
 def peak_of(law: CurveLaw, path: Path) -> float:

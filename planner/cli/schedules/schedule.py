@@ -13,7 +13,8 @@ import typer
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_small
-from planner.cli.options import option
+from planner.cli.console import make_console
+from planner.cli.options import OUTPUT, argument, make_app, option
 from planner.request.choices import LR_BOUNDS, check_range
 from proxies.run.schedule import (
     KINDS,
@@ -32,9 +33,7 @@ plan schedule wsd --steps 10000 --lr 1e-3 --csv > lr.csv
 
 plan schedule refined --norms norms.csv --lr 1e-3"""
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich", epilog=EXAMPLES
-)
+app = make_app()
 
 Value = TypeVar("Value")
 
@@ -61,14 +60,12 @@ class Made:
 _STEPS = "Steps"
 _LR = "Learning rate"
 _FILES = "From a file"
-FILE = option(_FILES, "--file", "FILE", "csv: columns step, lr; linear between")
-NORMS = option(_FILES, "--norms", "FILE", "refined: columns step, grad_norm")
 
 
 @app.command(epilog=EXAMPLES)
 def schedule(
     context: typer.Context,
-    kind: str = typer.Argument(metavar="KIND", help=f"{', '.join(KINDS)}, csv or refined."),
+    kind: str = argument("KIND", f"{', '.join(KINDS)}, csv or refined"),
     steps: int | None = option(_STEPS, "--steps", "STEPS", "optimizer steps"),
     warmup: int | None = option(_STEPS, "--warmup", "STEPS", "default: min(2,000, 10%), >= 1%"),
     decay: int | None = option(_STEPS, "--decay", "STEPS", "the decay, or two-stage's lower lr"),
@@ -81,10 +78,10 @@ def schedule(
     final_lr: float | None = option(_LR, "--final-lr", "LR", "last lr, as Step Law's 1e-5"),
     final_fraction: float | None = option(_LR, "--final-fraction", "SHARE", "last lr over --lr"),
     start_lr: float | None = option(_LR, "--start-lr", "LR", "re-warm from a finished run's lr"),
-    file: Path | None = FILE,
-    norms: Path | None = NORMS,
+    file: Path | None = option(_FILES, "--file", "FILE", "csv: columns step, lr; linear between"),
+    norms: Path | None = option(_FILES, "--norms", "FILE", "refined: columns step, grad_norm"),
     norm: str | None = option(_FILES, "--norm", "l2|l1", "refined: the norm logged; default l2"),
-    as_csv: bool = option("Output", "--csv", None, "print step,lr for steps 1..S", default=False),
+    as_csv: bool = option(OUTPUT, "--csv", None, "print step,lr for steps 1..S", default=False),
 ) -> None:
     """Make a learning-rate schedule and print it.
 
@@ -96,7 +93,7 @@ def schedule(
         for name, value in context.params.items()
         if name not in ("kind", "as_csv")
     }
-    check_given(kind, given)
+    _refuse_given(kind, given)
     check_range("--lr", lr, LR_BOUNDS)
     if kind == "csv":
         made = from_csv(needed(file, "--file", kind), lr=lr, warmup_steps=warmup)
@@ -113,7 +110,7 @@ def schedule(
             final_lr_fraction=final_fraction
             if final_lr is None
             else share_of_peak(final_lr, peak, where="--final-lr"),
-            checkpoints=read_checkpoints(checkpoints),
+            checkpoints=_read_checkpoints(checkpoints),
             start_lr_fraction=share_of_peak(start_lr or 0.0, peak, where="--start-lr"),
         )
         made = Made(build_schedule(request), peak)
@@ -124,7 +121,7 @@ def schedule(
     print_csv(made) if as_csv else print_stages(made)
 
 
-def check_given(kind: str, given: Mapping[str, object]) -> None:
+def _refuse_given(kind: str, given: Mapping[str, object]) -> None:
     """Refuse a kind that is not known, or an option that it does not have.
 
     Raises:
@@ -156,7 +153,7 @@ def needed(value: Value | None, name: str, kind: str) -> Value:
     return value
 
 
-def read_checkpoints(text: str | None) -> tuple[Checkpoint, ...]:
+def _read_checkpoints(text: str | None) -> tuple[Checkpoint, ...]:
     """Budgets of WSD-S in steps.
 
     Raises:
@@ -219,7 +216,7 @@ def check_countable(schedule: Schedule, where: str) -> None:
 
 def print_csv(made: Made) -> None:
     """`step,lr`, one line an update, with every digit of the lr."""
-    from proxies.run.schedule.sampling import update_fractions
+    from proxies.run.schedule import update_fractions
 
     check_countable(made.schedule, "--csv")
     lrs = (made.peak_lr * update_fractions(made.schedule)).tolist()
@@ -230,7 +227,6 @@ def print_csv(made: Made) -> None:
 def print_stages(made: Made) -> None:
     """One line a stage; the many stages of a file or of norms are put together by role."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     schedule = made.schedule
@@ -250,7 +246,7 @@ def print_stages(made: Made) -> None:
             format_small(made.peak_lr * first.start),
             format_small(made.peak_lr * last.end),
         )
-    Console(highlight=False, markup=False).print(table)
+    make_console().print(table)
 
 
 def shape_in_words(first: Stage, last: Stage) -> str:

@@ -58,9 +58,9 @@ def check(
     from planner.review.check_text import check_lines, check_to_dict
     from planner.trainers.import_config import import_config
 
-    run = import_config(trainer, file, given_of(params, tokens, seq_len, devices))
+    config = import_config(trainer, file, given_of(params, tokens, seq_len, devices))
     found = check_run(
-        run, anchors=anchors_of(anchor, run.settings.seq_len), law_files=tuple(laws or ())
+        config, anchors=anchors_of(anchor, config.run.seq_len), law_files=tuple(laws or ())
     )
     if as_json:
         print(json.dumps(check_to_dict(found), indent=2, allow_nan=False))

@@ -12,7 +12,7 @@ import typer
 from fitting.units import parse_count
 
 if TYPE_CHECKING:
-    from planner.trainers.supported.transformers.complete import Given
+    from planner.trainers.files import Given
 
 EXAMPLES = """Examples:
 
@@ -61,13 +61,13 @@ def import_config(
     from planner.plan.reuse import command_of, import_to_dict, unsaid
     from planner.trainers.import_config import import_config as read_config
 
-    run = read_config(trainer, file, given_of(params, tokens, seq_len, devices))
+    config = read_config(trainer, file, given_of(params, tokens, seq_len, devices))
     if as_json:
-        print(json.dumps(import_to_dict(run), indent=2, allow_nan=False))
+        print(json.dumps(import_to_dict(config), indent=2, allow_nan=False))
         return
-    left_out = unsaid(run)
-    print(command_of(run))
-    for note in (*run.faults, *run.notes):
+    left_out = unsaid(config)
+    print(command_of(config))
+    for note in (*config.faults, *config.notes):
         print("note:", note, file=sys.stderr)
     for note in left_out:
         print("not in the command:", note, file=sys.stderr)
@@ -77,7 +77,7 @@ def given_of(
     params: str | None, tokens: str | None, seq_len: int | None, devices: int | None
 ) -> Given:
     """What was typed beside the file."""
-    from planner.trainers.supported.transformers.complete import Given
+    from planner.trainers.files import Given
 
     return Given(
         params=None if params is None else parse_count(params, where="--params"),

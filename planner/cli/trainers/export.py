@@ -51,7 +51,9 @@ def export(
 
 def write_export(plan: Plan, trainer: str, out: Path | None, *, lossy: bool, force: bool) -> None:
     """Write the export of a plan and say on stderr what it is and what it does not say."""
-    from planner.trainers.export import export_plan, find_trainer, write_files
+    from planner.plan.export import export_plan
+    from planner.trainers.export import find_trainer
+    from planner.trainers.files import write_files
 
     output = find_trainer(trainer).output
     if out is None:

@@ -13,58 +13,59 @@ from dataclasses import replace
 from typing import Any
 
 from fitting.errors import InputError
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import Layout, Settings, plain_rule, with_groups
-from planner.trainers.trainer import Files, Loss, Nearest, Trainer
+from planner.trainers.files import Files
+from planner.trainers.trainer import Loss, Nearest, Trainer
 from planner.trainers.values import as_float, as_int, part_of, yaml_of, yaml_text
-from proxies.run.groups import DEFAULT_INIT_STD
+from proxies.run.layout import Layout
+from proxies.run.parametrization import Optimizer
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec, make_run
 
 MLPS = {"swiglu": "LLaMAMLP", "geglu": "GemmaMLP", "gelu": "GptNeoxMLP"}
 NORMS = {"rmsnorm": "RMSNorm", "layernorm": "LayerNorm"}
 QK_NORMS = {"per-head": "default", "full-width": "olmo2"}
 
 
-def write(settings: Settings, head: list[str]) -> Files:
+def write(run: RunSpec, head: list[str]) -> Files:
     """The YAML's text."""
-    schedule, part = settings.schedule, settings.optimizer
-    layout = settings.layout
+    schedule, part = run.schedule, run.optimizer
+    layout = run.layout
     document = {
         "model_name": "plan",
-        "model_config": model_config(settings),
+        "model_config": model_config(run),
         "train": {
-            "global_batch_size": settings.batch_sequences,
+            "global_batch_size": run.batch_sequences,
             "micro_batch_size": layout.micro_batch_sequences,
             "lr_warmup_steps": schedule.warmup_steps,
-            "max_tokens": schedule.steps * settings.batch_sequences * settings.seq_len,
-            "max_seq_length": settings.seq_len,
-            "tie_embeddings": settings.shape.tied_embeddings,
+            "max_tokens": schedule.steps * run.batch_sequences * run.seq_len,
+            "max_seq_length": run.seq_len,
+            "tie_embeddings": run.shape.tied_embeddings,
             "max_norm": part.grad_clip,
-            "min_lr": settings.lr * schedule.final_lr_fraction,
+            "min_lr": run.lr * schedule.final_lr_fraction,
         },
         "optimizer": {
             "class_path": "torch.optim.AdamW",
             "init_args": {
-                "lr": settings.lr,
-                "weight_decay": settings.weight_decay,
+                "lr": run.lr,
+                "weight_decay": run.weight_decay,
                 "betas": [part.beta1, part.beta2],
                 "eps": part.eps,
             },
         },
-        "devices": layout.data_parallel,
+        "devices": layout.data,
         "num_nodes": 1,
     }
     start = "Start: litgpt pretrain --config FILE --data ...; devices x num_nodes is what counts."
     return {"": yaml_text([*head, start], document)}
 
 
-def model_config(settings: Settings) -> dict[str, Any]:
+def model_config(run: RunSpec) -> dict[str, Any]:
     """The exact shape, with no vocabulary padding of litgpt's own."""
-    shape = settings.shape
+    shape = run.shape
     found = {
         "name": "plan",
-        "block_size": settings.seq_len,
+        "block_size": run.seq_len,
         "n_layer": shape.n_layers,
         "n_embd": shape.d_model,
         "n_head": shape.n_heads,
@@ -89,8 +90,8 @@ def model_config(settings: Settings) -> dict[str, Any]:
     return found
 
 
-def read(files: Files) -> Settings:
-    """The settings of a pretrain YAML, with litgpt's own defaults.
+def read(files: Files) -> RunSpec:
+    """The run of a pretrain YAML, with litgpt's own defaults.
 
     Raises:
         InputError: a key is missing, or a model or optimizer that windtunnel has no words for.
@@ -109,30 +110,25 @@ def read(files: Files) -> Settings:
             f"{devices} devices; litgpt would train on a smaller batch"
         )
     seq_len = as_int(train, "max_seq_length", as_int(model, "block_size", 4096))
-    settings = Settings(
+    return make_run(
         shape=shape,
         seq_len=seq_len,
         batch_sequences=batch,
         schedule=read_schedule(train, lr, steps=as_int(train, "max_tokens") // (batch * seq_len)),
         lr=lr,
         weight_decay=as_float(constants, "weight_decay", 0.01),
-        optimizer=OptimizerPart(
+        optimizer=Optimizer(
             name=name,
             beta1=float(constants.get("betas", (0.9, 0.999))[0]),
             beta2=float(constants.get("betas", (0.9, 0.999))[1]),
             eps=as_float(constants, "eps", 1e-8),
             grad_clip=as_float(train, "max_norm", 1.0),
         ),
-        parametrization=plain_rule(shape),
-        groups=(),
-        z_loss=0.0,
         layout=Layout(
             micro_batch_sequences=micro,
-            accumulation=batch // (micro * devices),
-            data_parallel=devices,
+            data=devices,
         ),
     )
-    return with_groups(settings, init_std=DEFAULT_INIT_STD)
 
 
 def read_optimizer(document: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -191,20 +187,20 @@ def read_schedule(train: dict[str, Any], lr: float, *, steps: int) -> Schedule:
     return make_schedule("cosine", steps=steps, warmup_steps=warmup, final_lr_fraction=final)
 
 
-def sample_point(settings: Settings, step: int) -> float:
+def sample_point(run: RunSpec, step: int) -> float:
     """s = k + (a - 1) / a: the lr of an update's last micro-step."""
-    accumulation = settings.layout.accumulation
+    accumulation = run.accumulation
     return step + (accumulation - 1) / accumulation
 
 
-def adjust(settings: Settings) -> Nearest:
+def adjust(run: RunSpec) -> Nearest:
     """A rotary base must be a whole number."""
-    shape = settings.shape
+    shape = run.shape
     if shape.rope_theta == int(shape.rope_theta):
-        return settings, ()
+        return run, ()
     theta = float(round(shape.rope_theta))
     loss = Loss("rope_theta", f"{shape.rope_theta}", f"{theta:g}")
-    return replace(settings, shape=replace(shape, rope_theta=theta)), (loss,)
+    return replace(run, shape=replace(shape, rope_theta=theta)), (loss,)
 
 
 TRAINER = Trainer(

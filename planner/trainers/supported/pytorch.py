@@ -17,16 +17,17 @@ from pprint import pformat
 from typing import Any
 
 from fitting.errors import InputError
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import Layout, Settings
-from planner.request.growth import GrowthStage
+from planner.trainers.files import Files
 from planner.trainers.python_source import parse, read_constants
-from planner.trainers.trainer import Files, Trainer
+from planner.trainers.trainer import Trainer
 from planner.trainers.values import as_float, as_int
+from proxies.run.batching import GrowthStage
 from proxies.run.groups import ParamGroup
-from proxies.run.parametrization import make_parametrization
+from proxies.run.layout import Layout
+from proxies.run.parametrization import Optimizer, make_parametrization
 from proxies.run.schedule import Checkpoint, make_schedule
 from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec, base_std, make_run
 
 FIRST_STEP = 1
 """Progress at which the first update samples the schedule."""
@@ -193,17 +194,17 @@ OPTIMIZERS = {
 """Lines of the file's table of optimizers."""
 
 
-def write(settings: Settings, head: list[str]) -> Files:
+def write(run: RunSpec, head: list[str]) -> Files:
     """The module's text."""
-    used = list(dict.fromkeys(group.optimizer for group in settings.groups))
+    used = list(dict.fromkeys(group.optimizer for group in run.groups))
     lines = [f"# {line}" for line in head]
     lines += ["", "import math", "import re"]
     lines += ["from functools import partial"] if "muon" in used else []
     lines += ["", "import torch", ""]
-    for name, value in constants(settings).items():
+    for name, value in constants(run).items():
         lines.append(f"{name} = {pformat(value, width=90, sort_dicts=False)}")
     text = "\n".join(lines) + "\n" + (LION if "lion" in used else "")
-    shapes = dict.fromkeys(stage.shape for stage in settings.schedule.stages)
+    shapes = dict.fromkeys(stage.shape for stage in run.schedule.stages)
     tables = [
         *("", "SHAPES = {"),
         *(f'    "{name}": lambda a, b, p: {SHAPES[name]},' for name in shapes),
@@ -211,20 +212,20 @@ def write(settings: Settings, head: list[str]) -> Files:
         *(OPTIMIZERS[name] for name in used),
         "}",
     ]
-    training = GROWING if settings.batch_growth else FIXED
+    training = GROWING if run.growth else FIXED
     return {"": text + "\n".join(tables) + "\n" + TEMPLATE + training}
 
 
-def constants(settings: Settings) -> dict[str, Any]:
+def constants(run: RunSpec) -> dict[str, Any]:
     """The module's constants by name, in order."""
-    schedule, rule = settings.schedule, settings.parametrization
+    schedule, rule = run.schedule, run.parametrization
     return {
-        "SHAPE": asdict(settings.shape),
-        "SEQ_LEN": settings.seq_len,
-        "GLOBAL_BATCH": settings.batch_sequences,
-        "MICRO_BATCH": settings.layout.micro_batch_sequences,
-        "ACCUMULATION": settings.layout.accumulation,
-        "DATA_PARALLEL": settings.layout.data_parallel,
+        "SHAPE": asdict(run.shape),
+        "SEQ_LEN": run.seq_len,
+        "GLOBAL_BATCH": run.batch_sequences,
+        "MICRO_BATCH": run.layout.micro_batch_sequences,
+        "ACCUMULATION": run.accumulation,
+        "DATA_PARALLEL": run.layout.data,
         "STEPS": schedule.steps,
         "FIRST_STEP": FIRST_STEP,
         "SCHEDULE": {
@@ -235,36 +236,36 @@ def constants(settings: Settings) -> dict[str, Any]:
             "checkpoints": [(point.step, point.decay_steps) for point in schedule.checkpoints],
         },
         "STAGES": [(part.steps, part.start, part.end, part.shape) for part in schedule.stages],
-        "LR": settings.lr,
-        "WEIGHT_DECAY": settings.weight_decay,
+        "LR": run.lr,
+        "WEIGHT_DECAY": run.weight_decay,
         "OPTIMIZER": {
-            name: getattr(settings.optimizer, name) for name in ("name", "beta1", "beta2", "eps")
+            name: getattr(run.optimizer, name) for name in ("name", "beta1", "beta2", "eps")
         },
-        "GRAD_CLIP": settings.optimizer.grad_clip,
-        "Z_LOSS": settings.z_loss,
+        "GRAD_CLIP": run.optimizer.grad_clip,
+        "Z_LOSS": run.z_loss,
         "PARAMETRIZATION": {
             name: getattr(rule, name)
             for name in ("name", "base_d_model", "base_n_layers", "base_head_dim")
         },
-        "MULTIPLIERS": multipliers(settings),
-        "GROUPS": [asdict(group) for group in settings.groups],
-        **growth_constants(settings),
+        "MULTIPLIERS": multipliers(run),
+        "GROUPS": [asdict(group) for group in run.groups],
+        **growth_constants(run),
     }
 
 
-def growth_constants(settings: Settings) -> dict[str, Any]:
+def growth_constants(run: RunSpec) -> dict[str, Any]:
     """The stages of a growing batch: first token, batch, lr factor, beta2; none for a fixed one."""
-    stages = [astuple(stage) for stage in settings.batch_growth]
+    stages = [astuple(stage) for stage in run.growth]
     return {"BATCH_GROWTH": stages} if stages else {}
 
 
-def multipliers(settings: Settings) -> list[tuple[str, float]]:
+def multipliers(run: RunSpec) -> list[tuple[str, float]]:
     """Patterns of modules and the factors on their outputs, those of 1 left out.
 
     The attention scale is applied to the queries, which the model scales by 1/sqrt(head_dim):
     after their norm where they have one, since a norm would undo it.
     """
-    rule, shape = settings.parametrization, settings.shape
+    rule, shape = run.parametrization, run.shape
     query = "q_proj" if shape.qk_norm == "none" else "q_norm"
     found = [
         (r"(.*\.)?embed_tokens", rule.embedding_multiplier),
@@ -275,27 +276,28 @@ def multipliers(settings: Settings) -> list[tuple[str, float]]:
     return [(pattern, factor) for pattern, factor in found if not math.isclose(factor, 1.0)]
 
 
-def read(files: Files) -> Settings:
-    """The settings of the module's constants.
+def read(files: Files) -> RunSpec:
+    """The run of the module's constants.
 
     Raises:
         InputError: not Python, or a constant is missing or no literal.
     """
     found = read_constants(parse(files[""], "pytorch"))
     try:
-        return settings_from(found)
+        return run_from(found)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"pytorch: constant {error} is missing or not as exported") from error
 
 
-def settings_from(found: dict[str, Any]) -> Settings:
-    """The settings of the constants."""
+def run_from(found: dict[str, Any]) -> RunSpec:
+    """The run of the constants."""
     shape = Shape(**found["SHAPE"])
     plan, rule = found["SCHEDULE"], found["PARAMETRIZATION"]
     scaled = rule["name"] != "sp"
     wsd_s = plan["kind"] == "wsd-s"
     points = [Checkpoint(*point) for point in plan["checkpoints"]]
-    return Settings(
+    groups = tuple(ParamGroup(**group) for group in found["GROUPS"])
+    return make_run(
         shape=shape,
         seq_len=as_int(found, "SEQ_LEN"),
         batch_sequences=as_int(found, "GLOBAL_BATCH"),
@@ -310,7 +312,7 @@ def settings_from(found: dict[str, Any]) -> Settings:
         ),
         lr=as_float(found, "LR"),
         weight_decay=as_float(found, "WEIGHT_DECAY"),
-        optimizer=OptimizerPart(**found["OPTIMIZER"], grad_clip=as_float(found, "GRAD_CLIP")),
+        optimizer=Optimizer(**found["OPTIMIZER"], grad_clip=as_float(found, "GRAD_CLIP")),
         parametrization=make_parametrization(
             rule["name"],
             d_model=shape.d_model,
@@ -320,32 +322,32 @@ def settings_from(found: dict[str, Any]) -> Settings:
             base_n_layers=rule["base_n_layers"] if rule["name"] == "completep" else None,
             base_head_dim=rule["base_head_dim"] if scaled else None,
         ),
-        groups=tuple(ParamGroup(**group) for group in found["GROUPS"]),
+        groups=groups,
+        init_std=base_std(groups),
         z_loss=as_float(found, "Z_LOSS"),
         layout=Layout(
             micro_batch_sequences=as_int(found, "MICRO_BATCH"),
-            accumulation=as_int(found, "ACCUMULATION"),
-            data_parallel=as_int(found, "DATA_PARALLEL"),
+            data=as_int(found, "DATA_PARALLEL"),
         ),
-        batch_growth=tuple(
+        growth=tuple(
             GrowthStage(from_token=token, batch_sequences=batch, lr_factor=factor, beta2=beta2)
             for token, batch, factor, beta2 in found.get("BATCH_GROWTH", ())
         ),
     )
 
 
-def cannot_grow(settings: Settings) -> str:
+def cannot_grow(run: RunSpec) -> str:
     """Why its loop cannot take these stages; empty where it can."""
-    unit = settings.layout.micro_batch_sequences * settings.layout.data_parallel
-    if any(stage.batch_sequences % unit for stage in settings.batch_growth):
+    unit = run.layout.micro_batch_sequences * run.layout.data
+    if any(stage.batch_sequences % unit for stage in run.growth):
         return f"a stage is no multiple of micro-batch x data parallel, {unit} sequences"
-    moved = any(stage.beta2 != settings.optimizer.beta2 for stage in settings.batch_growth)
-    if moved and {group.optimizer for group in settings.groups} != {"adamw"}:
-        return f"its groups of {settings.optimizer.name} do not share one beta2"
+    moved = any(stage.beta2 != run.optimizer.beta2 for stage in run.growth)
+    if moved and {group.optimizer for group in run.groups} != {"adamw"}:
+        return f"its groups of {run.optimizer.name} do not share one beta2"
     return ""
 
 
-def sample_point(_settings: Settings, step: int) -> float:
+def sample_point(_run: RunSpec, step: int) -> float:
     """s = k + FIRST_STEP."""
     return float(step + FIRST_STEP)
 

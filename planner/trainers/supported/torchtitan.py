@@ -16,13 +16,15 @@ from pprint import pformat
 from typing import Any
 
 from fitting.errors import InputError
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import Layout, Settings, base_init_std, plain_rule, with_groups
+from planner.trainers.files import Files
 from planner.trainers.python_source import parse, read_calls, read_constants
-from planner.trainers.trainer import Files, Trainer
+from planner.trainers.trainer import Trainer
 from planner.trainers.values import as_float, as_int
+from proxies.run.layout import Layout
+from proxies.run.parametrization import Optimizer
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec, make_run
 
 SHAPES = {"linear": "linear", "1-sqrt": "sqrt", "cosine": "cosine"}
 """Our decay shapes and its `decay_type`."""
@@ -147,11 +149,11 @@ def plan() -> Trainer.Config:
 """
 
 
-def write(settings: Settings, head: list[str]) -> Files:
+def write(run: RunSpec, head: list[str]) -> Files:
     """The module's text."""
-    schedule, layout, shape = settings.schedule, settings.layout, settings.shape
+    schedule, layout, shape = run.schedule, run.layout, run.shape
     module, prefix, suffix = MODELS[shape.qk_norm]
-    constants = "\n".join(f"{name} = {value!r}" for name, value in constants_of(settings).items())
+    constants = "\n".join(f"{name} = {value!r}" for name, value in constants_of(run).items())
     text = TEMPLATE.format(
         module=module,
         prefix=prefix,
@@ -163,17 +165,17 @@ def write(settings: Settings, head: list[str]) -> Files:
         decay_type=repr(SHAPES[schedule.decay_shape or "linear"]),
         min_lr_factor=schedule.final_lr_fraction if schedule.decay_shape else 0.0,
         local_batch_size=layout.micro_batch_sequences,
-        global_batch_size=settings.batch_sequences,
-        max_norm=settings.optimizer.grad_clip,
+        global_batch_size=run.batch_sequences,
+        max_norm=run.optimizer.grad_clip,
         steps=schedule.steps,
-        data_parallel=layout.data_parallel,
+        data_parallel=layout.data,
     )
     return {"": "".join(f"# {line}\n" for line in head) + text}
 
 
-def constants_of(settings: Settings) -> dict[str, Any]:
+def constants_of(run: RunSpec) -> dict[str, Any]:
     """The module's constants by name."""
-    shape, part = settings.shape, settings.optimizer
+    shape, part = run.shape, run.optimizer
     return {
         "D_MODEL": shape.d_model,
         "N_LAYERS": shape.n_layers,
@@ -185,18 +187,18 @@ def constants_of(settings: Settings) -> dict[str, Any]:
         "TIED_EMBEDDINGS": shape.tied_embeddings,
         "NORM_EPS": shape.norm_eps,
         "ROPE_THETA": shape.rope_theta,
-        "SEQ_LEN": settings.seq_len,
-        "INIT_STD": base_init_std(settings),
-        "LR": settings.lr,
-        "WEIGHT_DECAY": settings.weight_decay,
+        "SEQ_LEN": run.seq_len,
+        "INIT_STD": run.init_std,
+        "LR": run.lr,
+        "WEIGHT_DECAY": run.weight_decay,
         "BETAS": (part.beta1, part.beta2),
         "EPS": part.eps,
         "VECTORS": VECTORS,
     }
 
 
-def read(files: Files) -> Settings:
-    """The settings of an exported module.
+def read(files: Files) -> RunSpec:
+    """The run of an exported module.
 
     Raises:
         InputError: a constant or a call is missing, as in a config that was not exported.
@@ -224,26 +226,23 @@ def read(files: Files) -> Settings:
         qk_norm="per-head" if read_calls(tree, "Qwen3Model.Config") else "none",
     )
     beta1, beta2 = found["BETAS"]
-    settings = Settings(
+    return make_run(
         shape=shape,
         seq_len=as_int(found, "SEQ_LEN"),
         batch_sequences=as_int(training, "global_batch_size"),
         schedule=read_schedule(scheduler, steps),
         lr=as_float(found, "LR"),
         weight_decay=as_float(found, "WEIGHT_DECAY"),
-        optimizer=OptimizerPart(
+        optimizer=Optimizer(
             name="adamw",
             beta1=beta1,
             beta2=beta2,
             eps=as_float(found, "EPS"),
             grad_clip=as_float(training, "max_norm", 1.0),
         ),
-        parametrization=plain_rule(shape),
-        groups=(),
-        z_loss=0.0,
         layout=layout,
+        init_std=as_float(found, "INIT_STD"),
     )
-    return with_groups(settings, init_std=as_float(found, "INIT_STD"))
 
 
 def layout_from(training: dict[str, Any], devices: int) -> Layout:
@@ -259,9 +258,7 @@ def layout_from(training: dict[str, Any], devices: int) -> Layout:
             f"torchtitan: global_batch_size {batch} is not a multiple of local_batch_size "
             f"{micro} x {devices} devices"
         )
-    return Layout(
-        micro_batch_sequences=micro, accumulation=batch // (micro * devices), data_parallel=devices
-    )
+    return Layout(micro_batch_sequences=micro, data=devices)
 
 
 def read_schedule(scheduler: dict[str, Any], steps: int) -> Schedule:
@@ -284,9 +281,9 @@ def read_schedule(scheduler: dict[str, Any], steps: int) -> Schedule:
     )
 
 
-def sample_point(settings: Settings, step: int) -> float:
+def sample_point(run: RunSpec, step: int) -> float:
     """s = k + 1 in the warmup, s = k after it."""
-    return float(step + 1 if step < settings.schedule.warmup_steps else step)
+    return float(step + 1 if step < run.schedule.warmup_steps else step)
 
 
 TRAINER = Trainer(

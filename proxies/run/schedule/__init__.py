@@ -3,11 +3,11 @@
 A schedule is lr(s) of progress s in [0, S], S the total steps. Update s = 1..S uses lr(s), so the
 first update trains and the last is at the final lr. Trainers sample the same function elsewhere.
 
-Rooms, none of which imports torch: `stages` (what a schedule is, and its value at one s), `chain`
-(what is asked, and how stages are put together), `kinds` (the schedules by name), `compose`
-(extending a finished run, joining two), `sampling` (at an array, where a trainer reads, as a torch
-factor), `batches` (tokens against steps), `tables` (any CSV) and `refined` (from gradient norms).
-This face loads no array library; `tables` and `refined` do.
+Rooms, none of which imports torch: `stages` (what a schedule is, and its value at some s),
+`request` (what is asked, and how stages are put together), `kinds` (the schedules by name),
+`extend` (extending a finished run, joining two), `from_file` (any CSV), `refined` (from gradient
+norms) and `convex_bound` (the loss that convex theory gives a schedule). This face loads no array
+library; the last three do.
 """
 
 from proxies.run.schedule.kinds import KINDS, NOT_FOR_PLANS, build_schedule, make_schedule
@@ -18,7 +18,9 @@ from proxies.run.schedule.stages import (
     Schedule,
     Stage,
     lr_fraction,
+    lr_fractions,
     share_of_peak,
+    update_fractions,
 )
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "build_schedule",
     "default_warmup_steps",
     "lr_fraction",
+    "lr_fractions",
     "make_schedule",
     "share_of_peak",
+    "update_fractions",
 ]

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import InputError
-from proxies.run.schedule.sampling import update_fractions
+from proxies.run.schedule.stages import update_fractions
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

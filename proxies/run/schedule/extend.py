@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Extension:
+class ExtendedSchedule:
     """A finished run made longer."""
 
     schedule: Schedule
@@ -27,7 +27,7 @@ class Extension:
     """Last step whose checkpoint both runs share: the longer run goes on from it."""
 
 
-def extend_schedule(finished: Schedule, steps: int) -> Extension:
+def extend_schedule(finished: Schedule, steps: int) -> ExtendedSchedule:
     """The schedule of a longer run that shares as many steps as it can with a finished one.
 
     WSD and two-stage go on from the end of the stable phase, their decay keeping its share of the
@@ -58,15 +58,15 @@ def extend_schedule(finished: Schedule, steps: int) -> Extension:
     return EXTENSIONS[finished.kind](finished, steps)
 
 
-def extend_stable(finished: Schedule, steps: int) -> Extension:
+def extend_stable(finished: Schedule, steps: int) -> ExtendedSchedule:
     """Longer at the peak; the decay keeps its share of the run."""
     decay = max(1, round(finished.decay_steps / finished.steps * steps))
-    return Extension(
+    return ExtendedSchedule(
         with_lengths(finished, steps, decay_steps=decay), finished.steps - finished.decay_steps
     )
 
 
-def extend_budgets(finished: Schedule, steps: int) -> Extension:
+def extend_budgets(finished: Schedule, steps: int) -> ExtendedSchedule:
     """One more budget, from the last decayed checkpoint."""
     budgets = (*finished.checkpoints, Checkpoint(steps))
     schedule = make_schedule(
@@ -77,21 +77,21 @@ def extend_budgets(finished: Schedule, steps: int) -> Extension:
         final_lr_fraction=finished.final_lr_fraction,
         checkpoints=budgets,
     )
-    return Extension(keep_start(finished, schedule), finished.steps)
+    return ExtendedSchedule(keep_start(finished, schedule), finished.steps)
 
 
-def extend_constant(finished: Schedule, steps: int) -> Extension:
+def extend_constant(finished: Schedule, steps: int) -> ExtendedSchedule:
     """Longer at the peak."""
-    return Extension(with_lengths(finished, steps, decay_steps=0), finished.steps)
+    return ExtendedSchedule(with_lengths(finished, steps, decay_steps=0), finished.steps)
 
 
-def extend_inverse_sqrt(finished: Schedule, steps: int) -> Extension:
+def extend_inverse_sqrt(finished: Schedule, steps: int) -> ExtendedSchedule:
     """Further down the same curve: peak / sqrt(1 + t / tau), t the steps since the warmup."""
     decay, final = finished.decay_steps, finished.final_lr_fraction
     longer = steps - finished.warmup_steps
     further = (1 + longer / decay * (final**-2 - 1)) ** -0.5
     schedule = with_lengths(finished, steps, decay_steps=longer, final_lr_fraction=further)
-    return Extension(schedule, finished.steps)
+    return ExtendedSchedule(schedule, finished.steps)
 
 
 def with_lengths(
@@ -158,7 +158,7 @@ def scaled(stage: Stage, factor: float) -> Stage:
     return replace(stage, start=stage.start * factor, end=stage.end * factor)
 
 
-EXTENSIONS: Mapping[str, Callable[[Schedule, int], Extension]] = {
+EXTENSIONS: Mapping[str, Callable[[Schedule, int], ExtendedSchedule]] = {
     "wsd": extend_stable,
     "two-stage": extend_stable,
     "wsd-s": extend_budgets,

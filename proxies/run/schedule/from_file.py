@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class StepValue:
     """One row of a file: a value at a step."""
 
     row: int
@@ -97,7 +97,7 @@ def through_knots(knots: Sequence[tuple[int, float]], *, kind: str) -> Schedule:
     )
 
 
-def read_points(path: Path, *columns: str) -> list[Point]:
+def read_points(path: Path, *columns: str) -> list[StepValue]:
     """One value a step from the first of `columns` that the file has, beside its column `step`.
 
     Raises:
@@ -115,7 +115,7 @@ def read_points(path: Path, *columns: str) -> list[Point]:
         )
     cells = zip(table.index, table["step"], table[column], strict=True)
     points = [
-        Point(int(row), read_step(step, path, row), read_number(value, column, path, row))
+        StepValue(int(row), read_step(step, path, row), read_number(value, column, path, row))
         for row, step, value in cells
     ]
     if not points:

@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from proxies.run.schedule.from_file import Point, read_points, through_knots
+from proxies.run.schedule.from_file import StepValue, read_points, through_knots
 from proxies.run.schedule.stages import Schedule, lr_fraction
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ WEIGHT_POWERS: Mapping[str, float] = {"l2": -2.0, "l1": -1.0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class RefinedShape:
     """What a refined schedule looks like, read off it."""
 
     warmup_steps: int
@@ -60,7 +60,7 @@ class Reading:
     """All of it in words."""
 
 
-def read_norms(path: Path) -> list[Point]:
+def read_norms(path: Path) -> list[StepValue]:
     """Gradient norms of a run, from columns `step` and `grad_norm` (or `norm`).
 
     Raises:
@@ -96,7 +96,7 @@ def read_norms(path: Path) -> list[Point]:
     return points
 
 
-def refine_schedule(points: list[Point], *, norm: str = "l2") -> Schedule:
+def refine_schedule(points: list[StepValue], *, norm: str = "l2") -> Schedule:
     """The refined schedule of a run whose gradient norms were logged; its steps are the run's.
 
     Linear between the logged steps, and from 0 at step 0 to the first of them.
@@ -156,7 +156,7 @@ def smoothed(norms: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(median_filter(longer, size=width, mode="nearest")[:count], dtype=float)
 
 
-def explain_refined(schedule: Schedule) -> Reading:
+def explain_refined(schedule: Schedule) -> RefinedShape:
     """The warmup and annealing of a refined schedule, read off and in a sentence."""
     top, steps = schedule.warmup_steps, schedule.steps
     inner = [step for step in schedule.ends[:-1] if step > top]
@@ -173,7 +173,7 @@ def explain_refined(schedule: Schedule) -> Reading:
     )
     furthest = max(inner, key=lambda step: abs(above_line(step)), default=None)
     if furthest is None or abs(above_line(furthest)) < WORTH_SAYING:
-        return Reading(
+        return RefinedShape(
             warmup_steps=warmup,
             anneal_step=None,
             anneal_fraction=None,
@@ -185,7 +185,7 @@ def explain_refined(schedule: Schedule) -> Reading:
         how = f"falls slowly to {fraction:.2f} of the peak and anneals fast over {left}"
     else:
         how = f"falls fast to {fraction:.2f} of the peak, for norms grow, and slowly over {left}"
-    return Reading(
+    return RefinedShape(
         warmup_steps=warmup,
         anneal_step=furthest,
         anneal_fraction=fraction,

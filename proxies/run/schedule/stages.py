@@ -1,4 +1,4 @@
-"""A schedule as a chain of stages, and its value at one step.
+"""A schedule as a chain of stages, and its value at one step, at many, and at every update.
 
 Each stage goes from one fraction of the peak lr to another by a shape, p its own progress in
 [0, 1]. Most shapes travel a share q(p) of the way: value = start (1 - q) + end q.
@@ -19,6 +19,9 @@ from fitting.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
 
 Role = Literal["warmup", "stable", "decay"]
 
@@ -129,6 +132,48 @@ def lr_fraction(schedule: Schedule, s: float) -> float:
     number = bisect_left(schedule.ends, s)
     stage = schedule.stages[number]
     return stage_fraction(stage, (s - (schedule.ends[number] - stage.steps)) / stage.steps)
+
+
+def lr_fractions(schedule: Schedule, points: ArrayLike) -> NDArray[np.float64]:
+    """lr(s) / peak at every s of an array, to the last bit what `lr_fraction` says.
+
+    Args:
+        schedule: the schedule.
+        points: progress s in [0, S], of any shape.
+
+    Returns:
+        The fractions, in [0, 1], in the shape of the points.
+
+    Raises:
+        InputError: a point outside [0, S].
+    """
+    # Imported here because a plan reads schedules without arrays.
+    import numpy as np
+
+    s = np.asarray(points, dtype=float)
+    outside = s[~((s >= 0) & (s <= schedule.steps))]
+    if outside.size:
+        raise InputError(
+            f"schedule {schedule.kind}: step {outside.flat[0]:g} is outside 0..{schedule.steps}"
+        )
+    flat = s.ravel()
+    lengths = np.array([stage.steps for stage in schedule.stages])
+    begins = np.array(schedule.ends) - lengths
+    stage_of = np.searchsorted(schedule.ends, flat, side="left")
+    progress = (flat - begins[stage_of]) / lengths[stage_of]
+    # One by one, for numpy's cosine and powers differ from math's in the last bit.
+    fractions = [
+        stage_fraction(schedule.stages[number], p)
+        for number, p in zip(stage_of.tolist(), progress.tolist(), strict=True)
+    ]
+    return np.array(fractions, dtype=float).reshape(s.shape)
+
+
+def update_fractions(schedule: Schedule) -> NDArray[np.float64]:
+    """lr / peak of every update s = 1..S, as the proxies and the plan use it."""
+    import numpy as np
+
+    return lr_fractions(schedule, np.arange(1, schedule.steps + 1))
 
 
 def stage_fraction(stage: Stage, progress: float) -> float:

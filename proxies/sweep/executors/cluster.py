@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 from fitting.errors import InputError
 from proxies.sweep.executors.desk import Desk, Ended, Job, can_halve, failed_row, halved
 from proxies.sweep.executors.processes import DEATHS, GPU_WORKERS, LOOK, PATIENCE
-from proxies.sweep.executors.remote import Board, Outcome, read_files, train_remote, write_files
+from proxies.sweep.executors.remote import (
+    Board,
+    NodeOutcome,
+    read_folder,
+    train_remote,
+    write_folder,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -85,7 +91,7 @@ def run_cluster(desk: Desk) -> Iterator[Ended]:
             if give_up is None and desk.stopping():
                 give_up = time.monotonic() + PATIENCE
                 cluster.board.stop.remote()
-            hand_out(cluster)
+            _hand_out(cluster)
             if not cluster.under_way or (give_up is not None and time.monotonic() > give_up):
                 return
             ready, _ = ray.wait([report, *cluster.under_way], timeout=LOOK)
@@ -183,7 +189,7 @@ def gpu_share(desk: Desk) -> float:
     return desk.gpus or 1 / GPU_WORKERS
 
 
-def hand_out(cluster: Cluster) -> None:
+def _hand_out(cluster: Cluster) -> None:
     """Give jobs to the cluster as far as it has room."""
     ray, desk = cluster.ray, cluster.desk
     gpus = 0 if desk.device == "cpu" else gpu_share(desk)
@@ -196,7 +202,7 @@ def hand_out(cluster: Cluster) -> None:
         cluster.attempts += 1
         outcome = task.remote(
             replace(job, directory=None),
-            read_files(job.directory),
+            read_folder(job.directory),
             desk.corpus,
             fingerprint=cluster.fingerprint,
             device=desk.device,
@@ -222,7 +228,7 @@ def collect(cluster: Cluster, reference: Any) -> Ended | None:
     lost = cluster.ray.exceptions
     _, job = cluster.under_way.pop(reference)
     try:
-        outcome: Outcome = cluster.ray.get(reference)
+        outcome: NodeOutcome = cluster.ray.get(reference)
     except lost.OutOfMemoryError:
         smaller = replace(job, halvings=job.halvings + 1) if can_halve(job) else job
         return lose(cluster, smaller, "process", most=DEATHS)
@@ -232,7 +238,7 @@ def collect(cluster: Cluster, reference: Any) -> Ended | None:
         return lose(cluster, job, "node", most=NODE_LOSSES)
     if outcome.refused is not None:
         raise InputError(f"a node of the cluster: {outcome.refused}")
-    write_files(job.directory, outcome.files)
+    write_folder(job.directory, outcome.files)
     return outcome.ended
 
 

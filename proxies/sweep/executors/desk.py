@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from proxies.run.spec import RunResult, RunSpec, runs_row
+from proxies.run.result import RunResult, runs_row
+from proxies.run.spec import RunSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proxies.sweep.folder.records import Row
     from proxies.sweep.spec import CorpusSpec
-
-Row = dict[str, float | str]
-"""Cells of a runs table by column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +85,8 @@ def halved(job: Job) -> RunSpec:
     """The job's run with the micro-batch that is left of it."""
     if not job.halvings:
         return job.spec
-    return replace(job.spec, micro_batch_sequences=micro_sequences(job))
+    options = replace(job.spec.options, micro_batch_sequences=micro_sequences(job))
+    return replace(job.spec, options=options)
 
 
 def micro_sequences(job: Job) -> int:

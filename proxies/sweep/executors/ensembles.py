@@ -14,9 +14,9 @@ import math
 from collections.abc import Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from proxies.sweep.axes import batch_lattice, sequence_bounds
 from proxies.sweep.cells import count_runs
 from proxies.sweep.executors.desk import Desk, Ended, Job, halved, job_folder
-from proxies.sweep.search.axes import batch_lattice, sequence_bounds
 from proxies.sweep.search.samplers import PLANNED
 from proxies.sweep.spec import AxisRange
 
@@ -138,10 +138,10 @@ def train_stack(
     Raises:
         InputError: a run that cannot be made, or its directory cannot be written.
     """
-    from proxies.sweep.executors.train_job import Watch, end_job
+    from proxies.sweep.executors.train_job import RunWatch, end_job
     from proxies.train.ensemble import each_result
 
-    watches = [Watch(job, desk.report, lambda: False, desk.device) for job in stack]
+    watches = [RunWatch(job, desk.report, lambda: False, desk.device) for job in stack]
     results = each_result(
         [halved(job) for job in stack],
         corpus,

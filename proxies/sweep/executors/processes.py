@@ -73,7 +73,7 @@ def run_processes(desk: Desk) -> Iterator[Ended]:
     deaths: dict[str, int] = {}
     try:
         while True:
-            hand_out(desk, workers, again, stop)
+            _hand_out(desk, workers, again, stop)
             busy = [worker for worker in workers if worker.job is not None]
             if not busy:
                 return
@@ -94,7 +94,7 @@ def run_processes(desk: Desk) -> Iterator[Ended]:
         dismiss(workers)
 
 
-def hand_out(desk: Desk, workers: list[Worker], again: list[Job], stop: Event) -> None:
+def _hand_out(desk: Desk, workers: list[Worker], again: list[Job], stop: Event) -> None:
     """Give jobs to idle workers, starting as many workers as there are jobs for."""
     while not desk.stopping():
         idle = next((worker for worker in workers if worker.job is None), None)
@@ -164,7 +164,8 @@ def dismiss(workers: list[Worker]) -> None:
         try:
             worker.connection.send(None)
         except OSError:
-            continue
+            # Its end of the pipe is closed: it hears nothing more, so that waiting is in vain.
+            worker.process.kill()
     for worker in workers:
         worker.process.join(PATIENCE)
         if worker.process.is_alive():

@@ -30,7 +30,7 @@ Files = dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class NodeOutcome:
     """What comes back from a node."""
 
     ended: Ended | None = None
@@ -82,7 +82,7 @@ def train_remote(
     device: str,
     board: Any,
     attempt: int,
-) -> Outcome:
+) -> NodeOutcome:
     """Train a run on this node: from the files that the driver has of it, in a folder of its own.
 
     Args:
@@ -114,7 +114,7 @@ def train_remote(
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_files(folder, files)
+        write_folder(folder, files)
         try:
             corpus = open_same_corpus(source, fingerprint)
             ended = train_job(
@@ -125,11 +125,11 @@ def train_remote(
                 stopping=stopping,
             )
         except InputError as error:
-            return Outcome(files={}, refused=str(error))
-        left = read_files(folder)
+            return NodeOutcome(files={}, refused=str(error))
+        left = read_folder(folder)
     if ended is not None:
         left = {name: content for name, content in left.items() if not name.endswith(STATE)}
-    return Outcome(ended=ended, files=left)
+    return NodeOutcome(ended=ended, files=left)
 
 
 @cache
@@ -149,7 +149,7 @@ def open_same_corpus(source: CorpusSpec, fingerprint: str) -> Corpus:
     return corpus
 
 
-def read_files(folder: Path | None) -> Files:
+def read_folder(folder: Path | None) -> Files:
     """All files of a run's folder; none where there is no folder."""
     if folder is None or not folder.is_dir():
         return {}
@@ -157,7 +157,7 @@ def read_files(folder: Path | None) -> Files:
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
-def write_files(folder: Path | None, files: Mapping[str, bytes]) -> None:
+def write_folder(folder: Path | None, files: Mapping[str, bytes]) -> None:
     """Put files into a run's folder, each in one step.
 
     Raises:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from proxies.checks.probes import choose_probes
-from proxies.run.spec import CurvePoint, RunResult, RunSpec, runs_row
+from proxies.run.result import CurvePoint, RunResult, runs_row
+from proxies.run.spec import RunSpec
 from proxies.sweep.executors.desk import Ended, Job, can_halve, failed_row, halved, job_folder
 from proxies.sweep.search.pruning import REPORTS, WHOLE, report_step
 from proxies.train.loop import train_run
@@ -27,7 +28,7 @@ allocator on a GPU."""
 
 
 @dataclass(slots=True)
-class Watch:
+class RunWatch:
     """What is seen of a run's updates while they are made."""
 
     job: Job
@@ -105,7 +106,7 @@ def train_job(
     probes: list[Any] = choose_probes(job.probes)
     while True:
         spec = halved(job)
-        watch = Watch(job, report, stopping, device)
+        watch = RunWatch(job, report, stopping, device)
         try:
             result = train_run(
                 spec,
@@ -131,7 +132,7 @@ def train_job(
         free_memory(device)
 
 
-def end_job(watch: Watch, result: RunResult) -> Ended:
+def end_job(watch: RunWatch, result: RunResult) -> Ended:
     """How a job ended, by its result."""
     row = runs_row(result) | {"out_of_memory": float(watch.job.halvings)}
     if result.spec.micro_sequences is not None:

@@ -1,4 +1,4 @@
-"""A sweep's folder: what it was made with, and the lock that keeps a second writer out.
+"""A sweep's folder: what it was made with, what may change, and the lock that keeps others out.
 
 sweep.json      the spec, and what else every session must agree on
 results.jsonl   one line a run that is done (`records`)
@@ -17,11 +17,12 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from fitting.errors import InputError
+from proxies.sweep.axes import is_varied
 from proxies.sweep.spec_file import spec_adapter
 
 if TYPE_CHECKING:
@@ -37,6 +38,24 @@ LOCK = "lock"
 
 RUNS = "runs"
 """Name of the folder of runs."""
+
+AXES = ("lr", "batch_tokens", "weight_decay")
+"""Hyperparameters that a search varies."""
+
+EXTENDABLE = {
+    "model": ("d_model", "n_layers", "d_ff"),
+    "budget": ("tokens", "tokens_per_param", "flops", "wall_time", "interval_width"),
+    "search": (
+        *AXES,
+        "sampler",
+        "runs_per_cell",
+        "law",
+        "start",
+        "pruner",
+        "seed",
+    ),
+}
+"""What may change from one session to the next by table; the runs there stay comparable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +104,33 @@ def write_about(folder: Path, about: About) -> None:
     replace_file(folder / ABOUT, (json.dumps(asdict(about), indent=1) + "\n").encode())
 
 
-def make_folder(folder: Path) -> None:
+def check_same(ours: SweepSpec, theirs: SweepSpec, *, where: str, extend: bool) -> None:
+    """Refuse to go on with another spec, or with one whose runs would not compare.
+
+    Args:
+        ours: asked for now.
+        theirs: that the folder was made with.
+        where: the folder, for messages.
+        extend: whether another spec is asked for on purpose.
+
+    Raises:
+        InputError: the first difference, with both values.
+    """
+    for table, key in _differences(ours, theirs):
+        now, then = (_show(getattr(getattr(spec, table), key)) for spec in (ours, theirs))
+        said = f"{where}: made with [{table}] {key} = {then}, the spec has {now}"
+        if not extend:
+            raise InputError(f"{said}; pass --extend to go on with it, or name another DIR")
+        if key not in EXTENDABLE.get(table, ()):
+            raise InputError(f"{said}; its runs would not compare, name another DIR")
+        if key in AXES and not all(is_varied(getattr(spec.search, key)) for spec in (ours, theirs)):
+            raise InputError(
+                f"{said}; runs there do not say their {key}, so that only lists and ranges can "
+                "be extended; name another DIR"
+            )
+
+
+def make_sweep_folder(folder: Path) -> None:
     """Make a sweep's folder.
 
     Raises:
@@ -156,3 +201,17 @@ def drop_states(folder: Path, run_id: str) -> None:
             path.unlink()
     except OSError as error:
         raise InputError(f"{folder}: cannot be cleaned ({error.strerror})") from error
+
+
+def _differences(ours: SweepSpec, theirs: SweepSpec) -> list[tuple[str, str]]:
+    """Table and key of all that differs, in the order of the spec."""
+    now, then = asdict(ours), asdict(theirs)
+    return [
+        (table, key) for table in now for key in now[table] if now[table][key] != then[table][key]
+    ]
+
+
+def _show(value: Any) -> str:
+    """A value short enough for one line."""
+    said = json.dumps(value, default=asdict)
+    return said if len(said) <= 60 else f"{said[:57]}..."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from proxies.sweep.cells import Cell
+from proxies.sweep.cells import SweepCell
 
 if TYPE_CHECKING:
     from proxies.sweep.folder.records import Record
@@ -40,7 +40,7 @@ class Best:
 class CellProgress:
     """How far a cell is."""
 
-    cell: Cell
+    cell: SweepCell
     statuses: dict[str, int]
     """Runs that are done by status."""
     best: Best | None
@@ -80,7 +80,11 @@ class Progress:
 
 
 def measure_progress(
-    spec: SweepSpec, cells: Sequence[Cell], records: Sequence[Record], *, clock: float | None = None
+    spec: SweepSpec,
+    cells: Sequence[SweepCell],
+    records: Sequence[Record],
+    *,
+    clock: float | None = None,
 ) -> Progress:
     """How far a sweep is.
 
@@ -125,7 +129,7 @@ def sum_up(
     )
 
 
-def measure_cell(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> CellProgress:
+def measure_cell(spec: SweepSpec, cell: SweepCell, records: Sequence[Record]) -> CellProgress:
     """How far a cell is, from its own records."""
     finished = [r for r in records if r.status == "finished" and math.isfinite(r.loss)]
     best = None
@@ -142,7 +146,7 @@ def measure_cell(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> Cell
     return CellProgress(cell=cell, statuses=statuses, best=best)
 
 
-def optimum_width(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> float:
+def optimum_width(spec: SweepSpec, cell: SweepCell, records: Sequence[Record]) -> float:
     """How well a cell's best lr and batch are known; the lowest loss is where they are looked for.
 
     Upper over lower end of the 80% interval, of lr or batch, whichever is wider.
@@ -152,7 +156,7 @@ def optimum_width(spec: SweepSpec, cell: Cell, records: Sequence[Record]) -> flo
     from fitting.cells.few_runs import Tried, start_at
     from fitting.cells.search import find_local_optimum
     from fitting.surface.prior import neutral_surface
-    from proxies.sweep.search.axes import lattice_points
+    from proxies.sweep.axes import lattice_points
 
     known = [r for r in records if r.status in ("finished", "diverged")]
     rows = np.array([(float(r.row["lr"]), float(r.row["batch_tokens"]), r.loss) for r in known])

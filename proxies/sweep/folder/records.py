@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from pydantic_core import from_json
 
 from fitting.errors import InputError
-from proxies.sweep.executors.desk import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+Row = dict[str, float | str]
+"""Cells of a runs table by column."""
 
 RESULTS = "results.jsonl"
 """Name of the file of lines in a sweep's folder."""

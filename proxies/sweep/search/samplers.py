@@ -28,14 +28,14 @@ from fitting.cells.few_runs import Start, Tried
 from fitting.cells.search import LocalOptimum, find_local_optimum, propose_run
 from fitting.errors import InputError
 from fitting.units import format_small
-from proxies.sweep.runs import Setting
-from proxies.sweep.search.axes import (
+from proxies.sweep.axes import (
     batch_lattice,
     is_varied,
     lattice,
     lattice_points,
     sequence_bounds,
 )
+from proxies.sweep.cells import TrialSetting
 from proxies.sweep.spec import AxisRange
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def distributions(spec: SweepSpec) -> Space:
     return space
 
 
-def read_setting(spec: SweepSpec, trial: FrozenTrial) -> Setting:
+def read_setting(spec: SweepSpec, trial: FrozenTrial) -> TrialSetting:
     """The lr, batch, weight decay and seed of a trial."""
     search, seeds = spec.search, spec.run.seeds
     fixed = {
@@ -119,7 +119,7 @@ def read_setting(spec: SweepSpec, trial: FrozenTrial) -> Setting:
         "weight_decay": lattice(search.weight_decay)[0],
         "seed": seeds[trial.number % len(seeds)],
     }
-    return Setting(**(fixed | trial.params))
+    return TrialSetting(**(fixed | trial.params))
 
 
 def save_start(study: Study, start: Start) -> None:
@@ -312,7 +312,7 @@ def why_done(spec: SweepSpec, study: Study, *, most_runs: int) -> str | None:
     Args:
         spec: of the sweep.
         study: of the cell.
-        most_runs: `Cell.runs`.
+        most_runs: `SweepCell.runs`.
     """
     trials = live_trials(study)
     if len(trials) >= most_runs:

@@ -16,12 +16,12 @@ from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.line import Line
 from fitting.surface.prior import line_from_law, mup_line, neutral_surface
 from proxies.run.parametrization import OPTIMIZERS, convert_adamw_law, convert_sp_law
-from proxies.sweep.runs import member_parametrization
+from proxies.sweep.cells import member_parametrization
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
     from fitting.surface.solver import Runs
-    from proxies.sweep.cells import Cell
+    from proxies.sweep.cells import SweepCell
     from proxies.sweep.spec import SweepSpec
 
 EFFORT = Effort(starts=2, bootstraps=50)
@@ -29,7 +29,7 @@ EFFORT = Effort(starts=2, bootstraps=50)
 
 
 def predict_start(
-    spec: SweepSpec, cell: Cell, *, law: Law | None = None, runs: Runs | None = None
+    spec: SweepSpec, cell: SweepCell, *, law: Law | None = None, runs: Runs | None = None
 ) -> Start | None:
     """Where the best lr and batch of a cell are expected.
 
@@ -54,18 +54,21 @@ def predict_start(
     surface = neutral_surface()
     if runs is not None:
         line = None if law is None else line_through(point, spec, cell, law)
-        try:
-            fit = fit_surface(
-                runs, line_prior=line, target=(cell.params, cell.tokens), effort=EFFORT
-            )
-            point = best_point(fit.surface, cell.params, cell.tokens)
-        except FitError:
-            # Too few runs, or none that enclose an optimum: what was known before still holds.
-            pass
+        point = _best_by_runs(runs, cell, line=line) or point
     return start_at(surface, cell.params, cell.tokens, lr=point[0], batch_tokens=point[1])
 
 
-def law_point(spec: SweepSpec, cell: Cell, law: Law) -> tuple[float, float]:
+def _best_by_runs(runs: Runs, cell: SweepCell, *, line: Line | None) -> tuple[float, float] | None:
+    """The lr and batch of a cell by a surface fitted to runs; None where none can be fitted yet."""
+    try:
+        fit = fit_surface(runs, line_prior=line, target=(cell.params, cell.tokens), effort=EFFORT)
+        return best_point(fit.surface, cell.params, cell.tokens)
+    except FitError:
+        # Too few runs, or none that enclose an optimum: what was known before still holds.
+        return None
+
+
+def law_point(spec: SweepSpec, cell: SweepCell, law: Law) -> tuple[float, float]:
     """The lr and batch of a law at a cell, for the sweep's optimizer and parametrization.
 
     Raises:
@@ -80,8 +83,8 @@ def law_point(spec: SweepSpec, cell: Cell, law: Law) -> tuple[float, float]:
         "n_layers": float(cell.shape.n_layers),
         "seq_len": float(spec.run.seq_len),
     }
-    batch_tokens = evaluate(law, "batch_tokens", at)
-    lr = evaluate(law, "lr", at | {"batch_tokens": batch_tokens})
+    batch_tokens = _evaluate_quantity(law, "batch_tokens", at)
+    lr = _evaluate_quantity(law, "lr", at | {"batch_tokens": batch_tokens})
     optimizer = OPTIMIZERS[spec.run.optimizer]
     if (law.range.optimizer or "adamw") != spec.run.optimizer:
         lr, _ = convert_adamw_law(lr=lr, weight_decay=0.0, optimizer=optimizer)
@@ -93,7 +96,7 @@ def law_point(spec: SweepSpec, cell: Cell, law: Law) -> tuple[float, float]:
     return lr, batch_tokens
 
 
-def evaluate(law: Law, name: str, at: dict[str, float]) -> float:
+def _evaluate_quantity(law: Law, name: str, at: dict[str, float]) -> float:
     """One quantity of a law at a point.
 
     Raises:
@@ -114,7 +117,9 @@ def same_parametrization(spec: SweepSpec, law: Law) -> bool:
     return (law.range.parametrization or "sp") == spec.model.parametrization
 
 
-def line_through(point: tuple[float, float], spec: SweepSpec, cell: Cell, law: Law) -> Line | None:
+def line_through(
+    point: tuple[float, float], spec: SweepSpec, cell: SweepCell, law: Law
+) -> Line | None:
     """The law's line as a prior, moved to a point at this cell; None where it has no line."""
     make = line_from_law if same_parametrization(spec, law) else mup_line
     try:

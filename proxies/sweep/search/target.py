@@ -14,7 +14,7 @@ import numpy as np
 from fitting.design import Candidates, Done, known_at, next_runs
 from fitting.errors import InputError
 from fitting.intervals import Z80
-from proxies.sweep.search.axes import lattice_points
+from proxies.sweep.axes import lattice_points
 from proxies.sweep.search.starts import law_point, line_through
 
 if TYPE_CHECKING:
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from fitting.laws.law import Law
     from fitting.surface.line import Line
-    from proxies.sweep.cells import Cell
+    from proxies.sweep.cells import SweepCell, TrialSetting
     from proxies.sweep.folder.records import Record
-    from proxies.sweep.runs import Setting
     from proxies.sweep.search.samplers import Point
     from proxies.sweep.spec import SweepSpec
 
@@ -35,8 +34,8 @@ designs of the sampler's in two cells. *Assumed.*"""
 
 
 def next_for_target(
-    spec: SweepSpec, cells: Sequence[Cell], done: Done, *, law: Law | None, left: float
-) -> tuple[Cell, Point] | None:
+    spec: SweepSpec, cells: Sequence[SweepCell], done: Done, *, law: Law | None, left: float
+) -> tuple[SweepCell, Point] | None:
     """The cell and point of the next run; None where no design can be bought or nothing is left.
 
     Args:
@@ -59,6 +58,7 @@ def next_for_target(
         batch_tokens=settings[:, 1],
         flops=6 * sizes.prod(axis=1),
     )
+    line = target_line(spec, cells[0], law)
     try:
         (chosen,) = next_runs(
             done,
@@ -66,7 +66,7 @@ def next_for_target(
             budget_flops=left,
             options=options,
             count=1,
-            prior=target_line(spec, cells[0], law),
+            prior=line,
             seed=spec.search.seed % 2**32,
         )
     except InputError:
@@ -82,7 +82,7 @@ def target_of(spec: SweepSpec) -> tuple[float, float]:
     return spec.search.target.params, spec.search.target.tokens
 
 
-def target_line(spec: SweepSpec, cell: Cell, law: Law | None) -> Line | None:
+def target_line(spec: SweepSpec, cell: SweepCell, law: Law | None) -> Line | None:
     """The law as a prior, in the sweep's own optimizer and parametrization at a cell."""
     if law is None:
         return None
@@ -90,7 +90,7 @@ def target_line(spec: SweepSpec, cell: Cell, law: Law | None) -> Line | None:
 
 
 def done_of(
-    records: Iterable[Record], running: Iterable[tuple[Cell, Setting]], *, seq_len: int
+    records: Iterable[Record], running: Iterable[tuple[SweepCell, TrialSetting]], *, seq_len: int
 ) -> Done:
     """The runs of a sweep: finished and diverged ones, those without a loss, those under way."""
     names = ("params", "tokens", "lr", "batch_tokens")
@@ -113,7 +113,9 @@ def loss_of(record: Record) -> float:
     return record.loss if record.status == "finished" else math.nan
 
 
-def why_known(spec: SweepSpec, cells: Sequence[Cell], done: Done, *, law: Law | None) -> str | None:
+def why_known(
+    spec: SweepSpec, cells: Sequence[SweepCell], done: Done, *, law: Law | None
+) -> str | None:
     """Why the target needs no more runs, or None while its interval is wider than asked for."""
     width = spec.budget.interval_width
     if width is None:

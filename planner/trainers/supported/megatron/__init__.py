@@ -19,13 +19,16 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import Layout, Settings, base_init_std, plain_rule, with_groups
+from planner.trainers.files import Files
+from planner.trainers.lengths import Lengths, fit_lengths
 from planner.trainers.supported.megatron.ramp import batch_ramp, cannot_grow, read_ramp
-from planner.trainers.trainer import Files, Trainer, check_inverse_sqrt
+from planner.trainers.trainer import Trainer, check_inverse_sqrt
 from planner.trainers.values import as_float, as_int
+from proxies.run.layout import Layout
+from proxies.run.parametrization import Optimizer
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.shape import Shape
+from proxies.run.spec import RunSpec, make_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -60,13 +63,13 @@ BIASES = {
 POSITIONS = {"rope": "rope", "learned": "learned_absolute", "none": "none"}
 
 
-def write(settings: Settings, head: list[str]) -> Files:
+def write(run: RunSpec, head: list[str]) -> Files:
     """The shell file's text."""
     arguments = [
-        *model_arguments(settings),
-        *batch_arguments(settings),
-        *schedule_arguments(settings),
-        *optimizer_arguments(settings),
+        *model_arguments(run),
+        *batch_arguments(run),
+        *schedule_arguments(run),
+        *optimizer_arguments(run),
     ]
     lines = "\n".join(f"    {line}" for line in lines_of(arguments))
     comments = "".join(f"# {line}\n" for line in head)
@@ -74,7 +77,7 @@ def write(settings: Settings, head: list[str]) -> Files:
         "": f"#!/usr/bin/env bash\n{comments}"
         "# Start it in the repository: bash FILE --data-path ... --tokenizer-type ... --bf16\n"
         "set -euo pipefail\n\n"
-        f"DATA_PARALLEL={settings.layout.data_parallel}\n\n"
+        f"DATA_PARALLEL={run.layout.data}\n\n"
         f"PLAN_ARGS=(\n{lines}\n)\n\n"
         'torchrun --nproc-per-node "${GPUS_PER_NODE:-$DATA_PARALLEL}" pretrain_gpt.py '
         '"${PLAN_ARGS[@]}" "$@"\n'
@@ -92,9 +95,9 @@ def lines_of(arguments: Iterable[Any]) -> list[str]:
     return lines
 
 
-def model_arguments(settings: Settings) -> list[Any]:
+def model_arguments(run: RunSpec) -> list[Any]:
     """The exact shape; dropouts, whose default is 0.1, are off."""
-    shape = settings.shape
+    shape = run.shape
     found = [
         *("--num-layers", shape.n_layers),
         *("--hidden-size", shape.d_model),
@@ -104,14 +107,14 @@ def model_arguments(settings: Settings) -> list[Any]:
         *("--kv-channels", shape.head_dim),
         *("--vocab-size", shape.vocab_size),
         *("--make-vocab-size-divisible-by", 1),
-        *("--seq-length", settings.seq_len),
-        *("--max-position-embeddings", shape.n_positions or settings.seq_len),
+        *("--seq-length", run.seq_len),
+        *("--max-position-embeddings", shape.n_positions or run.seq_len),
         *("--position-embedding-type", POSITIONS[shape.positions]),
         *("--normalization", NORMS[shape.norm]),
         *("--norm-epsilon", shape.norm_eps),
         *MLPS[shape.mlp],
         *BIASES[shape.biases],
-        *("--init-method-std", base_init_std(settings)),
+        *("--init-method-std", run.init_std),
         *("--attention-dropout", 0.0),
         *("--hidden-dropout", 0.0),
     ]
@@ -120,35 +123,35 @@ def model_arguments(settings: Settings) -> list[Any]:
     return found + ([] if shape.tied_embeddings else ["--untie-embeddings-and-output-weights"])
 
 
-def batch_arguments(settings: Settings) -> list[Any]:
+def batch_arguments(run: RunSpec) -> list[Any]:
     """Batch in sequences, and steps; samples where the batch grows."""
     found = [
-        *("--micro-batch-size", settings.layout.micro_batch_sequences),
-        *("--global-batch-size", settings.batch_sequences),
+        *("--micro-batch-size", run.layout.micro_batch_sequences),
+        *("--global-batch-size", run.batch_sequences),
     ]
-    if not settings.batch_growth:
-        return [*found, "--train-iters", settings.schedule.steps]
-    ramp = batch_ramp(settings)
+    if not run.growth:
+        return [*found, "--train-iters", run.schedule.steps]
+    ramp = batch_ramp(run)
     assert ramp is not None
-    samples = settings.schedule.steps * settings.batch_sequences
+    samples = run.schedule.steps * run.batch_sequences
     return [*found, "--rampup-batch-size", *ramp, "--train-samples", samples]
 
 
-def schedule_arguments(settings: Settings) -> list[Any]:
+def schedule_arguments(run: RunSpec) -> list[Any]:
     """The learning rate against step, or against samples where the batch grows.
 
     `--min-lr` is absolute. A ramp is refused beside iterations, so that all lengths are samples.
     """
-    schedule = settings.schedule
+    schedule = run.schedule
     # What its options count, and how many of that a planned step is.
-    unit, each = ("samples", settings.batch_sequences) if settings.batch_growth else ("iters", 1)
+    unit, each = ("samples", run.batch_sequences) if run.growth else ("iters", 1)
     wsd = schedule.kind == "wsd"
     # Its inverse square root takes --min-lr for a floor, not for where it ends.
     ends = schedule.kind not in {"constant", "inverse-sqrt"}
     final = schedule.final_lr_fraction if ends else 0.0
     found = [
-        *("--lr", settings.lr),
-        *("--min-lr", settings.lr * final),
+        *("--lr", run.lr),
+        *("--min-lr", run.lr * final),
         *("--lr-decay-style", STYLES[schedule.kind]),
         *(f"--lr-warmup-{unit}", schedule.warmup_steps * each),
         # Megatron wants the warmup to end before the decay does, even where nothing decays.
@@ -160,12 +163,12 @@ def schedule_arguments(settings: Settings) -> list[Any]:
     return found
 
 
-def optimizer_arguments(settings: Settings) -> list[Any]:
+def optimizer_arguments(run: RunSpec) -> list[Any]:
     """AdamW; weight decay spares 1-D tensors and biases by itself."""
-    part = settings.optimizer
+    part = run.optimizer
     return [
         *("--optimizer", "adam"),
-        *("--weight-decay", settings.weight_decay),
+        *("--weight-decay", run.weight_decay),
         *("--adam-beta1", part.beta1),
         *("--adam-beta2", part.beta2),
         *("--adam-eps", part.eps),
@@ -173,8 +176,8 @@ def optimizer_arguments(settings: Settings) -> list[Any]:
     ]
 
 
-def read(files: Files) -> Settings:
-    """The settings of a script's arguments, with Megatron's own defaults.
+def read(files: Files) -> RunSpec:
+    """The run of a script's arguments, with Megatron's own defaults.
 
     Raises:
         InputError: an argument is missing, or one that windtunnel has no words for.
@@ -191,31 +194,27 @@ def read(files: Files) -> Settings:
         )
     lr = as_float(found, "--lr")
     shape = read_shape(found)
-    settings = Settings(
+    return make_run(
         shape=shape,
         seq_len=as_int(found, "--seq-length"),
         batch_sequences=batch,
         schedule=read_schedule(found, lr, batch),
         lr=lr,
         weight_decay=as_float(found, "--weight-decay", 0.01),
-        optimizer=OptimizerPart(
+        optimizer=Optimizer(
             name="adamw",
             beta1=as_float(found, "--adam-beta1", 0.9),
             beta2=as_float(found, "--adam-beta2", 0.999),
             eps=as_float(found, "--adam-eps", 1e-8),
             grad_clip=as_float(found, "--clip-grad", 1.0),
         ),
-        parametrization=plain_rule(shape),
-        groups=(),
-        z_loss=0.0,
         layout=Layout(
             micro_batch_sequences=micro,
-            accumulation=batch // (micro * devices),
-            data_parallel=devices,
+            data=devices,
         ),
-        batch_growth=read_ramp(found, batch, beta2=as_float(found, "--adam-beta2", 0.999)),
+        growth=read_ramp(found, batch, beta2=as_float(found, "--adam-beta2", 0.999)),
+        init_std=as_float(found, "--init-method-std", 0.02),
     )
-    return with_groups(settings, init_std=as_float(found, "--init-method-std", 0.02))
 
 
 def read_arguments(text: str) -> dict[str, Any]:
@@ -282,36 +281,52 @@ def read_shape(found: dict[str, Any]) -> Shape:
 
 def read_schedule(found: dict[str, Any], lr: float, batch: int) -> Schedule:
     """The schedule, with the defaults that people forget: linear, and exponential in WSD."""
-
-    def length(name: str, default: int | None = None) -> int:
-        """A length in planned steps, whichever of iterations and samples says it."""
-        samples = as_int(found, f"--{name}-samples", 0) // batch
-        return as_int(found, f"--{name}-iters", samples or default)
-
-    steps = length("train", 0)
+    lengths, _ = fit_lengths(read_lengths(found, batch))
     style = str(found.get("--lr-decay-style", "linear"))
     kind = {name: key for key, name in STYLES.items()}.get(style)
     if kind is None:
         raise InputError(
             f"megatron: --lr-decay-style {style} is not one of {', '.join(STYLES.values())}"
         )
-    fade = length("lr-decay", steps)
-    if kind != "constant" and fade != steps:
-        raise InputError(f"megatron: --lr-decay-iters {fade} is not --train-iters {steps}")
     final = as_float(found, "--min-lr", 0.0) / lr
     names = {name: key for key, name in SHAPES.items()}
     wsd = kind == "wsd"
     return make_schedule(
         kind,
-        steps=steps,
-        warmup_steps=length("lr-warmup", 0),
-        decay_steps=length("lr-wsd-decay") if wsd else None,
+        steps=lengths.steps,
+        warmup_steps=lengths.warmup,
+        decay_steps=read_length(found, "lr-wsd-decay", batch) if wsd else None,
         decay_shape=names[str(found.get("--lr-wsd-decay-style", "exponential"))] if wsd else None,
         final_lr_fraction=None if kind in {"constant", "inverse-sqrt"} else final,
     )
 
 
-def sample_point(_settings: Settings, step: int) -> float:
+def read_length(found: dict[str, Any], name: str, batch: int, default: int | None = None) -> int:
+    """A length in planned steps, whichever of iterations and samples says it."""
+    samples = as_int(found, f"--{name}-samples", 0) // batch
+    return as_int(found, f"--{name}-iters", samples or default)
+
+
+def read_lengths(found: dict[str, Any], batch: int) -> Lengths:
+    """Steps, warmup and the end of the decay, which counts the warmup in."""
+    steps = read_length(found, "train", batch, 0)
+    return Lengths(
+        steps=steps,
+        warmup=read_length(found, "lr-warmup", batch, 0),
+        warmup_option="--lr-warmup-iters",
+        decay_start=0,
+        decay_steps=read_length(found, "lr-decay", batch, steps),
+        decay_option="--lr-decay-iters",
+    )
+
+
+def faults(files: Files) -> tuple[str, ...]:
+    """A warmup or a decay that its scheduler takes in silence and no run can follow."""
+    found = read_arguments(files[""])
+    return fit_lengths(read_lengths(found, as_int(found, "--global-batch-size")))[1]
+
+
+def sample_point(_run: RunSpec, step: int) -> float:
     """s = k: k global batches of samples were counted before update k + 1."""
     return float(step)
 
@@ -342,6 +357,7 @@ TRAINER = Trainer(
     sample_point=sample_point,
     adjust=check_inverse_sqrt,
     cannot_grow=cannot_grow,
+    faults=faults,
     growth_advice='--batch-growth "ramp lr=none"',
     init="normal with the plan's std, output projections std / sqrt(2 n_layers)",
 )

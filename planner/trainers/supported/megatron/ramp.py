@@ -9,41 +9,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from planner.request.growth import GrowthStage
 from planner.trainers.values import as_int
+from proxies.run.batching import GrowthStage
 
 if TYPE_CHECKING:
-    from planner.plan.settings import Settings
+    from proxies.run.spec import RunSpec
 
 
-def batch_ramp(settings: Settings) -> tuple[int, int, int] | None:
+def batch_ramp(run: RunSpec) -> tuple[int, int, int] | None:
     """START, INCREMENT and SAMPLES of a growing batch; None where they cannot say it.
 
     Its batch is START + INCREMENT floor(samples seen / (SAMPLES / increments)), so the steps are
     equal and take as many samples each; the last is the global batch.
     """
-    stages = settings.batch_growth
+    stages = run.growth
     first, step = stages[0].batch_sequences, stages[1].batch_sequences - stages[0].batch_sequences
-    each = stages[1].from_token // settings.seq_len
+    each = stages[1].from_token // run.seq_len
     for index, stage in enumerate(stages):
-        seen = stage.from_token // settings.seq_len
+        seen = stage.from_token // run.seq_len
         if (seen, stage.batch_sequences) != (index * each, first + index * step):
             return None
-    if step < 1 or stages[-1].batch_sequences != settings.batch_sequences:
+    if step < 1 or stages[-1].batch_sequences != run.batch_sequences:
         return None
     return first, step, each * (len(stages) - 1)
 
 
-def cannot_grow(settings: Settings) -> str:
+def cannot_grow(run: RunSpec) -> str:
     """Why `--rampup-batch-size` cannot say these stages; empty where it can."""
-    layout, ramp = settings.layout, batch_ramp(settings)
-    if any(stage.lr_factor != 1 for stage in settings.batch_growth):
+    layout, ramp = run.layout, batch_ramp(run)
+    if any(stage.lr_factor != 1 for stage in run.growth):
         return "its lr does not follow the batch"
-    if any(stage.beta2 != settings.optimizer.beta2 for stage in settings.batch_growth):
+    if any(stage.beta2 != run.optimizer.beta2 for stage in run.growth):
         return "its beta2 does not change"
     if ramp is None:
         return "its ramp has equal steps that end at the planned batch"
-    unit = layout.micro_batch_sequences * layout.data_parallel
+    unit = layout.micro_batch_sequences * layout.data
     if ramp[0] % unit or ramp[1] % unit:
         return f"its steps must be multiples of micro-batch x data parallel, {unit} sequences"
     return ""

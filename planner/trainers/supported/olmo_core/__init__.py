@@ -10,11 +10,10 @@ are in tokens.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fitting.errors import InputError
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import Layout, Settings, base_init_std, plain_rule, with_groups
+from planner.trainers.files import Files
 from planner.trainers.python_source import parse, read_calls, read_constants
 from planner.trainers.supported.olmo_core.schedule import (
     GROWTH_IMPORTS,
@@ -28,7 +27,6 @@ from planner.trainers.supported.olmo_core.schedule import (
     scheduler_source,
 )
 from planner.trainers.trainer import (
-    Files,
     Loss,
     Nearest,
     Trainer,
@@ -36,11 +34,11 @@ from planner.trainers.trainer import (
     describe_schedule,
 )
 from planner.trainers.values import as_float, as_int
+from proxies.run.layout import Layout
+from proxies.run.parametrization import Optimizer
 from proxies.run.schedule import Checkpoint, make_schedule
 from proxies.run.shape import Shape
-
-if TYPE_CHECKING:
-    pass
+from proxies.run.spec import RunSpec, make_run
 
 OPTIMIZERS = {"adamw": "AdamWConfig", "lion": "LionConfig"}
 
@@ -96,17 +94,17 @@ duration = {duration}
 """
 
 
-def write(settings: Settings, head: list[str]) -> Files:
+def write(run: RunSpec, head: list[str]) -> Files:
     """The module's text."""
-    shape, part = settings.shape, settings.optimizer
-    scheduler, imports = scheduler_source(settings)
-    first = next(iter(settings.batch_growth), None)
+    shape, part = run.shape, run.optimizer
+    scheduler, imports = scheduler_source(run)
+    first = next(iter(run.growth), None)
     text = TEMPLATE.format(
         optimizer=OPTIMIZERS[part.name],
         imports=imports,
-        seq_len=settings.seq_len,
-        micro_batch=settings.layout.micro_batch_sequences,
-        data_parallel=settings.layout.data_parallel,
+        seq_len=run.seq_len,
+        micro_batch=run.layout.micro_batch_sequences,
+        data_parallel=run.layout.data,
         d_model=shape.d_model,
         n_layers=shape.n_layers,
         n_heads=shape.n_heads,
@@ -119,31 +117,31 @@ def write(settings: Settings, head: list[str]) -> Files:
         norm_eps=shape.norm_eps,
         rope_theta=int(shape.rope_theta),
         tied=shape.tied_embeddings,
-        init_std=base_init_std(settings),
-        lr=settings.lr * (1.0 if first is None else first.lr_factor),
-        weight_decay=settings.weight_decay,
+        init_std=run.init_std,
+        lr=run.lr * (1.0 if first is None else first.lr_factor),
+        weight_decay=run.weight_decay,
         betas=(part.beta1, part.beta2),
         eps="" if part.eps is None else f"\n        eps={part.eps},",
         grad_clip=part.grad_clip,
-        z_loss=settings.z_loss or None,
+        z_loss=run.z_loss or None,
         scheduler=scheduler,
-        batch=settings.batch_sequences,
-        first_batch=settings.batch_sequences if first is None else first.batch_sequences,
-        steps=settings.schedule.steps,
+        batch=run.batch_sequences,
+        first_batch=run.batch_sequences if first is None else first.batch_sequences,
+        steps=run.schedule.steps,
         duration="Duration.steps(STEPS)"
         if first is None
         else "Duration.tokens(STEPS * GLOBAL_BATCH * SEQ_LEN)",
         growth_imports="" if first is None else GROWTH_IMPORTS,
     )
     comments = "".join(f"# {line}\n" for line in head)
-    return {"": comments + text + growth_source(settings)}
+    return {"": comments + text + growth_source(run)}
 
 
-def adjust(settings: Settings) -> Nearest:
+def adjust(run: RunSpec) -> Nearest:
     """One decay for all periods of WSD-S, and a rotary base that is a whole number."""
-    settings, found = check_inverse_sqrt(settings)
+    run, found = check_inverse_sqrt(run)
     lost = list(found)
-    shape, schedule = settings.shape, settings.schedule
+    shape, schedule = run.shape, run.schedule
     if shape.rope_theta != int(shape.rope_theta):
         theta = float(round(shape.rope_theta))
         lost.append(Loss("rope_theta", f"{shape.rope_theta}", f"{theta:g}"))
@@ -160,11 +158,11 @@ def adjust(settings: Settings) -> Nearest:
         )
         lost.append(Loss("schedule", describe_schedule(schedule), describe_schedule(even)))
         schedule = even
-    return replace(settings, shape=shape, schedule=schedule), tuple(lost)
+    return replace(run, shape=shape, schedule=schedule), tuple(lost)
 
 
-def read(files: Files) -> Settings:
-    """The settings of an exported module.
+def read(files: Files) -> RunSpec:
+    """The run of an exported module.
 
     Raises:
         InputError: a constant or a call is missing, as in a config that was not exported.
@@ -185,7 +183,7 @@ def read(files: Files) -> Settings:
     seq_len = as_int(found, "SEQ_LEN")
     d_ff = as_int(only_call(tree, "FeedForwardConfig"), "hidden_size")
     shape = read_shape(model, d_ff)
-    settings = Settings(
+    return make_run(
         shape=shape,
         seq_len=seq_len,
         batch_sequences=batch,
@@ -194,24 +192,21 @@ def read(files: Files) -> Settings:
         ),
         lr=lr,
         weight_decay=as_float(optim, "weight_decay"),
-        optimizer=OptimizerPart(
+        optimizer=Optimizer(
             name=name,
             beta1=beta1,
             beta2=beta2,
             eps=as_float(optim, "eps", 1e-8) if name == "adamw" else None,
             grad_clip=as_float(module, "max_grad_norm"),
         ),
-        parametrization=plain_rule(shape),
-        groups=(),
         z_loss=as_float(module, "z_loss_multiplier", 0.0),
         layout=Layout(
             micro_batch_sequences=micro,
-            accumulation=batch // (micro * devices),
-            data_parallel=devices,
+            data=devices,
         ),
-        batch_growth=growth,
+        growth=growth,
+        init_std=as_float(model, "init_std", 0.02),
     )
-    return with_groups(settings, init_std=as_float(model, "init_std", 0.02))
 
 
 def read_shape(model: dict[str, Any], d_ff: int) -> Shape:
@@ -233,7 +228,7 @@ def read_shape(model: dict[str, Any], d_ff: int) -> Shape:
     )
 
 
-def sample_point(_settings: Settings, step: int) -> float:
+def sample_point(_run: RunSpec, step: int) -> float:
     """s = k + 1: the counter is raised before the optimizer steps."""
     return float(step + 1)
 

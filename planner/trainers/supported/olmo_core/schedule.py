@@ -13,16 +13,16 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from planner.request.growth import GrowthStage
 from planner.trainers.python_source import read_calls
 from planner.trainers.values import as_float, as_int
+from proxies.run.batching import GrowthStage
 from proxies.run.schedule import Checkpoint, Schedule, make_schedule
 
 if TYPE_CHECKING:
     import ast
     from collections.abc import Mapping
 
-    from planner.plan.settings import Settings
+    from proxies.run.spec import RunSpec
 
 GROWTH_IMPORTS = """
 from olmo_core.optim.scheduler import SchedulerUnits
@@ -42,16 +42,16 @@ callbacks = {{
 """
 
 
-def step_length(settings: Settings) -> int:
+def step_length(run: RunSpec) -> int:
     """What a planned step is in the scheduler's unit: tokens where the batch grows, else 1."""
-    return settings.batch_sequences * settings.seq_len if settings.batch_growth else 1
+    return run.batch_sequences * run.seq_len if run.growth else 1
 
 
-def scheduler_source(settings: Settings) -> tuple[str, str]:
+def scheduler_source(run: RunSpec) -> tuple[str, str]:
     """The scheduler as Python, and the names that it needs."""
-    schedule, each = settings.schedule, step_length(settings)
+    schedule, each = run.schedule, step_length(run)
     warmup, final = schedule.warmup_steps * each, schedule.final_lr_fraction
-    tokens = "units=SchedulerUnits.tokens, " if settings.batch_growth else ""
+    tokens = "units=SchedulerUnits.tokens, " if run.growth else ""
     if schedule.kind == "constant":
         return f"ConstantWithWarmup({tokens}warmup={warmup})", "ConstantWithWarmup"
     if schedule.kind == "inverse-sqrt":
@@ -59,7 +59,7 @@ def scheduler_source(settings: Settings) -> tuple[str, str]:
     if schedule.kind in {"linear", "cosine"}:
         name = {"linear": "LinearWithWarmup", "cosine": "CosWithWarmup"}[schedule.kind]
         return f"{name}({tokens}warmup={warmup}, alpha_f={final})", name
-    floor, units = settings.lr * final, tokens and f"        {tokens.strip()}\n"
+    floor, units = run.lr * final, tokens and f"        {tokens.strip()}\n"
     if schedule.kind == "wsd-s":
         periods = [each * (after - before) for before, after in pairwise([0, *ends_of(schedule)])]
         decay, fraction = common_decay(schedule)
@@ -177,27 +177,27 @@ def only_call(tree: ast.AST, name: str) -> dict[str, Any]:
     return calls[0]
 
 
-def growth_source(settings: Settings) -> str:
+def growth_source(run: RunSpec) -> str:
     """The callback that raises the batch; nothing for a fixed one."""
-    if not settings.batch_growth:
+    if not run.growth:
         return ""
     return CALLBACKS.format(
-        sequences=[stage.batch_sequences for stage in settings.batch_growth],
-        tokens=[stage.from_token for stage in settings.batch_growth],
+        sequences=[stage.batch_sequences for stage in run.growth],
+        tokens=[stage.from_token for stage in run.growth],
     )
 
 
-def cannot_grow(settings: Settings) -> str:
+def cannot_grow(run: RunSpec) -> str:
     """Why `BatchSizeSchedulerCallback` cannot take these stages; empty where it can."""
-    batch, schedule = settings.batch_sequences, settings.schedule
-    if settings.optimizer.name != "adamw":
+    batch, schedule = run.batch_sequences, run.schedule
+    if run.optimizer.name != "adamw":
         return "it moves the lr of Adam-like optimizers only"
-    for stage in settings.batch_growth:
+    for stage in run.growth:
         if not math.isclose(stage.lr_factor, math.sqrt(stage.batch_sequences / batch)):
             return "its lr moves with the square root of the batch"
-        if stage.beta2 != settings.optimizer.beta2:
+        if stage.beta2 != run.optimizer.beta2:
             return "its beta2 does not change"
-    for before, after in pairwise(settings.batch_growth):
+    for before, after in pairwise(run.growth):
         if after.batch_sequences % before.batch_sequences or after == before:
             return "its batch grows by whole factors"
     if schedule.kind in {"wsd", "wsd-s"} and schedule.final_lr_fraction:

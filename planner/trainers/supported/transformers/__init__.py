@@ -16,17 +16,23 @@ from dataclasses import replace
 from typing import Any
 
 from fitting.errors import InputError
-from planner.plan.document import OptimizerPart
-from planner.plan.settings import Layout, Settings, base_init_std, plain_rule, with_groups
-from planner.trainers.trainer import Files, Loss, Nearest, Trainer, check_inverse_sqrt
+from planner.trainers.files import Files
+from planner.trainers.lengths import Lengths, fit_lengths
+from planner.trainers.supported.transformers.complete import complete
+from planner.trainers.supported.transformers.folder import (
+    ARGUMENTS,
+    CONFIG,
+    MODELS,
+    README,
+    json_of,
+)
+from planner.trainers.trainer import Loss, Nearest, Trainer, check_inverse_sqrt
 from planner.trainers.values import as_float, as_int
+from proxies.run.layout import Layout
+from proxies.run.parametrization import Optimizer
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.shape import Shape
-
-ARGUMENTS, CONFIG, README = "training_args.json", "config.json", "README.txt"
-
-MODELS = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-"""Model type and class: qwen2 has biases on queries, keys and values, qwen3 norms on q and k."""
+from proxies.run.spec import RunSpec, make_run
 
 ACTIVATIONS = {"swiglu": "silu", "geglu": "gelu_pytorch_tanh"}
 """`hidden_act` of the gated MLPs."""
@@ -35,19 +41,19 @@ OPTIMIZERS = {"adamw": "adamw_torch", "lion": "lion_32bit"}
 """`optim`; Lion needs bitsandbytes."""
 
 
-def write(settings: Settings, head: list[str]) -> Files:
+def write(run: RunSpec, head: list[str]) -> Files:
     """The folder's three files."""
     arguments = {
-        "max_steps": settings.schedule.steps,
-        "per_device_train_batch_size": settings.layout.micro_batch_sequences,
-        "gradient_accumulation_steps": settings.layout.accumulation,
-        "learning_rate": settings.lr,
-        **schedule_arguments(settings),
-        **optimizer_arguments(settings),
+        "max_steps": run.schedule.steps,
+        "per_device_train_batch_size": run.layout.micro_batch_sequences,
+        "gradient_accumulation_steps": run.accumulation,
+        "learning_rate": run.lr,
+        **schedule_arguments(run),
+        **optimizer_arguments(run),
     }
-    run = {"data_parallel": settings.layout.data_parallel, "head": head}
-    config = {**model_config(settings), "windtunnel": run}
-    readme = [*head, "", *launch_lines(settings)]
+    ours = {"data_parallel": run.layout.data, "head": head}
+    config = {**model_config(run), "windtunnel": ours}
+    readme = [*head, "", *launch_lines(run)]
     return {
         ARGUMENTS: json.dumps(arguments, indent=2) + "\n",
         CONFIG: json.dumps(config, indent=2) + "\n",
@@ -55,15 +61,15 @@ def write(settings: Settings, head: list[str]) -> Files:
     }
 
 
-def schedule_arguments(settings: Settings) -> dict[str, Any]:
+def schedule_arguments(run: RunSpec) -> dict[str, Any]:
     """Arguments of the learning rate against step."""
-    schedule = settings.schedule
+    schedule = run.schedule
     final = schedule.final_lr_fraction
     kind, kwargs = {
         "constant": ("constant_with_warmup", {}),
         "inverse-sqrt": ("inverse_sqrt", {}),
         "cosine": ("cosine_with_min_lr", {"min_lr_rate": final}),
-        "linear": ("polynomial", {"lr_end": settings.lr * final, "power": 1.0}),
+        "linear": ("polynomial", {"lr_end": run.lr * final, "power": 1.0}),
         "wsd": (
             "warmup_stable_decay",
             {
@@ -77,12 +83,12 @@ def schedule_arguments(settings: Settings) -> dict[str, Any]:
     return {**found, "lr_scheduler_kwargs": kwargs} if kwargs else found
 
 
-def optimizer_arguments(settings: Settings) -> dict[str, Any]:
+def optimizer_arguments(run: RunSpec) -> dict[str, Any]:
     """Arguments of the optimizer; the defaults of betas and weight decay are not the plan's."""
-    part = settings.optimizer
+    part = run.optimizer
     found = {
         "optim": OPTIMIZERS[part.name],
-        "weight_decay": settings.weight_decay,
+        "weight_decay": run.weight_decay,
         "adam_beta1": part.beta1,
         "adam_beta2": part.beta2,
         "max_grad_norm": part.grad_clip,
@@ -90,9 +96,9 @@ def optimizer_arguments(settings: Settings) -> dict[str, Any]:
     return found if part.eps is None else {**found, "adam_epsilon": part.eps}
 
 
-def model_config(settings: Settings) -> dict[str, Any]:
+def model_config(run: RunSpec) -> dict[str, Any]:
     """The exact shape as a configuration of llama, qwen2 or qwen3."""
-    shape = settings.shape
+    shape = run.shape
     kind = model_type(shape)
     found = {
         "model_type": kind,
@@ -105,8 +111,8 @@ def model_config(settings: Settings) -> dict[str, Any]:
         "num_key_value_heads": shape.n_kv_heads,
         "head_dim": shape.head_dim,
         "hidden_act": ACTIVATIONS[shape.mlp],
-        "max_position_embeddings": settings.seq_len,
-        "initializer_range": base_init_std(settings),
+        "max_position_embeddings": run.seq_len,
+        "initializer_range": run.init_std,
         "rms_norm_eps": shape.norm_eps,
         "tie_word_embeddings": shape.tied_embeddings,
         "rope_parameters": {"rope_type": "default", "rope_theta": shape.rope_theta},
@@ -123,15 +129,14 @@ def model_type(shape: Shape) -> str:
     return "qwen2" if shape.biases == "qkv" else "llama"
 
 
-def launch_lines(settings: Settings) -> list[str]:
+def launch_lines(run: RunSpec) -> list[str]:
     """How to load the files and start, so that the global batch is the plan's."""
-    layout = settings.layout
+    layout = run.layout
     return [
-        f"Global batch: {settings.batch_sequences} sequences of {settings.seq_len} tokens = "
+        f"Global batch: {run.batch_sequences} sequences of {run.seq_len} tokens = "
         f"per_device_train_batch_size {layout.micro_batch_sequences} x "
-        f"gradient_accumulation_steps {layout.accumulation} x {layout.data_parallel} devices.",
-        f"Start it on {layout.data_parallel} devices, as with torchrun; add bf16=True where they "
-        "have it.",
+        f"gradient_accumulation_steps {run.accumulation} x {layout.data} devices.",
+        f"Start it on {layout.data} devices, as with torchrun; add bf16=True where they have it.",
         "",
         "from transformers import AutoConfig, AutoModelForCausalLM, HfArgumentParser",
         "from transformers import Trainer, TrainingArguments",
@@ -142,8 +147,8 @@ def launch_lines(settings: Settings) -> list[str]:
     ]
 
 
-def read(files: Files) -> Settings:
-    """The settings of a folder, or of one JSON file that holds both sets of keys.
+def read(files: Files) -> RunSpec:
+    """The run of a folder, or of one JSON file that holds both sets of keys.
 
     Raises:
         InputError: a file or a key is missing.
@@ -154,46 +159,29 @@ def read(files: Files) -> Settings:
     name = optimizers.get(str(arguments.get("optim", "adamw_torch_fused")).removesuffix("_fused"))
     if name is None:
         raise InputError(f"{ARGUMENTS}: optim {arguments['optim']!r} is not one of adamw, lion")
+    accumulation = as_int(arguments, "gradient_accumulation_steps", 1)
     layout = Layout(
         micro_batch_sequences=as_int(arguments, "per_device_train_batch_size", 8),
-        accumulation=as_int(arguments, "gradient_accumulation_steps", 1),
-        data_parallel=as_int(config.get("windtunnel", {}), "data_parallel", 1),
+        data=as_int(config.get("windtunnel", {}), "data_parallel", 1),
     )
     lr = as_float(arguments, "learning_rate", 5e-5)
-    settings = Settings(
+    return make_run(
         shape=shape,
         seq_len=as_int(config, "max_position_embeddings"),
-        batch_sequences=layout.micro_batch_sequences * layout.accumulation * layout.data_parallel,
+        batch_sequences=layout.micro_batch_sequences * layout.data * accumulation,
         schedule=read_schedule(arguments, lr),
         lr=lr,
         weight_decay=as_float(arguments, "weight_decay", 0.0),
-        optimizer=OptimizerPart(
+        optimizer=Optimizer(
             name=name,
             beta1=as_float(arguments, "adam_beta1", 0.9),
             beta2=as_float(arguments, "adam_beta2", 0.999),
             eps=as_float(arguments, "adam_epsilon", 1e-8) if name == "adamw" else None,
             grad_clip=as_float(arguments, "max_grad_norm", 1.0),
         ),
-        parametrization=plain_rule(shape),
-        groups=(),
-        z_loss=0.0,
         layout=layout,
+        init_std=as_float(config, "initializer_range", 0.02),
     )
-    return with_groups(settings, init_std=as_float(config, "initializer_range", 0.02))
-
-
-def json_of(files: Files, name: str) -> dict[str, Any]:
-    """One of the folder's JSON files; the whole of a single file."""
-    text = files.get(name, files.get(""))
-    if text is None:
-        raise InputError(f"transformers: no {name} in the folder")
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"transformers: {name} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"transformers: {name} is not a JSON object")
-    return found
 
 
 def read_shape(config: dict[str, Any]) -> Shape:
@@ -244,25 +232,40 @@ def read_schedule(arguments: dict[str, Any], lr: float) -> Schedule:
     if kind is None:
         raise InputError(f"{ARGUMENTS}: lr_scheduler_type is not one that windtunnel reads")
     wsd = kind == "wsd"
+    lengths, _ = fit_lengths(read_lengths(arguments))
     return make_schedule(
         kind,
-        steps=as_int(arguments, "max_steps"),
-        warmup_steps=as_int(arguments, "warmup_steps", 0),
+        steps=lengths.steps,
+        warmup_steps=lengths.warmup,
         decay_steps=as_int(kwargs, "num_decay_steps") if wsd else None,
         decay_shape=str(kwargs.get("decay_type", "cosine")) if wsd else None,
         final_lr_fraction=final,
     )
 
 
-def sample_point(_settings: Settings, step: int) -> float:
+def read_lengths(arguments: dict[str, Any]) -> Lengths:
+    """Steps and warmup; its decays end with the run anyway."""
+    return Lengths(
+        steps=as_int(arguments, "max_steps"),
+        warmup=as_int(arguments, "warmup_steps", 0),
+        warmup_option="warmup_steps",
+    )
+
+
+def faults(files: Files) -> tuple[str, ...]:
+    """A warmup that its scheduler takes in silence and the run does not outlive."""
+    return fit_lengths(read_lengths(json_of(files, ARGUMENTS)))[1]
+
+
+def sample_point(_run: RunSpec, step: int) -> float:
     """s = k: torch's LambdaLR asks for step k before update k + 1."""
     return float(step)
 
 
-def adjust(settings: Settings) -> Nearest:
+def adjust(run: RunSpec) -> Nearest:
     """The warmup of a WSD that ends above 0 starts at that fraction, not at 0."""
-    settings, found = check_inverse_sqrt(settings)
-    schedule, lost = settings.schedule, list(found)
+    run, found = check_inverse_sqrt(run)
+    schedule, lost = run.schedule, list(found)
     if schedule.kind == "wsd" and schedule.final_lr_fraction and schedule.warmup_steps:
         lost.append(
             Loss(
@@ -271,11 +274,11 @@ def adjust(settings: Settings) -> Nearest:
                 f"linear from {schedule.final_lr_fraction:g} of the peak (min_lr_ratio)",
             )
         )
-    shape = settings.shape
+    shape = run.shape
     if shape.biases != "none" and shape.qk_norm == "per-head":
         lost.append(Loss("biases", shape.biases, "none: qwen3, which has qk-norm, has no biases"))
-        settings = replace(settings, shape=replace(shape, biases="none"))
-    return settings, tuple(lost)
+        run = replace(run, shape=replace(shape, biases="none"))
+    return run, tuple(lost)
 
 
 TRAINER = Trainer(
@@ -304,4 +307,6 @@ TRAINER = Trainer(
     read=read,
     sample_point=sample_point,
     adjust=adjust,
+    complete=complete,
+    faults=faults,
 )

@@ -8,43 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from fitting.errors import InputError
-from planner.trainers.export import read_files
-from planner.trainers.supported import transformers
+from planner.trainers.files import Files, Given, read_files
+from planner.trainers.supported.transformers.folder import ARGUMENTS, CONFIG, MODELS, json_of
 from planner.trainers.values import as_float, as_int
 from proxies.run.sizing import choose_shape
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from planner.trainers.trainer import Files
 
 DEFAULT_SEQ_LEN = 2048
 DEFAULT_VOCAB = 32_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What the user says where the file does not; None where left out."""
-
-    params: float | None = None
-    """Non-embedding."""
-    tokens: float | None = None
-    """Trained on."""
-    seq_len: int | None = None
-    devices: int | None = None
-    """GPUs of the run."""
-
-
-Completed = tuple["Files", tuple[str, ...]]
-"""Files that say everything, and what was added to them."""
-
-
-def complete_transformers(path: Path, given: Given) -> Completed:
+def complete(path: Path, given: Given) -> tuple[Files, tuple[str, ...]]:
     """The arguments and the model's config of a run, whatever of them there is at `path`.
 
     Args:
@@ -55,10 +32,10 @@ def complete_transformers(path: Path, given: Given) -> Completed:
         InputError: a fact that is in no file and is not given, by the option that gives it.
     """
     files = read_beside(path)
-    arguments = transformers.json_of(files, transformers.ARGUMENTS)
+    arguments = json_of(files, ARGUMENTS)
     config = model_of(files)
     notes: list[str] = []
-    if config.get("model_type") not in transformers.MODELS:
+    if config.get("model_type") not in MODELS:
         config = usual_model(config, given, notes)
     elif given.seq_len is not None:
         # The config has the longest sequence that the model takes, not that of the run.
@@ -67,16 +44,16 @@ def complete_transformers(path: Path, given: Given) -> Completed:
     arguments["max_steps"] = steps_of(arguments, config, given, notes)
     arguments["warmup_steps"] = warmup_of(arguments)
     return {
-        transformers.ARGUMENTS: json.dumps(arguments),
-        transformers.CONFIG: json.dumps(config),
+        ARGUMENTS: json.dumps(arguments),
+        CONFIG: json.dumps(config),
     }, tuple(notes)
 
 
 def read_beside(path: Path) -> Files:
     """The two files of a folder, also where only one of them is named; else one file."""
-    if path.name not in (transformers.ARGUMENTS, transformers.CONFIG):
+    if path.name not in (ARGUMENTS, CONFIG):
         return read_files(path)
-    beside = [path.with_name(name) for name in (transformers.ARGUMENTS, transformers.CONFIG)]
+    beside = [path.with_name(name) for name in (ARGUMENTS, CONFIG)]
     return {
         found.name: read_files(found)[""] for found in beside if found == path or found.exists()
     }
@@ -84,8 +61,8 @@ def read_beside(path: Path) -> Files:
 
 def model_of(files: Files) -> dict[str, Any]:
     """The model's config; empty where there is none."""
-    if transformers.CONFIG in files or "" in files:
-        return transformers.json_of(files, transformers.CONFIG)
+    if CONFIG in files or "" in files:
+        return json_of(files, CONFIG)
     return {}
 
 
@@ -98,12 +75,12 @@ def usual_model(config: dict[str, Any], given: Given, notes: list[str]) -> dict[
     kind = config.get("model_type")
     if given.params is None and kind is not None:
         raise InputError(
-            f"model_type {kind!r} is not one of {', '.join(transformers.MODELS)}; give plan check "
+            f"model_type {kind!r} is not one of {', '.join(MODELS)}; give plan check "
             "and plan import-config its --params"
         )
     if given.params is None:
         raise InputError(
-            f"says no model (model_type); put {transformers.CONFIG} beside it, or give plan check "
+            f"says no model (model_type); put {CONFIG} beside it, or give plan check "
             "and plan import-config its --params"
         )
     shape = choose_shape(given.params, vocab_size=DEFAULT_VOCAB, tied_embeddings=False).shape
@@ -163,7 +140,3 @@ def warmup_of(arguments: dict[str, Any]) -> int:
     if 0 < warmup < 1:
         ratio, warmup = warmup, 0.0
     return round(warmup) if warmup else math.ceil(ratio * as_int(arguments, "max_steps"))
-
-
-COMPLETERS: dict[str, Callable[[Path, Given], Completed]] = {"transformers": complete_transformers}
-"""Trainers whose files leave out parts of a run, and how those are filled in."""

@@ -1,1 +1,0 @@
-"""What makes the laws of practice and of setups from the facts in data/."""

@@ -1,0 +1,1 @@
+"""What the scripts of `tests.benchmarks` compute and tests judge: no script prints here."""
