@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fitting.fit.laws import fit_laws
     from fitting.fit.predict import predict_runs
     from fitting.laws.file import read_law
-    from fitting.logs.curve_files import read_curve
+    from fitting.logs.series import read_curve
     from fitting.runs.table import Runs, read_runs, write_runs
 
 __all__ = [
@@ -45,7 +45,7 @@ _ROOMS = {
     "fit_laws": "fit.laws",
     "next_runs": "design",
     "predict_runs": "fit.predict",
-    "read_curve": "logs.curve_files",
+    "read_curve": "logs.series",
     "read_law": "laws.file",
     "read_runs": "runs.table",
     "write_runs": "runs.table",

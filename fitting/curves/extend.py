@@ -19,7 +19,7 @@ from fitting.curves.problem import BLOCKS, Data, block_means, gather
 from fitting.curves.schedule_design import Begun, design
 from fitting.errors import InputError
 from fitting.intervals import ends_of
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 
 if TYPE_CHECKING:
     from fitting.arrays import Floats

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from fitting.arrays import Floats
     from fitting.curves.fit import CurveFit
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fitting.arrays import Floats
     from fitting.curves.forms import CurveForm, Reference
     from fitting.curves.problem import Data
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
     from fitting.robust import Problem
 
 STARTS = 48

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fitting.arrays import Floats
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
 
 PIECES = 150
 """Pieces that the changes of a schedule are cut into, beside its rows (a test bounds the error)."""

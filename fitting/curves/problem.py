@@ -14,7 +14,7 @@ import numpy as np
 from fitting.curves.forms import Paths, Reference
 from fitting.curves.path import make_path, means_about
 from fitting.errors import InputError
-from fitting.logs.curve_files import FEWEST_ROWS
+from fitting.logs.series import FEWEST_ROWS
 from fitting.robust import Problem
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fitting.arrays import Floats
     from fitting.curves.forms import CurveForm
     from fitting.curves.path import Path
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
 
 USUAL = {
     "log_floor": (-0.12, 0.2),

@@ -17,7 +17,7 @@ from scipy.optimize import minimize
 from fitting.curves.law import named
 from fitting.curves.path import make_path
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 
 if TYPE_CHECKING:
     from fitting.arrays import Floats

@@ -14,9 +14,9 @@ import numpy as np
 
 from fitting.curves.law import forecast
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
 from fitting.logs.faults import FEWEST_ROWS, Fault, find_above, find_faults, groups
 from fitting.logs.noise import measure_noise
+from fitting.logs.series import Curve
 from fitting.units import format_small
 from planner.recommendation.schedule import planned_curve
 

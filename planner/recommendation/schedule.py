@@ -14,7 +14,7 @@ from fitting.curves.path import draw_line, make_path
 from fitting.errors import InputError
 from fitting.intervals import Z80
 from fitting.laws.file import read_law
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from proxies.run.schedule import Checkpoint, Schedule, lr_fractions, make_schedule
 from proxies.run.schedule.convex_bound import LastIterateBound, last_iterate_bound
 

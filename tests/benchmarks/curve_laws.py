@@ -25,7 +25,7 @@ from fitting.curves.forms import CURVE_FORMS, CurveForm, Paths
 from fitting.curves.law import CurveLaw, forecast
 from fitting.curves.path import make_path
 from fitting.curves.problem import BLOCKS, gather
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from tests.fixtures.curves import TRAINED_ON, WARMUP, read_size
 from tests.measured.curve_extrapolation import extrapolate
 

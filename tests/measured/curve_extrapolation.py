@@ -24,7 +24,7 @@ from fitting.curves.path import make_path, means_about, thin_rows
 from fitting.curves.problem import assemble, gather, pose
 from fitting.errors import InputError
 from fitting.intervals import Z80
-from fitting.logs.curve_files import FEWEST_ROWS
+from fitting.logs.series import FEWEST_ROWS
 from fitting.robust import solve
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fitting.arrays import Floats
     from fitting.curves.path import Path
     from fitting.curves.problem import Data
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
 
 FORECASTS = 6
 """Points of the run so far from which a forecast is made, the last being now."""

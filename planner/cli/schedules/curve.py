@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fitting.curves.fit import CurveFit
     from fitting.curves.law import CurveLaw, Forecast
     from fitting.laws.law import Law
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
 
 app = make_app(help="Fit loss against step and choose a schedule by its forecast.")
 
@@ -86,7 +86,7 @@ def fit_curve_law(
     from fitting.curves.law import law_of_fit
     from fitting.figures import check_suffix, save_figure
     from fitting.files import replace_file
-    from fitting.logs.curve_files import read_curve
+    from fitting.logs.series import read_curve
 
     if form not in CURVE_FORMS:
         raise InputError(
@@ -127,7 +127,7 @@ def predict_curve(
     an eighth of a run. A plan is foretold at every step from the end of its warmup on.
     """
     from fitting.curves.law import forecast
-    from fitting.logs.curve_files import read_schedule
+    from fitting.logs.series import read_schedule
     from planner.plan.document import load_plan
     from planner.recommendation.schedule import (
         lr_caution,
@@ -204,7 +204,7 @@ def extend_curve(
     lr to go on with by the law and by the convex last-iterate bound; -o takes the designed lr.
     """
     from fitting.curves.extend import extend as extend_run
-    from fitting.logs.curve_files import read_curve
+    from fitting.logs.series import read_curve
     from planner.recommendation.schedule import bound_lr, lr_caution, read_curve_law, steps_caution
 
     check_output(out, read=[law, log], force=force)

@@ -13,7 +13,7 @@ from fitting.curves.forms import CURVE_FORMS
 from fitting.curves.law import CurveLaw, curve_law, forecast, law_of_fit
 from fitting.errors import InputError
 from fitting.laws.file import read_law
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from tests.fixtures.curves import TRAINED_ON, WARMUP, read_size, simulated
 
 

@@ -13,7 +13,7 @@ from fitting.curves import path as curve_paths
 from fitting.curves.forms import CURVE_FORMS, Paths, Reference
 from fitting.curves.path import make_path, means_about, thin_rows
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from tests.fixtures.curves import (
     PUBLISHED,
     TRAINED_ON,
