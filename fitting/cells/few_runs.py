@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from fitting.arrays import Floats
 from fitting.laws.surface import (
-    Setting,
     Surface,
+    SurfacePoint,
     best_point,
     log_terms,
     optimal_shares,
@@ -112,7 +112,7 @@ def start_at(
     Raises:
         FitError: the surface has no optimum.
     """
-    at = Setting(params, tokens, *best_point(surface, params, tokens))
+    at = SurfacePoint(params, tokens, *best_point(surface, params, tokens))
     total = math.log(math.fsum(math.exp(value) for value in log_terms(surface, at)))
     logs = [math.log(share) + total for share in optimal_shares(surface)]
     progress, noise, heat = terms_of(surface)
@@ -231,7 +231,7 @@ def optimum_variance(fit: LocalFit, place: Floats, varied: NDArray[np.bool_]) ->
     own = smooth(around, around) + (slopes * prior) @ slopes.T
     posterior = own - across @ np.linalg.solve(total, across.T)
     difference = np.hstack([np.eye(len(units)), -np.eye(len(units))]) / (2 * STEP)
-    bend = curvature(fit, place, units)
+    bend = bend_at(fit, place, units)
     variance = np.zeros(2)
     if len(units) and np.linalg.eigvalsh(bend).min() <= 0:
         variance[varied] = np.inf
@@ -241,7 +241,7 @@ def optimum_variance(fit: LocalFit, place: Floats, varied: NDArray[np.bool_]) ->
     return variance
 
 
-def curvature(fit: LocalFit, place: Floats, units: Floats) -> Floats:
+def bend_at(fit: LocalFit, place: Floats, units: Floats) -> Floats:
     """Second derivatives of fitted ln loss along each pair of units, by differences."""
 
     def corner(first: int, second: int) -> Floats:

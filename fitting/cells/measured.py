@@ -21,8 +21,8 @@ from fitting.cells.polynomial import (
     fit_polynomial,
     start_weight,
 )
-from fitting.cells.spline import SmoothCell, lowest, smooth_cell
-from fitting.surface.solver import Runs
+from fitting.cells.spline import SmoothCell, smooth_cell, smooth_minimum
+from fitting.runs.tuned import TunedRuns
 
 FEWEST_RUNS = 6
 """Runs below which a polynomial in lr and batch is its prior."""
@@ -37,7 +37,7 @@ EDGE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredCell:
     """One cell as its runs have it; places are (ln lr, ln batch_tokens)."""
 
     loss_at: Callable[[Floats], float]
@@ -53,18 +53,18 @@ class Measured:
     runs: int
 
 
-def measure_cell(runs: Runs) -> Measured | None:
+def measure_cell(runs: TunedRuns) -> MeasuredCell | None:
     """What the runs of one cell say of it; None where they are too few."""
     smooth = smooth_cell(runs)
     return few_runs(runs) if smooth is None else many_runs(smooth, runs)
 
 
-def many_runs(smooth: SmoothCell, runs: Runs) -> Measured:
+def many_runs(smooth: SmoothCell, runs: TunedRuns) -> MeasuredCell:
     """The spline's cell; its grid is in powers of 2."""
     octave = math.log(2)
-    optimum = lowest(smooth, float(runs.params[0]), float(runs.tokens[0]), len(runs.loss))
+    optimum = smooth_minimum(smooth, float(runs.params[0]), float(runs.tokens[0]), len(runs.loss))
     place = np.log([optimum.lr, optimum.batch_tokens])
-    return Measured(
+    return MeasuredCell(
         loss_at=lambda at: float(smooth.spline(at[None] / octave)[0]),
         low=smooth.low * octave,
         high=smooth.high * octave,
@@ -75,7 +75,7 @@ def many_runs(smooth: SmoothCell, runs: Runs) -> Measured:
     )
 
 
-def few_runs(runs: Runs) -> Measured | None:
+def few_runs(runs: TunedRuns) -> MeasuredCell | None:
     """The polynomial's cell; None where it would be its prior."""
     at = np.log(np.column_stack([runs.lr, runs.batch_tokens]))
     if len(at) < FEWEST_RUNS or min(len(np.unique(column)) for column in at.T) < FEWEST_VALUES:
@@ -89,7 +89,7 @@ def few_runs(runs: Runs) -> Measured | None:
         fit, box, shift=farther.minimum - fit.minimum, rng=np.random.default_rng(0)
     )
     inside = bool(((fit.minimum > box[0] + EDGE) & (fit.minimum < box[1] - EDGE)).all())
-    return Measured(
+    return MeasuredCell(
         loss_at=lambda place: loss_by(fit, place - centre),
         low=box[0] + centre,
         high=box[1] + centre,

@@ -42,7 +42,7 @@ LOW, HIGH = 0.1, 0.9
 """Quantiles that bound an 80% interval."""
 
 
-class Optimum(Enum):
+class OptimumStatus(Enum):
     """What is known of one hyperparameter's best value."""
 
     INSIDE = "the best value lies inside the values tried"
@@ -56,7 +56,7 @@ class Optimum(Enum):
 class BestValue:
     """The best value of one hyperparameter in one cell, or a bound on it."""
 
-    status: Optimum
+    status: OptimumStatus
     value: float | None
     """Best value; None unless it lies inside the values tried."""
     low: float | None
@@ -180,8 +180,8 @@ def find_cell_optimum(
         )
         for i, name in enumerate(names)
     }
-    fixed = {n: unknown_value(runs, n, Optimum.NOT_VARIED) for n in TUNED if n not in names}
-    inside = all(value.status is Optimum.INSIDE for value in best.values())
+    fixed = {n: unknown_value(runs, n, OptimumStatus.NOT_VARIED) for n in TUNED if n not in names}
+    inside = all(value.status is OptimumStatus.INSIDE for value in best.values())
     near = np.abs(log_loss - fit.value) < 10 * NEAR
     return CellOptimum(
         params=params,
@@ -225,13 +225,13 @@ def bound_or_point(
     ends = (math.exp(lowest), math.exp(highest))
     if point <= lowest + edge:
         bound = math.exp(max(high, lowest))
-        return BestValue(Optimum.AT_LOWEST, None, None, bound, None, ends)
+        return BestValue(OptimumStatus.AT_LOWEST, None, None, bound, None, ends)
     if point >= highest - edge:
         bound = math.exp(min(low, highest))
         cliff = lowest_diverged(runs, name, above=ends[1])
-        return BestValue(Optimum.AT_HIGHEST, None, bound, cliff, None, ends)
+        return BestValue(OptimumStatus.AT_HIGHEST, None, bound, cliff, None, ends)
     return BestValue(
-        Optimum.INSIDE,
+        OptimumStatus.INSIDE,
         math.exp(point),
         math.exp(min(low, point)),
         math.exp(max(high, point)),
@@ -249,7 +249,9 @@ def lowest_diverged(runs: Runs, name: str, *, above: float) -> float | None:
 
 def unfitted(runs: Runs, *, params: float, tokens: float, names: tuple[str, ...]) -> CellOptimum:
     """A cell without an optimum: each hyperparameter says why."""
-    why = {name: Optimum.TOO_FEW if name in names else Optimum.NOT_VARIED for name in TUNED}
+    why = {
+        name: OptimumStatus.TOO_FEW if name in names else OptimumStatus.NOT_VARIED for name in TUNED
+    }
     return CellOptimum(
         params=params,
         tokens=tokens,
@@ -265,7 +267,7 @@ def unfitted(runs: Runs, *, params: float, tokens: float, names: tuple[str, ...]
     )
 
 
-def unknown_value(runs: Runs, name: str, status: Optimum) -> BestValue:
+def unknown_value(runs: Runs, name: str, status: OptimumStatus) -> BestValue:
     """No best value, with the values that were tried."""
     table = runs.tuned
     values = table[name].dropna() if name in table else table["loss"].iloc[:0]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.arrays import Floats, Integers
-from fitting.surface.solver import Runs
+from fitting.runs.tuned import TunedRuns
 
 if TYPE_CHECKING:
     from scipy.interpolate import RBFInterpolator
@@ -31,7 +31,7 @@ FEWEST_VALUES = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Optimum:
+class MeasuredOptimum:
     """Where the smoothed loss of one cell is lowest."""
 
     params: float
@@ -57,7 +57,7 @@ class SmoothCell:
     """Lowest measured loss."""
 
 
-def smooth_cell(runs: Runs) -> SmoothCell | None:
+def smooth_cell(runs: TunedRuns) -> SmoothCell | None:
     """The smoothed loss of the runs of one cell; None where they are too few to smooth."""
     from scipy.interpolate import RBFInterpolator
 
@@ -72,27 +72,24 @@ def smooth_cell(runs: Runs) -> SmoothCell | None:
     return SmoothCell(spline, at.min(axis=0), at.max(axis=0), float(runs.loss.min()))
 
 
-def measured_optima(runs: Runs) -> list[Optimum]:
+def measured_optima(runs: TunedRuns) -> list[MeasuredOptimum]:
     """The measured optimum of every cell that has runs enough, ordered by params and tokens."""
-    cells = np.unique(np.column_stack([runs.params, runs.tokens]), axis=0)
     found = []
-    for params, tokens in cells:
-        here = (runs.params == params) & (runs.tokens == tokens)
-        cell = Runs(*(getattr(runs, name)[here] for name in Runs.__slots__))
+    for (params, tokens), cell in runs.by_cell():
         smooth = smooth_cell(cell)
         if smooth is not None:
-            found.append(lowest(smooth, float(params), float(tokens), len(cell.loss)))
+            found.append(smooth_minimum(smooth, params, tokens, len(cell.loss)))
     return found
 
 
-def lowest(smooth: SmoothCell, params: float, tokens: float, runs: int) -> Optimum:
+def smooth_minimum(smooth: SmoothCell, params: float, tokens: float, runs: int) -> MeasuredOptimum:
     """The minimum of a smoothed cell over a grid of 121 x 121 points, every third first."""
     axes = [np.linspace(low, high, 121) for low, high in zip(smooth.low, smooth.high, strict=True)]
     every = np.arange(0, 121, 3)
     coarse, _ = lowest_of(smooth, axes, every, every)
     near = [np.arange(max(i - 3, 0), min(i + 4, 121)) for i in coarse]
     place, loss = lowest_of(smooth, axes, *near)
-    return Optimum(
+    return MeasuredOptimum(
         params=params,
         tokens=tokens,
         lr=float(2 ** axes[0][place[0]]),

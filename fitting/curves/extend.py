@@ -46,7 +46,7 @@ class Continuation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extension:
+class RunInProgress:
     """A run in progress and the ways to go on."""
 
     step: float
@@ -63,7 +63,7 @@ class Extension:
     """To stop soon; then, to the new horizon, at the lr it has, linear to 0, and designed."""
 
 
-def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) -> Extension:
+def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) -> RunInProgress:
     """The loss of a run in progress if it went on to `steps` in all.
 
     Args:
@@ -100,7 +100,7 @@ def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) 
         low, high = ends_of(loss, sd)
         ways.append(Continuation(name=name, schedule=schedule, loss=loss, low=low, high=high))
     coming = np.linspace(step, (step + steps) / 2, 101)[1:]
-    return Extension(
+    return RunInProgress(
         step=step,
         lr=lr,
         loss=math.exp(log_now[-1] + offset),

@@ -106,10 +106,10 @@ def fit_curves(
 def fit_best(shape: CurveForm, data: Data) -> Floats:
     """The best of many starts, parameters that are not held, shape (p,)."""
     problem = pose(shape, data)
-    return search(problem, draw_starts(problem)).best()
+    return search(problem, usual_starts(problem)).best()
 
 
-def draw_starts(problem: Problem[CurveForm]) -> Floats:
+def usual_starts(problem: Problem[CurveForm]) -> Floats:
     """Random starts about the usual values, the first at them."""
     rng = np.random.default_rng(0)
     spread = np.sqrt(PULL / problem.ridge)

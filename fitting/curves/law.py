@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
+class CurveForecast:
     """Loss against step under a schedule."""
 
     step: Floats
@@ -76,7 +76,7 @@ class CurveLaw:
         return log_loss[0], np.sqrt(np.maximum(variance, 0.0) + self.scatter**2)
 
 
-def forecast(law: CurveLaw, schedule: Curve, *, warmup_steps: float = 0.0) -> Forecast:
+def forecast(law: CurveLaw, schedule: Curve, *, warmup_steps: float = 0.0) -> CurveForecast:
     """The loss that a law foretells at each row of a schedule.
 
     Rows of a long schedule beyond `fitting.curves.path.MOST_ROWS` are interpolated in ln loss.
@@ -94,7 +94,7 @@ def forecast(law: CurveLaw, schedule: Curve, *, warmup_steps: float = 0.0) -> Fo
     if not trained.any():
         raise InputError(f"{schedule.name}: the lr is 0 up to its last row; nothing is trained")
     log_loss, log_sd = law.evaluate(path.at_rows(trained))
-    return Forecast(
+    return CurveForecast(
         step=schedule.step,
         lr=schedule.lr,
         loss=np.exp(untrained(schedule, path.step[trained], log_loss)),
@@ -138,7 +138,7 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
         form=form,
         free=free,
         reference=reference,
-        covariance=free_covariance(form, quantity, free, reference),
+        covariance=covariance_of_free(form, quantity, free, reference),
         scatter=scatter,
         peaks=peaks,
         steps=None if law.range.steps is None else (law.range.steps[0], law.range.steps[1]),
@@ -214,7 +214,7 @@ def slopes_of(form: CurveForm, free: Floats, reference: Reference) -> Floats:
     return np.array([np.imag(column + 0j * steps[0]) / 1e-30 for column in columns.values()])
 
 
-def free_covariance(
+def covariance_of_free(
     form: CurveForm, quantity: Quantity, free: Floats, reference: Reference
 ) -> Floats:
     """Covariance of the free parameters from that of the coefficients, shape (p, p)."""

@@ -53,7 +53,7 @@ class Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PiecewiseLr:
     """A piecewise linear lr from the first update on, with its integral."""
 
     step: Floats
@@ -106,7 +106,7 @@ def make_path(curve: Curve, *, warmup_steps: float) -> Path:
     )
 
 
-def draw_line(curve: Curve, warmup_steps: float) -> Line:
+def draw_line(curve: Curve, warmup_steps: float) -> PiecewiseLr:
     """The lr from step 0 to the last row, the warmup put before the first.
 
     Raises:
@@ -129,7 +129,7 @@ def draw_line(curve: Curve, warmup_steps: float) -> Line:
     if len(step) == 1:
         step, lr = np.append(step, step[0] + 1e-9), np.repeat(lr, 2)
     area = np.diff(step) * (lr[1:] + lr[:-1]) / 2
-    return Line(step, lr, np.concatenate([[0.0], np.cumsum(area)]))
+    return PiecewiseLr(step, lr, np.concatenate([[0.0], np.cumsum(area)]))
 
 
 def thin_rows(count: int, most: int) -> NDArray[np.intp]:
@@ -149,7 +149,7 @@ def means_about(values: Floats, rows: NDArray[np.intp]) -> Floats:
     return found
 
 
-def cut_points(line: Line, rows: Floats) -> Floats:
+def cut_points(line: PiecewiseLr, rows: Floats) -> Floats:
     """Ends of the pieces: every row, and between them more where the lr changes more."""
     ends = np.union1d(rows, line.step[line.step < rows[0]])
     travel = np.abs(np.diff(line.lr_at(ends)))

@@ -83,7 +83,7 @@ def design(law: CurveLaw, begun: Begun, *, steps: int) -> Curve:
         )
     node = node_steps(first, steps)
     path = make_path(begun.done, warmup_steps=begun.warmup_steps)
-    problem = FinalLoss(law, path, lr, np.diff(node))
+    problem = DesignedLoss(law, path, lr, np.diff(node))
     best = min(
         (
             minimize(
@@ -125,7 +125,7 @@ def starting_drops(node: Floats) -> list[Floats]:
 
 
 @dataclass(frozen=True, slots=True)
-class FinalLoss:
+class DesignedLoss:
     """ln loss at the end of a schedule, as a function of its drops of ln lr."""
 
     law: CurveLaw

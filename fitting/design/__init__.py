@@ -9,7 +9,6 @@ The law of a prior comes in as an argument; nothing here knows where laws are ke
 Source: chosen by replay on Step Law's runs (arXiv 2503.04715), `tests/benchmarks/design_replay.py`.
 """
 
-from fitting.design.belief import Done, done_from
 from fitting.design.choose import next_runs
 from fitting.design.knowledge import Knowledge, known_at
 from fitting.design.proposal import Proposal
@@ -18,12 +17,10 @@ from fitting.design.space import RANGES, Candidates, Ranges, Space, target_space
 __all__ = [
     "RANGES",
     "Candidates",
-    "Done",
     "Knowledge",
     "Proposal",
     "Ranges",
     "Space",
-    "done_from",
     "known_at",
     "next_runs",
     "target_space",

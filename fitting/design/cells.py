@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitting.arrays import Floats, Integers
-from fitting.design.belief import Done
 from fitting.design.space import Candidates, Space
+from fitting.runs.tuned import TunedRuns
 
 SAME_CELL = 0.01
 """Distance in ln params and ln tokens within which two cells are one, as in the runs table."""
@@ -25,7 +25,7 @@ RETREAT = math.log(0.25)
 
 
 @dataclass(slots=True)
-class Cell:
+class DesignCell:
     """One size that can be run."""
 
     params: float
@@ -56,7 +56,7 @@ class Pick:
     """Of the candidate; None where any may be run."""
 
 
-def cells_of(options: Candidates | Space, done: Done) -> list[Cell]:
+def cells_of(options: Candidates | Space, done: TunedRuns) -> list[DesignCell]:
     """The cells that can be run, cheapest first, with what has been run of each."""
     cells = from_space(options) if isinstance(options, Space) else from_candidates(options)
     made = np.log(np.column_stack([done.params, done.tokens]))
@@ -73,26 +73,26 @@ def cells_of(options: Candidates | Space, done: Done) -> list[Cell]:
     return sorted(cells, key=lambda cell: (cell.flops, cell.params))
 
 
-def from_space(space: Space) -> list[Cell]:
+def from_space(space: Space) -> list[DesignCell]:
     """The cells of ranges."""
     return [
-        Cell(params, tokens, flops=6 * params * tokens, rows=None)
+        DesignCell(params, tokens, flops=6 * params * tokens, rows=None)
         for params, tokens in space.cells.tolist()
     ]
 
 
-def from_candidates(candidates: Candidates) -> list[Cell]:
+def from_candidates(candidates: Candidates) -> list[DesignCell]:
     """The cells of a list."""
     given = np.column_stack([candidates.params, candidates.tokens])
     sizes, inverse = np.unique(given, axis=0, return_inverse=True)
     cells = []
     for number, (params, tokens) in enumerate(sizes.tolist()):
         rows = np.flatnonzero(inverse == number)
-        cells.append(Cell(params, tokens, float(candidates.flops[rows].max()), rows))
+        cells.append(DesignCell(params, tokens, float(candidates.flops[rows].max()), rows))
     return cells
 
 
-def leave_out(cell: Cell, candidates: Candidates, places: Floats) -> None:
+def leave_out(cell: DesignCell, candidates: Candidates, places: Floats) -> None:
     """Drop the candidates that have been run, and those too near a diverged run."""
     assert cell.rows is not None
     own = candidate_places(candidates, cell.rows)
@@ -106,7 +106,7 @@ def candidate_places(candidates: Candidates, rows: Integers) -> Floats:
     return places
 
 
-def take_nearest(cell: Cell, options: Candidates | Space, place: Floats) -> Pick:
+def take_nearest(cell: DesignCell, options: Candidates | Space, place: Floats) -> Pick:
     """Take the run of a cell nearest to a place, which it then has no more.
 
     Args:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.design.belief import believed_surface, finished, weight_prior
-from fitting.design.cells import Cell, Pick, cells_of, take_nearest
-from fitting.design.pattern import POINTS, Point, ellipse
+from fitting.design.belief import believed_surface, weight_prior
+from fitting.design.cells import DesignCell, Pick, cells_of, take_nearest
+from fitting.design.pattern import POINTS, DesignPoint, ellipse
 from fitting.design.proposal import Proposal
 from fitting.errors import InputError
 from fitting.laws.plateau import cost
@@ -25,10 +25,10 @@ from fitting.laws.surface import best_point
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
-    from fitting.design.belief import Done
     from fitting.design.space import Candidates, Space
     from fitting.laws.surface import Surface
-    from fitting.surface.line import Line
+    from fitting.runs.tuned import TunedRuns
+    from fitting.surface.line import OptimumLine
 
 SHARE = 1 / 8
 """Of what is left that a visit may take. At a half, one dear cell takes what many cheap runs would
@@ -42,19 +42,19 @@ FEWEST = 3
 class Visit:
     """Some runs of one cell."""
 
-    cell: Cell
+    cell: DesignCell
     runs: int
     """To make now."""
 
 
 def next_runs(
-    done: Done,
+    done: TunedRuns,
     *,
     target: tuple[float, float],
     budget_flops: float,
     options: Candidates | Space,
     count: int | None = None,
-    prior: Line | None = None,
+    prior: OptimumLine | None = None,
     seed: int = 0,
 ) -> list[Proposal]:
     """The runs to make next, best first.
@@ -75,7 +75,7 @@ def next_runs(
     Raises:
         InputError: no run can be bought with that budget.
     """
-    surface = believed_surface(finished(done), prior=weight_prior(prior), target=target)
+    surface = believed_surface(done.finished(), prior=weight_prior(prior), target=target)
     cells = cells_of(options, done)
     left, proposals = budget_flops, list[Proposal]()
     while count is None or len(proposals) < count:
@@ -91,7 +91,7 @@ def next_runs(
     return proposals
 
 
-def choose_visit(cells: list[Cell], left: float) -> Visit | None:
+def choose_visit(cells: list[DesignCell], left: float) -> Visit | None:
     """The cheapest of the cells visited least, with the runs that its share of the budget buys.
 
     When no cell fits in the share, single runs of cells already begun use up the rest.
@@ -108,7 +108,7 @@ def choose_visit(cells: list[Cell], left: float) -> Visit | None:
     return None
 
 
-def visits(cell: Cell) -> int:
+def visits(cell: DesignCell) -> int:
     """Designs completed in a cell."""
     return cell.taken // POINTS
 
@@ -129,13 +129,15 @@ def make_visit(
     return proposals
 
 
-def phase_of(cell: Cell, number: int, seed: int) -> float:
+def phase_of(cell: DesignCell, number: int, seed: int) -> float:
     """Where the first point around a cell's centre lies, radians; the same when asked again."""
     name = zlib.crc32(f"{cell.params:.6g}:{cell.tokens:.6g}".encode())
     return float(np.random.default_rng([seed, name, number]).uniform(0, math.pi / 2))
 
 
-def to_proposal(cell: Cell, point: Point, pick: Pick, number: int, surface: Surface) -> Proposal:
+def to_proposal(
+    cell: DesignCell, point: DesignPoint, pick: Pick, number: int, surface: Surface
+) -> Proposal:
     """A run with its reason."""
     return Proposal(
         params=cell.params,
@@ -148,7 +150,9 @@ def to_proposal(cell: Cell, point: Point, pick: Pick, number: int, surface: Surf
     )
 
 
-def say_reason(cell: Cell, point: Point, pick: Pick, number: int, surface: Surface) -> str:
+def say_reason(
+    cell: DesignCell, point: DesignPoint, pick: Pick, number: int, surface: Surface
+) -> str:
     """Why this run, in one sentence."""
     size = f"{format_count(cell.params)}:{format_count(cell.tokens)}"
     if point.centre and number == 0:
@@ -174,7 +178,7 @@ def say_reason(cell: Cell, point: Point, pick: Pick, number: int, surface: Surfa
     )
 
 
-def say_nothing_left(cells: list[Cell], budget_flops: float) -> str:
+def say_nothing_left(cells: list[DesignCell], budget_flops: float) -> str:
     """Why there is no proposal."""
     costs = [cell.flops for cell in cells if not cell.empty]
     if not costs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.design.belief import finished, weight_prior
+from fitting.design.belief import weight_prior
 from fitting.errors import FitError
 from fitting.laws.surface import best_point, surface_of
 from fitting.surface.fit import Effort, fit_surface, to_covariance
@@ -13,9 +13,9 @@ from fitting.surface.interval import surface_log_sd
 from fitting.surface.solver import basis
 
 if TYPE_CHECKING:
-    from fitting.design.belief import Done
     from fitting.laws.surface import Surface
-    from fitting.surface.line import Line
+    from fitting.runs.tuned import TunedRuns
+    from fitting.surface.line import OptimumLine
 
 BOOTSTRAPS = 60
 """Refits behind the intervals: enough for a tenth of their width, fewer for a thousand runs."""
@@ -36,7 +36,7 @@ class Knowledge:
 
 
 def known_at(
-    done: Done, *, target: tuple[float, float], prior: Line | None = None, seed: int = 0
+    done: TunedRuns, *, target: tuple[float, float], prior: OptimumLine | None = None, seed: int = 0
 ) -> Knowledge:
     """The optimum at the target with its intervals, by the fit that `plan fit --target` makes.
 
@@ -52,7 +52,7 @@ def known_at(
     Raises:
         FitError: the prior has no optimum.
     """
-    runs = finished(done)
+    runs = done.finished()
     try:
         fit = fit_surface(
             runs,

@@ -22,7 +22,7 @@ POINTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class DesignPoint:
     """One point of a design, in ln lr and ln batch."""
 
     at: Floats
@@ -30,7 +30,7 @@ class Point:
     centre: bool
 
 
-def ellipse(surface: Surface, params: float, tokens: float, *, phase: float) -> list[Point]:
+def ellipse(surface: Surface, params: float, tokens: float, *, phase: float) -> list[DesignPoint]:
     """The predicted optimum of a cell and four points around it.
 
     With H the Hessian of ln loss at the optimum, the points lie on x' H x = 2 * 0.6%, its
@@ -50,9 +50,9 @@ def ellipse(surface: Surface, params: float, tokens: float, *, phase: float) -> 
     matrix = np.array([[bend.lr, bend.lr_batch], [bend.lr_batch, bend.batch_tokens]])
     values, axes = np.linalg.eigh(matrix)
     half = np.clip(np.sqrt(2 * EXTRA / np.maximum(values, 1e-12)), NEAREST, FARTHEST)
-    points = [Point(centre, centre=True)]
+    points = [DesignPoint(centre, centre=True)]
     for turn in range(POINTS - 1):
         angle = phase + turn * math.pi / 2
         offset = axes @ (half * [math.cos(angle), math.sin(angle)])
-        points.append(Point(centre + offset, centre=False))
+        points.append(DesignPoint(centre + offset, centre=False))
     return points

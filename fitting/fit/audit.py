@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fitting.arrays import Floats
-from fitting.cells.measured import Measured, measure_cell
+from fitting.cells.measured import MeasuredCell, measure_cell
 from fitting.cells.spline import FEWEST_RUNS
 from fitting.errors import FitError
 from fitting.fit.bend import Bend
@@ -26,10 +25,10 @@ from fitting.intervals import Z80
 from fitting.laws.evaluate import distance_squared
 from fitting.laws.law import Range
 from fitting.laws.surface import best_point
+from fitting.runs.tuned import TunedRuns
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
 from fitting.surface.interval import surface_log_sd
-from fitting.surface.line import Line
-from fitting.surface.solver import Runs
+from fitting.surface.line import OptimumLine
 from fitting.units import format_count, format_range, format_small, format_spread
 
 FEWEST_CELLS = 3
@@ -147,9 +146,9 @@ FitLevel = Callable[[SurfaceFit], Callable[[float, float], tuple[float, float]] 
 
 
 def audit_surface(
-    runs: Runs,
+    runs: TunedRuns,
     *,
-    line_prior: Line | None = None,
+    line_prior: OptimumLine | None = None,
     fit_level: FitLevel | None = None,
     effort: Effort,
 ) -> tuple[Audit, ...]:
@@ -166,27 +165,29 @@ def audit_surface(
     """
     found = []
     for corner, left_out in corners(runs).items():
-        train = take(runs, ~left_out)
-        if len(cell_table(train)) < FEWEST_CELLS or len(np.unique(train.params)) < 2:
+        train = runs.take(~left_out)
+        if len(train.cells()) < FEWEST_CELLS or len(np.unique(train.params)) < 2:
             continue
         fit = fit_or_none(train, line_prior=line_prior, effort=effort)
         if fit is None:
             continue
         level = None if fit_level is None else fit_level(fit)
-        cells = audit_cells(fit, range_of(train), take(runs, left_out), level)
+        cells = audit_cells(fit, range_of_columns(train), runs.take(left_out), level)
         if cells:
             found.append(
                 Audit(
                     corner=corner,
                     fitted_on=describe(train, corner),
-                    held_out=describe(take(runs, left_out), corner),
+                    held_out=describe(runs.take(left_out), corner),
                     cells=cells,
                 )
             )
     return tuple(found)
 
 
-def fit_or_none(runs: Runs, *, line_prior: Line | None, effort: Effort) -> SurfaceFit | None:
+def fit_or_none(
+    runs: TunedRuns, *, line_prior: OptimumLine | None, effort: Effort
+) -> SurfaceFit | None:
     """The fit of a corner's rest; None where it encloses no optimum: nothing is foretold."""
     try:
         return fit_surface(runs, line_prior=line_prior, effort=effort)
@@ -194,9 +195,9 @@ def fit_or_none(runs: Runs, *, line_prior: Line | None, effort: Effort) -> Surfa
         return None
 
 
-def corners(runs: Runs) -> dict[str, NDArray[np.bool_]]:
+def corners(runs: TunedRuns) -> dict[str, NDArray[np.bool_]]:
     """Which runs each corner leaves out."""
-    cells = cell_table(runs)
+    cells = runs.cells()
     compute = cells[:, 0] * cells[:, 1]
     count = max(1, round(LARGEST_SHARE * len(cells)))
     threshold = np.sort(compute)[-count]
@@ -210,23 +211,22 @@ def corners(runs: Runs) -> dict[str, NDArray[np.bool_]]:
 def audit_cells(
     fit: SurfaceFit,
     seen: Range,
-    runs: Runs,
+    runs: TunedRuns,
     level: Callable[[float, float], tuple[float, float]] | None,
 ) -> tuple[CellAudit, ...]:
     """Every cell left out that has runs enough to know its optimum."""
     found = []
-    for params, tokens in cell_table(runs):
-        here = take(runs, (runs.params == params) & (runs.tokens == tokens))
-        measured = measure_cell(here)
+    for size, cell in runs.by_cell():
+        measured = measure_cell(cell)
         if measured is not None:
-            found.append(audit_cell(fit, seen, measured, (float(params), float(tokens)), level))
+            found.append(audit_cell(fit, seen, measured, size, level))
     return tuple(found)
 
 
 def audit_cell(
     fit: SurfaceFit,
     seen: Range,
-    measured: Measured,
+    measured: MeasuredCell,
     size: tuple[float, float],
     level: Callable[[float, float], tuple[float, float]] | None,
 ) -> CellAudit:
@@ -310,7 +310,7 @@ def missed_by(audits: Sequence[Audit], name: str) -> float | None:
     return math.sqrt(excess / distance) if distance > 0 else None
 
 
-def range_of(runs: Runs) -> Range:
+def range_of_columns(runs: TunedRuns) -> Range:
     """The range of runs in params, tokens and tokens per param."""
     ratio = runs.tokens / runs.params
     return Range(
@@ -320,7 +320,7 @@ def range_of(runs: Runs) -> Range:
     )
 
 
-def describe(runs: Runs, corner: str) -> str:
+def describe(runs: TunedRuns, corner: str) -> str:
     """The range of a corner's own quantity, in words."""
     unit = corner.removeprefix("largest ")
     values = {"params": runs.params, "tokens": runs.tokens}.get(unit)
@@ -330,13 +330,3 @@ def describe(runs: Runs, corner: str) -> str:
     low, high = float(values.min()), float(values.max())
     words = show(low) if show(low) == show(high) else format_range(low, high, show)
     return f"{words} {unit}"
-
-
-def cell_table(runs: Runs) -> Floats:
-    """(params, tokens) of each cell, shape (cells, 2)."""
-    return np.unique(np.column_stack([runs.params, runs.tokens]), axis=0)
-
-
-def take(runs: Runs, chosen: NDArray[np.bool_]) -> Runs:
-    """Some of the runs."""
-    return Runs(*(getattr(runs, name)[chosen] for name in Runs.__slots__))

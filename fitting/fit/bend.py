@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitting.arrays import Floats
-from fitting.cells.spline import Optimum
+from fitting.cells.spline import MeasuredOptimum
 from fitting.laws.surface import Surface, best_point
 from fitting.units import format_error
 
@@ -48,7 +48,7 @@ class Bend:
         )
 
 
-def find_bends(optima: Sequence[Optimum], surface: Surface) -> tuple[Bend, ...]:
+def find_bends(optima: Sequence[MeasuredOptimum], surface: Surface) -> tuple[Bend, ...]:
     """Every significant bend of lr and batch against params and tokens.
 
     Args:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fitting.fit.levels import log_levels
 from fitting.laws.surface import best_point
+from fitting.runs.tuned import TunedRuns
 from fitting.surface.fit import SurfaceFit
-from fitting.surface.solver import Runs
 
 FLAT = 0.3
 """Share of the loss's variance within cells below which lr and batch explain too little."""
@@ -28,7 +28,7 @@ MOST_OFF = 0.5
 """Share of cells with their optimum outside the values tried at which the fit is no use."""
 
 
-def off_the_grid(columns: Runs, fit: SurfaceFit) -> dict[str, float]:
+def off_the_grid(columns: TunedRuns, fit: SurfaceFit) -> dict[str, float]:
     """Share of the cells whose fitted best lr, or batch, lies outside the values tried there."""
     outside = {"lr": 0, "batch_tokens": 0}
     for params, tokens in fit.cells.tolist():
@@ -40,7 +40,7 @@ def off_the_grid(columns: Runs, fit: SurfaceFit) -> dict[str, float]:
     return {name: count / len(fit.cells) for name, count in outside.items()}
 
 
-def doubts_of(columns: Runs, fit: SurfaceFit) -> list[str]:
+def doubts_of(columns: TunedRuns, fit: SurfaceFit) -> list[str]:
     """What a reader must know before using lr and batch, in sentences."""
     said = []
     for name, share in off_the_grid(columns, fit).items():
@@ -58,7 +58,7 @@ def doubts_of(columns: Runs, fit: SurfaceFit) -> list[str]:
     return said
 
 
-def low_outliers(columns: Runs, fit: SurfaceFit) -> NDArray[np.bool_]:
+def low_outliers(columns: TunedRuns, fit: SurfaceFit) -> NDArray[np.bool_]:
     """Runs whose loss lies implausibly far below the fitted best of their cell."""
     level = dict(zip(map(tuple, fit.cells.tolist()), log_levels(fit).tolist(), strict=True))
     sizes = zip(columns.params.tolist(), columns.tokens.tolist(), strict=True)

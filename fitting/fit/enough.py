@@ -8,12 +8,11 @@ import numpy as np
 
 from fitting.arrays import Floats
 from fitting.errors import FitError
-from fitting.surface.solver import Runs as Columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fitting.runs.setting import Group
+    from fitting.runs.setting import RunSetting
     from fitting.runs.table import Runs
 
 FEW_RUNS = 100
@@ -36,26 +35,6 @@ FEWEST_CELLS = 2
 """Cells that they need with one."""
 
 
-def tuned_columns(runs: Runs) -> Columns:
-    """Finished runs with lr and batch, as the surface takes them.
-
-    Where a cell's lr and batch were run at several weight decays, the one of lowest mean loss
-    stands for them: lr and batch are then those at the best weight decay.
-    """
-    tuned = best_weight_decay(runs.tuned, runs.cell)
-    # In one order whatever the file's, so that bootstraps draw the same runs.
-    tuned = tuned.sort_values(["params", "tokens", "lr", "batch_tokens", "loss"])
-    # Tokens within 1% are one cell; the surface tells cells apart by their exact numbers.
-    tokens = tuned.groupby(runs.cell[tuned.index])["tokens"].transform("median")
-    return Columns(
-        params=tuned["params"].to_numpy(dtype=np.float64),
-        tokens=tokens.to_numpy(dtype=np.float64),
-        lr=tuned["lr"].to_numpy(dtype=np.float64),
-        batch_tokens=tuned["batch_tokens"].to_numpy(dtype=np.float64),
-        loss=tuned["loss"].to_numpy(dtype=np.float64),
-    )
-
-
 def schedule_notes(runs: Runs) -> list[str]:
     """A note where runs of several schedules are pooled: each has its own best lr."""
     finished = runs.finished
@@ -68,17 +47,6 @@ def schedule_notes(runs: Runs) -> list[str]:
         f"{len(names)} schedules are pooled ({', '.join(names)}), though each has its own best lr: "
         "fit each by itself to see the difference"
     ]
-
-
-def best_weight_decay(tuned: pd.DataFrame, cell: pd.Series[int]) -> pd.DataFrame:
-    """The rows at the best weight decay of each cell, lr and batch."""
-    if "weight_decay" not in tuned:
-        return tuned
-    setting = tuned.groupby([cell[tuned.index], tuned["lr"], tuned["batch_tokens"]]).ngroup()
-    # Unknown weight decays count as one value.
-    known = tuned["weight_decay"].fillna(-1.0)
-    mean = tuned.groupby([setting, known])["loss"].transform("mean")
-    return tuned[mean == mean.groupby(setting).transform("min")]
 
 
 def check_tuned(runs: Runs, *, with_prior: bool) -> None:
@@ -160,7 +128,7 @@ def together_notes(cells: Floats) -> list[str]:
     ]
 
 
-def wants_default_prior(runs: Runs, group: Group) -> bool:
+def wants_default_prior(runs: Runs, group: RunSetting) -> bool:
     """Whether the default prior applies: runs that say too little of AdamW's lr and batch.
 
     Fewer than 100 tuned runs, params spanning less than a decade, or a batch that is swept in no

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.fit.enough import tuned_columns
 from fitting.intervals import Z80
 from fitting.laws.evaluate import evaluate_law, log_sd_at
 from fitting.laws.surface import best_point, log_penalty
+from fitting.runs.tuned import tuned_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fitting.arrays import Floats
-    from fitting.cells.spline import Optimum
+    from fitting.cells.spline import MeasuredOptimum
     from fitting.fit.result import FittedLaws
     from fitting.laws.law import Quantity, Range
     from fitting.runs.table import Runs
@@ -50,7 +50,7 @@ class CellPanel:
     """Percent above the surface's best, shape (GRID, GRID), rows along lr."""
     law: tuple[float, float]
     """lr and batch."""
-    measured: Optimum | None
+    measured: MeasuredOptimum | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,7 +114,7 @@ class Scope:
     """Of the runs behind the laws."""
     sizes: tuple[tuple[float, float], ...]
     """params and tokens that lines must reach, one pair at least."""
-    optima: tuple[Optimum, ...]
+    optima: tuple[MeasuredOptimum, ...]
     """Measured."""
     target: tuple[float, float] | None
 
@@ -167,7 +167,7 @@ def fit_data(runs: Runs, fit: FittedLaws) -> FitData:
 def cell_panels(runs: Runs, fit: FittedLaws) -> tuple[CellPanel, ...]:
     """The largest cells that were swept in lr and batch."""
     assert fit.surface is not None
-    columns = tuned_columns(runs)
+    columns = tuned_runs(runs)
     measured = {(optimum.params, optimum.tokens): optimum for optimum in fit.optima}
     panels = []
     order = np.argsort(-fit.surface.cells.prod(axis=1), kind="stable")
@@ -277,7 +277,7 @@ def law_panel(
 def residual_panel(runs: Runs, fit: FittedLaws) -> ResidualPanel:
     """Each tuned run's loss over the surface."""
     assert fit.surface is not None
-    columns = tuned_columns(runs)
+    columns = tuned_runs(runs)
     cells: list[list[float]] = fit.surface.cells.tolist()
     costs = {(n, d): cost_at(fit, n, d) for n, d in cells}
     offsets = {(n, d): o for (n, d), o in zip(cells, fit.surface.offsets.tolist(), strict=True)}

@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.cells.spline import Optimum, measured_optima
+from fitting.cells.spline import MeasuredOptimum, measured_optima
 from fitting.errors import FitError, InputError
-from fitting.fit.audit import Audit, audit_surface, form_spread, missed_by, take
+from fitting.fit.audit import Audit, audit_surface, form_spread, missed_by
 from fitting.fit.bend import Bend, find_bends
 from fitting.fit.doubts import doubts_of, low_outliers
 from fitting.fit.enough import (
     check_tuned,
     schedule_notes,
     together_notes,
-    tuned_columns,
     unused_notes,
     varies,
     wants_default_prior,
@@ -34,12 +33,13 @@ from fitting.fit.weight_decay import fit_timescale
 from fitting.laws.evaluate import evaluate_law
 from fitting.laws.law import Law, Quantity, Range
 from fitting.runs.columns import TUNING
-from fitting.runs.setting import Group, require_one_group
+from fitting.runs.setting import RunSetting, require_one_setting
 from fitting.runs.table import Runs
+from fitting.runs.tuned import TunedRuns as Columns
+from fitting.runs.tuned import tuned_runs
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface, power_laws
-from fitting.surface.line import Line, share_of
+from fitting.surface.line import OptimumLine, share_of
 from fitting.surface.prior import line_from_law, mup_line
-from fitting.surface.solver import Runs as Columns
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class TunedLaws:
     lr: Quantity
     batch_tokens: Quantity
     weight_decay: Quantity | None
-    optima: tuple[Optimum, ...]
+    optima: tuple[MeasuredOptimum, ...]
     audits: tuple[Audit, ...]
     bends: tuple[Bend, ...]
     notes: tuple[str, ...]
@@ -83,14 +83,14 @@ def fit_laws(
             not fit.
         FitError: nothing at all can be fitted.
     """
-    group = require_one_group(runs)
+    group = require_one_setting(runs)
     line = prior_line(prior, group)
     notes = [*runs.cautions, *unused_notes(runs), *schedule_notes(runs)]
     surface = tuned = None
     progress("fitting the surface")
     try:
         check_tuned(runs, with_prior=prior is not None)
-        columns, left_out = without_low_outliers(tuned_columns(runs))
+        columns, left_out = without_low_outliers(tuned_runs(runs))
         effort = Effort(bootstraps=affordable_bootstraps(len(columns.loss)), seed=SEED)
         surface = fit_surface(columns, line_prior=line, target=target, effort=effort)
         notes += left_out
@@ -124,7 +124,7 @@ def fit_laws(
         doubts=() if surface is None else tuple(doubts_of(columns, surface)),
         notes=tuple(notes),
         runs=runs.report,
-        range=range_of(runs, group, tuned=surface is not None),
+        range=range_of_runs(runs, group, tuned=surface is not None),
     )
 
 
@@ -143,7 +143,7 @@ def without_low_outliers(columns: Columns) -> tuple[Columns, list[str]]:
         )
     )
     more = ", ..." if low.sum() > 3 else ""
-    return take(columns, ~low), [
+    return columns.take(~low), [
         f"{low.sum()} runs left out of lr and batch, their loss implausibly far below their "
         f"cell's best: {where}{more}; check them"
     ]
@@ -159,7 +159,7 @@ def fit_tuned(
     columns: Columns,
     surface: SurfaceFit,
     *,
-    line: Line | None,
+    line: OptimumLine | None,
     progress: Callable[[str], None],
 ) -> TunedLaws:
     """Laws of lr, batch and weight decay about a fitted surface, with their audit."""
@@ -205,10 +205,10 @@ def wants_prior(runs: Runs) -> bool:
     Raises:
         InputError: the table mixes parametrizations, optimizers or corpora.
     """
-    return wants_default_prior(runs, require_one_group(runs))
+    return wants_default_prior(runs, require_one_setting(runs))
 
 
-def prior_line(prior: Law | None, group: Group) -> Line | None:
+def prior_line(prior: Law | None, group: RunSetting) -> OptimumLine | None:
     """The optimum's line by a law, for the parametrization of the runs.
 
     Raises:
@@ -229,12 +229,12 @@ def prior_line(prior: Law | None, group: Group) -> Line | None:
     return line_from_law(*parts) if same_setting(prior, group) else mup_line(*parts)
 
 
-def same_setting(prior: Law, group: Group) -> bool:
+def same_setting(prior: Law, group: RunSetting) -> bool:
     """Whether a law was measured in the parametrization of the runs."""
     return group.parametrization == (prior.range.parametrization or "sp")
 
 
-def prior_share(fit: SurfaceFit, prior: Law | None, group: Group) -> PriorShare | None:
+def prior_share(fit: SurfaceFit, prior: Law | None, group: RunSetting) -> PriorShare | None:
     """How much of the optimum at the largest cell came from the prior."""
     if prior is None or fit.runs_line is None or fit.line is None:
         return None
@@ -267,7 +267,7 @@ def find_cliff(runs: Runs, lr: Quantity) -> tuple[float | None, list[str]]:
     return min(above, default=None), [said] if below else []
 
 
-def range_of(runs: Runs, group: Group, *, tuned: bool) -> Range:
+def range_of_runs(runs: Runs, group: RunSetting, *, tuned: bool) -> Range:
     """The setting of the runs that the laws were fitted to."""
     used = runs.tuned if tuned else runs.finished
 

@@ -17,8 +17,8 @@ from fitting.laws.surface import best_point, log_penalty
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import LossFit
 from fitting.runs.table import Runs
+from fitting.runs.tuned import TunedRuns as Columns
 from fitting.surface.fit import SurfaceFit
-from fitting.surface.solver import Runs as Columns
 
 FEW_PERCENT, MANY_PERCENT = 0.02, 0.10
 """Range of ln penalty over which its relative error is measured."""

@@ -50,7 +50,7 @@ class Prediction:
     high: float | None
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
+def read_asked_runs(path: Path) -> list[dict[str, float]]:
     """What each row of a CSV or Parquet file says of a run, in order; no loss is needed.
 
     Raises:

@@ -19,12 +19,12 @@ from fitting.text import Block, Lines, plain_text
 from fitting.units import format_count, format_range, format_size
 
 if TYPE_CHECKING:
-    from fitting.cells.spline import Optimum
+    from fitting.cells.spline import MeasuredOptimum
     from fitting.fit.audit import Audit
     from fitting.fit.bend import Bend
     from fitting.loss.result import LossFit
     from fitting.runs.outcomes import RunsReport
-    from fitting.runs.setting import Group
+    from fitting.runs.setting import RunSetting
     from fitting.surface.fit import SurfaceFit
 
 COSTLY = 0.002
@@ -32,7 +32,7 @@ COSTLY = 0.002
 followed outside its runs. *Assumed*: run-to-run noise of the loss is about 0.2%."""
 
 
-class Verdict(Enum):
+class FitVerdict(Enum):
     """What the fit is good for, ending in what to do."""
 
     HOLDS = (
@@ -87,7 +87,7 @@ class PriorShare:
 class FittedLaws:
     """What a table of runs says; None where it says nothing, with the reason in `notes`."""
 
-    group: Group
+    group: RunSetting
     """Parametrization and optimizer of the runs."""
     surface: SurfaceFit | None
     penalty_scatter: float | None
@@ -99,7 +99,7 @@ class FittedLaws:
     loss_spread: float | None
     """By how much more than foretold the audits missed the loss, in ln per unit of log distance
     outside the runs; None where they could not tell."""
-    optima: tuple[Optimum, ...]
+    optima: tuple[MeasuredOptimum, ...]
     """Measured in each cell with runs enough, without a law."""
     audits: tuple[Audit, ...]
     bends: tuple[Bend, ...]
@@ -114,16 +114,16 @@ class FittedLaws:
     range: Range
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> FitVerdict:
         """What the fit is good for."""
         if self.surface is None:
-            return Verdict.LOSS_ONLY
+            return FitVerdict.LOSS_ONLY
         if self.doubts:
-            return Verdict.DOUBTFUL
+            return FitVerdict.DOUBTFUL
         if not self.audits:
-            return Verdict.UNTESTED
+            return FitVerdict.UNTESTED
         worst = max(audit.regret for audit in self.audits)
-        return Verdict.MISSES if worst > COSTLY else Verdict.HOLDS
+        return FitVerdict.MISSES if worst > COSTLY else FitVerdict.HOLDS
 
     def to_law(self, name: str, command: str) -> Law:
         """The fit as a law file.
@@ -146,7 +146,9 @@ class FittedLaws:
 
     def caution(self) -> str:
         """What a plan by these laws must say: the verdict and the doubts, unless all is well."""
-        said = [] if self.verdict in (Verdict.HOLDS, Verdict.LOSS_ONLY) else [self.verdict.value]
+        said = (
+            [] if self.verdict in (FitVerdict.HOLDS, FitVerdict.LOSS_ONLY) else [self.verdict.value]
+        )
         said += self.doubts
         if self.loss is not None and self.surface is None:
             said.append("its loss is that of runs as they were, not at the best lr and batch")

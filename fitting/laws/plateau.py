@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.laws.surface import (
-    Setting,
     Surface,
+    SurfacePoint,
     best_batch,
     best_lr,
     best_point,
@@ -96,8 +96,8 @@ def plateau(
     batch_tokens = batch_best if batch_tokens is None else batch_tokens
     lr_centre = best_lr(surface, params, tokens, batch_tokens)
     batch_centre = best_batch(surface, params, tokens, lr)
-    along_lr = Setting(params, tokens, lr_centre, batch_tokens)
-    along_batch = Setting(params, tokens, lr, batch_centre)
+    along_lr = SurfacePoint(params, tokens, lr_centre, batch_tokens)
+    along_batch = SurfacePoint(params, tokens, lr, batch_centre)
     terms = terms_of(surface)
     low, high = level_crossings(
         log_terms(surface, along_lr), [term.lr for term in terms], extra=extra
@@ -147,7 +147,7 @@ def curvature(surface: Surface, params: float, tokens: float) -> Curvature:
         FitError: the surface has no optimum.
     """
     lr, batch_tokens = best_point(surface, params, tokens)
-    logs = log_terms(surface, Setting(params, tokens, lr, batch_tokens))
+    logs = log_terms(surface, SurfacePoint(params, tokens, lr, batch_tokens))
     values = [math.exp(a) for a in logs]
     scale = 1 + math.fsum(values)
     pairs = list(zip(values, terms_of(surface), strict=True))

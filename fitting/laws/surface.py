@@ -46,7 +46,7 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
+class SurfacePoint:
     """One training setting."""
 
     params: float
@@ -59,7 +59,7 @@ class Setting:
     """Tokens a batch, > 0."""
 
 
-REFERENCE = Setting(params=3e8, tokens=2e10, lr=1e-3, batch_tokens=3e5)
+REFERENCE = SurfacePoint(params=3e8, tokens=2e10, lr=1e-3, batch_tokens=3e5)
 """Where logs are centred unless a law file says otherwise."""
 
 
@@ -70,7 +70,7 @@ class Surface:
     progress: Term
     noise: Term
     heat: Term
-    reference: Setting = REFERENCE
+    reference: SurfacePoint = REFERENCE
     covariance: Covariance | None = None
     """Of some or all weights, by the names in `COEFFICIENTS`; None where unknown."""
 
@@ -88,7 +88,7 @@ def weights(surface: Surface) -> tuple[float, ...]:
 def surface_of(
     values: Sequence[float],
     *,
-    reference: Setting = REFERENCE,
+    reference: SurfacePoint = REFERENCE,
     covariance: Covariance | None = None,
 ) -> Surface:
     """A surface from its fifteen weights in the order of `COEFFICIENTS`."""
@@ -106,7 +106,7 @@ def surface_from(quantity: Quantity) -> Surface:
         raise InputError(f"surface: form '{quantity.form}' is not a surface; three-term would be")
     return surface_of(
         [quantity.coefficients[name] for name in COEFFICIENTS],
-        reference=Setting(
+        reference=SurfacePoint(
             params=quantity.reference.get("params", REFERENCE.params),
             tokens=quantity.reference.get("tokens", REFERENCE.tokens),
             lr=quantity.reference.get("lr", REFERENCE.lr),
@@ -148,13 +148,13 @@ def log_penalty(
         lr: peak learning rate, > 0.
         batch_tokens: tokens a batch, > 0.
     """
-    setting = Setting(params=params, tokens=tokens, lr=lr, batch_tokens=batch_tokens)
+    setting = SurfacePoint(params=params, tokens=tokens, lr=lr, batch_tokens=batch_tokens)
     return math.log1p(math.fsum(math.exp(value) for value in log_terms(surface, setting)))
 
 
-def log_terms(surface: Surface, at: Setting) -> list[float]:
+def log_terms(surface: Surface, at: SurfacePoint) -> list[float]:
     """Logarithm of each term at a setting."""
-    x = log_setting(surface, at)
+    x = log_point(surface, at)
     return [
         term.const
         + term.params * x.params
@@ -165,10 +165,10 @@ def log_terms(surface: Surface, at: Setting) -> list[float]:
     ]
 
 
-def log_setting(surface: Surface, at: Setting) -> Setting:
+def log_point(surface: Surface, at: SurfacePoint) -> SurfacePoint:
     """Logarithms of a setting over the surface's reference."""
     ref = surface.reference
-    return Setting(
+    return SurfacePoint(
         params=math.log(at.params / ref.params),
         tokens=math.log(at.tokens / ref.tokens),
         lr=math.log(at.lr / ref.lr),
@@ -196,7 +196,7 @@ def best_point(surface: Surface, params: float, tokens: float) -> tuple[float, f
     """
     shares = optimal_shares(surface)
     ref = surface.reference
-    at = Setting(params=params, tokens=tokens, lr=ref.lr, batch_tokens=ref.batch_tokens)
+    at = SurfacePoint(params=params, tokens=tokens, lr=ref.lr, batch_tokens=ref.batch_tokens)
     gaps = [math.log(s) - a for s, a in zip(shares, log_terms(surface, at), strict=True)]
     first, second, third = terms_of(surface)
     # Differences to the third term take the total away: two equations in (ln lr, ln B).
@@ -239,7 +239,7 @@ def best_lr(surface: Surface, params: float, tokens: float, batch_tokens: float)
         FitError: loss falls without end in lr at this batch.
     """
     ref = surface.reference
-    at = Setting(params=params, tokens=tokens, lr=ref.lr, batch_tokens=batch_tokens)
+    at = SurfacePoint(params=params, tokens=tokens, lr=ref.lr, batch_tokens=batch_tokens)
     exponents = [term.lr for term in terms_of(surface)]
     return ref.lr * math.exp(balance(log_terms(surface, at), exponents, "lr"))
 
@@ -251,7 +251,7 @@ def best_batch(surface: Surface, params: float, tokens: float, lr: float) -> flo
         FitError: loss falls without end in the batch at this lr.
     """
     ref = surface.reference
-    at = Setting(params=params, tokens=tokens, lr=lr, batch_tokens=ref.batch_tokens)
+    at = SurfacePoint(params=params, tokens=tokens, lr=lr, batch_tokens=ref.batch_tokens)
     exponents = [term.batch_tokens for term in terms_of(surface)]
     return ref.batch_tokens * math.exp(balance(log_terms(surface, at), exponents, "batch_tokens"))
 

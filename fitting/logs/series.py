@@ -344,7 +344,7 @@ def _read_events(path: Path, how: How) -> Rows:
     Raises:
         InputError: the folder has no event files, or those of several runs.
     """
-    folders = tensorboard.run_folders(path)
+    folders = tensorboard.event_folders(path)
     if len(folders) != 1:
         raise InputError(
             f"{path}: event files of {len(folders)} runs; name the folder of one, or a CSV"

@@ -83,7 +83,7 @@ class LossTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
+class JudgedFamily:
     """One family at its best ridge, fitted to all runs."""
 
     family: str
@@ -153,20 +153,20 @@ def ridges_of(name: str) -> tuple[float, ...]:
 
 def weigh_candidates(
     table: LossTable, families: Iterable[str], *, rng: np.random.Generator
-) -> list[Candidate]:
+) -> list[JudgedFamily]:
     """Each family at the ridge with the lowest held-out error, best first."""
     found = [judge_family(name, table, rng=rng) for name in families]
     return sorted(found, key=lambda candidate: candidate.error)
 
 
-def choose(candidates: list[Candidate]) -> Candidate:
+def choose(candidates: list[JudgedFamily]) -> JudgedFamily:
     """The lowest error anywhere among those within `SLACK` of the lowest error by N D."""
     limit = SLACK * min(candidate.error for candidate in candidates)
     close = [candidate for candidate in candidates if candidate.error <= limit]
     return min(close, key=lambda candidate: candidate.error_anywhere)
 
 
-def judge_family(name: str, table: LossTable, *, rng: np.random.Generator) -> Candidate:
+def judge_family(name: str, table: LossTable, *, rng: np.random.Generator) -> JudgedFamily:
     """One family: held-out errors at each ridge, and the fit to all runs at the best one.
 
     The smallest training set is searched from random starts. From its minima all training sets
@@ -178,7 +178,7 @@ def judge_family(name: str, table: LossTable, *, rng: np.random.Generator) -> Ca
     weights = np.repeat(kept * table.weight, FOLLOWED, axis=0)
     first = make_problem(family, features, log_loss, ridge=ridges_of(name)[0])
     starts = draw_starts(family, float(log_loss.mean()), count=STARTS, rng=rng)
-    minima = lowest(search(first, starts, run_weights=kept[0] * table.weight))
+    minima = lowest_minima(search(first, starts, run_weights=kept[0] * table.weight))
     members = np.tile(minima, (len(kept), 1))
     results = []
     for ridge in ridges_of(name):
@@ -190,7 +190,7 @@ def judge_family(name: str, table: LossTable, *, rng: np.random.Generator) -> Ca
         ]
         error = np.abs(family.evaluate(features, best)[0] - log_loss)
         results.append(
-            Candidate(
+            JudgedFamily(
                 family=name,
                 ridge=ridge,
                 held_out={
@@ -203,7 +203,7 @@ def judge_family(name: str, table: LossTable, *, rng: np.random.Generator) -> Ca
     return min(results, key=lambda candidate: candidate.error_anywhere)
 
 
-def lowest(solution: Solution) -> Floats:
+def lowest_minima(solution: Solution) -> Floats:
     """The `FOLLOWED` lowest minima."""
     order = np.argsort(solution.objective, kind="stable")
     found: Floats = solution.free[order[:FOLLOWED]]

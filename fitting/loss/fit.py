@@ -20,7 +20,7 @@ from fitting.loss.choice import (
     COMPARABLE,
     EDGES,
     MISFIT,
-    Candidate,
+    JudgedFamily,
     LossTable,
     choose,
     held_out_sets,
@@ -28,7 +28,7 @@ from fitting.loss.choice import (
     weigh_candidates,
 )
 from fitting.loss.families import FAMILIES, draw_starts, make_problem, natural, natural_slope
-from fitting.loss.result import Alternative, LossFit, Reach
+from fitting.loss.result import AlternativeFamily, LossFit, Reach
 from fitting.robust import Problem, solve
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def fit_loss(
             unknown family.
         FitError: fewer than 6 runs, or fewer than 3 distinct params or tokens.
     """
-    table, rejected = read_table(params, tokens, loss, unique_tokens, loss_se)
+    table, rejected = loss_table(params, tokens, loss, unique_tokens, loss_se)
     check_spread(table)
     candidates = weigh_candidates(table, families_for(family, table), rng=rng)
     chosen = choose(candidates)
@@ -88,7 +88,7 @@ def fit_loss(
     features, log_loss = table.features(), np.log(table.loss)
     problem = make_problem(member, features, log_loss, ridge=chosen.ridge)
     free = solve(problem, chosen.free[None], run_weights=table.weight[None]).free[0]
-    samples = bootstrap(problem, free, table, rng=rng)
+    samples = refit_samples(problem, free, table, rng=rng)
     log_fit, slope = member.evaluate(features, free[None])
     return LossFit(
         family=chosen.family,
@@ -105,7 +105,7 @@ def fit_loss(
         error=chosen.error if chosen.held_out else None,
         reach=measure_reach(table, chosen),
         alternatives=tuple(
-            Alternative(other.family, other.free)
+            AlternativeFamily(other.family, other.free)
             for other in candidates
             if other is not chosen and other.error <= COMPARABLE * chosen.error
         ),
@@ -114,14 +114,14 @@ def fit_loss(
         condition=condition_number(slope[0]),
         n=len(log_loss),
         rejected=rejected,
-        r2=explained(table.loss, np.exp(log_fit[0])),
+        r2=explained_share(table.loss, np.exp(log_fit[0])),
         lowest=(float(table.params.min()), float(table.tokens.min())),
         highest=(float(table.params.max()), float(table.tokens.max())),
         largest=float(np.log(table.params * table.tokens).max()),
     )
 
 
-def read_table(
+def loss_table(
     params: ArrayLike,
     tokens: ArrayLike,
     loss: ArrayLike,
@@ -200,7 +200,7 @@ def families_for(family: str, table: LossTable) -> list[str]:
     return [family]
 
 
-def bootstrap(
+def refit_samples(
     problem: Problem[Family], free: Floats, table: LossTable, *, rng: np.random.Generator
 ) -> Floats:
     """Free parameters of refits to resampled runs, shape (BOOTSTRAPS, p).
@@ -303,7 +303,7 @@ def size_scatter(problem: Problem[Family], free: Floats, table: LossTable) -> fl
     return few * float(np.sqrt(max(square - chance, 0.0) / len(sizes)))
 
 
-def measure_reach(table: LossTable, chosen: Candidate) -> dict[str, Reach]:
+def measure_reach(table: LossTable, chosen: JudgedFamily) -> dict[str, Reach]:
     """How far and how badly held-out runs were predicted, by what they are the largest in.
 
     `UNMEASURED` where too few runs, or too few sizes, leave nothing to hold out.
@@ -332,6 +332,6 @@ def condition_number(slope: Floats) -> float:
     return float(values[0] / max(values[-1], 1e-300))
 
 
-def explained(loss: Floats, fitted: Floats) -> float:
+def explained_share(loss: Floats, fitted: Floats) -> float:
     """1 - sum of squared residuals of loss / its variance."""
     return float(1 - ((loss - fitted) ** 2).sum() / ((loss - loss.mean()) ** 2).sum())

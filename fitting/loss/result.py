@@ -39,7 +39,7 @@ class FitStatus(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Alternative:
+class AlternativeFamily:
     """Another family that predicts held-out runs about as well."""
 
     family: str
@@ -97,7 +97,7 @@ class LossFit:
     """Mean of those by N D; None where nothing was held out."""
     reach: Mapping[str, Reach]
     """How held-out runs were predicted, by "N D", "N" and "D"."""
-    alternatives: tuple[Alternative, ...]
+    alternatives: tuple[AlternativeFamily, ...]
     """Families with comparable held-out error."""
     errors: Mapping[str, float]
     """Mean held-out error of every family weighed, lowest first."""

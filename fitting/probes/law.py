@@ -46,7 +46,7 @@ SLOPES = (1.0, 2.0, 4.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class ProbeEstimate:
     """A number with its 80% interval."""
 
     value: float
@@ -228,17 +228,17 @@ class ProbeModel:
         return values, np.concatenate([share * rows, (1 - share) * rows[[0, 2]]], axis=1)
 
 
-def predict_probe(law: ProbeLaw, *, lr: float, params: float) -> Estimate:
+def predict_probe(law: ProbeLaw, *, lr: float, params: float) -> ProbeEstimate:
     """The probe of a run at `lr` and `params`, with the 80% interval of a single run."""
     x, z = math.log(lr) - law.centre[0], math.log(params) - law.centre[1]
     values, slopes = ProbeModel(law.form).evaluate((np.array([x]), np.array([z])), law.theta[None])
     value = float(values[0, 0])
     half = half_width(law, slopes[0, :, 0], lone_scatter(law, z))
     ends = (value, value - half, value + half)
-    return Estimate(*(ends if law.form == "linear" else map(bounded_exp, ends)))
+    return ProbeEstimate(*(ends if law.form == "linear" else map(bounded_exp, ends)))
 
 
-def crossing_lr(law: ProbeLaw, *, params: float, threshold: float) -> Estimate | None:
+def crossing_lr(law: ProbeLaw, *, params: float, threshold: float) -> ProbeEstimate | None:
     """The lr at which the probe passes `threshold`; None where it is not known to rise with lr.
 
     0 where it lies above at every lr.
@@ -261,11 +261,11 @@ def crossing_lr(law: ProbeLaw, *, params: float, threshold: float) -> Estimate |
         return float((left - theta[0] - theta[2] * z) / theta[1])
 
     if law.form == "rising" and law.theta[3] + law.theta[4] * z >= level:
-        return Estimate(0.0, 0.0, 0.0)
+        return ProbeEstimate(0.0, 0.0, 0.0)
     value = solve_lr(law.theta)
     scatter = lone_scatter(law, z) / float(law.theta[1])
     half = half_width(law, central_slopes(solve_lr, law.theta), scatter)
-    return Estimate(*(bounded_exp(value + law.centre[0] + k * half) for k in (0, -1, 1)))
+    return ProbeEstimate(*(bounded_exp(value + law.centre[0] + k * half) for k in (0, -1, 1)))
 
 
 def lone_scatter(law: ProbeLaw, z: float) -> float:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.runs.outcomes import Outcome
+from fitting.runs.outcomes import RunOutcome
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def lr_sensitivities(runs: Runs, *, bounds: tuple[float, float] | None) -> list[
         runs: with `lr`; `loss_at_init` where runs diverged.
         bounds: lowest and highest lr; None for all that each model has.
     """
-    table = runs.table[runs.outcome.isin([Outcome.FINISHED, Outcome.DIVERGED])]
+    table = runs.table[runs.outcome.isin([RunOutcome.FINISHED, RunOutcome.DIVERGED])]
     table = table[table["lr"].notna()] if "lr" in table else table.iloc[:0]
     if bounds is not None:
         inside = (table["lr"] >= bounds[0] * (1 - 1e-9)) & (table["lr"] <= bounds[1] * (1 + 1e-9))

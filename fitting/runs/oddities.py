@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fitting.runs.columns import SMALLEST_COUNT
-from fitting.runs.outcomes import REASONS, Outcome
+from fitting.runs.outcomes import REASONS, RunOutcome
 from fitting.units import format_size
 
 MOST_STEPS = 2e6
@@ -90,7 +90,7 @@ def find_batch_problems(table: pd.DataFrame) -> list[tuple[int, str]]:
 
 def find_cautions(table: pd.DataFrame, outcome: pd.Series[str], cell: pd.Series[int]) -> list[str]:
     """What a person should look at before trusting a fit of these runs."""
-    finished = table[outcome == Outcome.FINISHED]
+    finished = table[outcome == RunOutcome.FINISHED]
     if not len(finished):
         return ["no run finished: nothing can be fitted; check the losses and statuses"]
     return [
@@ -110,10 +110,10 @@ def caution_losses(table: pd.DataFrame, outcome: pd.Series[str]) -> list[str]:
             f"{silent} runs have no loss and no status: counted as diverged; "
             "give status failed to those that only stopped"
         )
-    low = int((outcome == Outcome.IMPLAUSIBLE).sum())
+    low = int((outcome == RunOutcome.IMPLAUSIBLE).sum())
     if low:
-        found.append(f"{low} runs have a {REASONS[Outcome.IMPLAUSIBLE]}: left out; check them")
-    median = float(table["loss"][outcome == Outcome.FINISHED].median())
+        found.append(f"{low} runs have a {REASONS[RunOutcome.IMPLAUSIBLE]}: left out; check them")
+    median = float(table["loss"][outcome == RunOutcome.FINISHED].median())
     if median > HIGH_LOSS:
         found.append(
             f"median loss is {median:.3g}: loss is in nats per token; a perplexity needs its log"

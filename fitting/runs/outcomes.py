@@ -44,7 +44,7 @@ BELOW_SUPPORT = 1.2
 *Assumed.*"""
 
 
-class Outcome(StrEnum):
+class RunOutcome(StrEnum):
     """What a run is used as."""
 
     FINISHED = "finished"
@@ -55,10 +55,10 @@ class Outcome(StrEnum):
 
 
 REASONS = {
-    Outcome.DIVERGED: "diverged",
-    Outcome.FAILED: "status failed",
-    Outcome.PRUNED: "status pruned",
-    Outcome.IMPLAUSIBLE: "loss far below the rest of its cell",
+    RunOutcome.DIVERGED: "diverged",
+    RunOutcome.FAILED: "status failed",
+    RunOutcome.PRUNED: "status pruned",
+    RunOutcome.IMPLAUSIBLE: "loss far below the rest of its cell",
 }
 """Why a run's loss is not used."""
 
@@ -121,22 +121,22 @@ def judge_runs(table: pd.DataFrame, cell: pd.Series[int]) -> pd.Series[str]:
         cell: number of each row's (params, tokens) cell.
 
     Returns:
-        A member of `Outcome` for each row. A status of `failed` or `pruned` comes first: such a
+        A member of `RunOutcome` for each row. A status of `failed` or `pruned` comes first: such a
         loss is not final.
     """
     status = table["status"] if "status" in table else pd.Series(pd.NA, table.index, dtype="str")
     loss = table["loss"].to_numpy()
-    stopped = status.isin([Outcome.FAILED, Outcome.PRUNED]).to_numpy()
-    usable = np.isfinite(loss) & ~stopped & ~status.eq(Outcome.DIVERGED).to_numpy(dtype=bool)
-    outcome = np.where(usable, str(Outcome.FINISHED), str(Outcome.DIVERGED)).astype(object)
+    stopped = status.isin([RunOutcome.FAILED, RunOutcome.PRUNED]).to_numpy()
+    usable = np.isfinite(loss) & ~stopped & ~status.eq(RunOutcome.DIVERGED).to_numpy(dtype=bool)
+    outcome = np.where(usable, str(RunOutcome.FINISHED), str(RunOutcome.DIVERGED)).astype(object)
     outcome[stopped] = status[stopped]
     for rows in cell.groupby(cell).indices.values():
         inside = rows[usable[rows]]
         if not len(inside):
             continue
         best = supported_best(loss[inside])
-        outcome[inside[loss[inside] > DIVERGED_RATIO * best]] = str(Outcome.DIVERGED)
-        outcome[inside[loss[inside] * DIVERGED_RATIO < best]] = str(Outcome.IMPLAUSIBLE)
+        outcome[inside[loss[inside] > DIVERGED_RATIO * best]] = str(RunOutcome.DIVERGED)
+        outcome[inside[loss[inside] * DIVERGED_RATIO < best]] = str(RunOutcome.IMPLAUSIBLE)
     return pd.Series(outcome, index=table.index, dtype="str")
 
 
@@ -221,14 +221,14 @@ def summarize_runs(
 ) -> RunsReport:
     """Counts of each outcome, with the rows that are used for nothing."""
     unused = [
-        Rejection(place, REASONS[Outcome(what)], "")
+        Rejection(place, REASONS[RunOutcome(what)], "")
         for place, what in zip(origin, outcome, strict=True)
-        if what not in {Outcome.FINISHED, Outcome.DIVERGED}
+        if what not in {RunOutcome.FINISHED, RunOutcome.DIVERGED}
     ]
     rejections = (*rejected, *unused)
     return RunsReport(
-        used=int((outcome == Outcome.FINISHED).sum()),
-        diverged=int((outcome == Outcome.DIVERGED).sum()),
+        used=int((outcome == RunOutcome.FINISHED).sum()),
+        diverged=int((outcome == RunOutcome.DIVERGED).sum()),
         rejected=len(rejections),
         rejections=rejections,
     )

@@ -25,7 +25,7 @@ DEFAULT_OPTIMIZER = "adamw"
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Group:
+class RunSetting:
     """A setting whose learning rates can be compared."""
 
     parametrization: str
@@ -44,7 +44,7 @@ class Group:
         return f"{self.parametrization}{base} with {self.optimizer}{corpus}"
 
 
-def find_groups(runs: Runs) -> Mapping[Group, pd.Series[bool]]:
+def find_settings(runs: Runs) -> Mapping[RunSetting, pd.Series[bool]]:
     """Groups of a table, each with the rows of `runs.table` in it; `runs.select` takes them."""
     table = runs.table
     names = pd.DataFrame(
@@ -61,18 +61,18 @@ def find_groups(runs: Runs) -> Mapping[Group, pd.Series[bool]]:
     found = {}
     for key, rows in grouped.items():
         parametrization, optimizer, width, corpus = cast("tuple[str, str, float, str]", key)
-        group = Group(parametrization, optimizer, float(width), corpus)
+        group = RunSetting(parametrization, optimizer, float(width), corpus)
         found[group] = pd.Series(table.index.isin(table.index[rows]), table.index)
     return found
 
 
-def require_one_group(runs: Runs, *, where: str = "runs") -> Group:
+def require_one_setting(runs: Runs, *, where: str = "runs") -> RunSetting:
     """The one group that all runs belong to.
 
     Raises:
         InputError: there are several; each is named with its number of runs.
     """
-    groups = find_groups(runs)
+    groups = find_settings(runs)
     if len(groups) > 1:
         named = ", ".join(f"{group} ({int(rows.sum())} runs)" for group, rows in groups.items())
         raise InputError(

@@ -20,8 +20,8 @@ from fitting.files import FIRST_ROW, read_table, write_table
 from fitting.runs.columns import COLUMNS, NUMERIC, REQUIRED, STATUSES, TEXT, TUNING
 from fitting.runs.oddities import find_cautions, find_unit_problems
 from fitting.runs.outcomes import (
-    Outcome,
     Rejection,
+    RunOutcome,
     RunsReport,
     assign_cells,
     find_duplicates,
@@ -44,7 +44,7 @@ class Runs:
     """Every run but duplicates, columns in the order of `fitting.runs.columns`, numbers as float64,
     index 0, 1, ...; columns without a meaning here are carried along at the end."""
     outcome: pd.Series[str]
-    """`fitting.runs.outcomes.Outcome` of each row of `table`."""
+    """`fitting.runs.outcomes.RunOutcome` of each row of `table`."""
     cell: pd.Series[int]
     """Number of each row's (params, tokens) cell, tokens within 1% being the same."""
     origin: pd.Series[str]
@@ -57,7 +57,7 @@ class Runs:
     @property
     def finished(self) -> pd.DataFrame:
         """Runs whose loss is used."""
-        return self.table[self.outcome == Outcome.FINISHED]
+        return self.table[self.outcome == RunOutcome.FINISHED]
 
     @property
     def tuned(self) -> pd.DataFrame:
@@ -69,7 +69,7 @@ class Runs:
     @property
     def diverged(self) -> pd.DataFrame:
         """Runs that say where the cliff is; their losses mean nothing else."""
-        return self.table[self.outcome == Outcome.DIVERGED]
+        return self.table[self.outcome == RunOutcome.DIVERGED]
 
     def select(self, keep: pd.Series[bool]) -> Runs:
         """The runs where `keep` is true, by `table`'s index, each judged as it was."""

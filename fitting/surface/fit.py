@@ -17,16 +17,10 @@ from fitting.errors import FitError, InputError
 from fitting.laws.law import Covariance, Quantity
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, Surface, best_point, surface_of
 from fitting.robust import Solution, look, solve
-from fitting.surface.line import Line, combine, line_gradient, optimum_lines, shift_line
+from fitting.runs.tuned import TunedRuns
+from fitting.surface.line import OptimumLine, combine, line_gradient, optimum_lines, shift_line
 from fitting.surface.prior import neutral_prior
-from fitting.surface.solver import (
-    FREE,
-    NOISE,
-    Runs,
-    SurfaceProblem,
-    basis,
-    prepare,
-)
+from fitting.surface.solver import FREE, NOISE, SurfaceProblem, basis, prepare
 
 NEAR = 0.03
 """Gap of ln loss to the cell's best at which a run's weight is half. A compromise: held out
@@ -64,9 +58,9 @@ class SurfaceFit:
 
     surface: Surface
     """With the covariance of all fifteen weights; a line prior's shift included."""
-    runs_line: Line | None
+    runs_line: OptimumLine | None
     """The optimum's line by the runs alone; None without bootstraps."""
-    line: Line | None
+    line: OptimumLine | None
     """The same with the line prior, where one was given."""
     scatter: Scatter
     cells: Floats
@@ -98,9 +92,9 @@ EFFORT = Effort()
 
 
 def fit_surface(
-    runs: Runs,
+    runs: TunedRuns,
     *,
-    line_prior: Line | None = None,
+    line_prior: OptimumLine | None = None,
     target: tuple[float, float] | None = None,
     effort: Effort = EFFORT,
 ) -> SurfaceFit:
@@ -121,7 +115,7 @@ def fit_surface(
         InputError: a value is not finite and above 0, or columns differ in length.
         FitError: the fitted terms enclose no optimum, or no cell has 3 runs.
     """
-    check_runs(runs)
+    check_columns(runs)
     known = neutral_prior()
     precision: Floats = np.linalg.inv(known.covariance).astype(np.float64)
     problem = prepare(runs, mean=known.mean, precision=precision)
@@ -150,19 +144,19 @@ def fit_surface(
         cells=problem.model.sizes,
         offsets=view.level[0],
         residual_scale=residual_scale(problem, residual),
-        r2=explained(problem, residual, weight),
+        r2=explained_within(problem, residual, weight),
         n=len(problem.observed),
     )
 
 
-def check_runs(runs: Runs) -> None:
+def check_columns(runs: TunedRuns) -> None:
     """Refuse columns that no log can be taken of.
 
     Raises:
         InputError: the column and the first row that is not finite and above 0.
         FitError: there are no rows.
     """
-    columns = {name: getattr(runs, name) for name in Runs.__slots__}
+    columns = {name: getattr(runs, name) for name in TunedRuns.__slots__}
     for name, column in columns.items():
         if len(column) != len(runs.loss):
             raise InputError(f"runs: {name} has {len(column)} rows, loss has {len(runs.loss)}")
@@ -225,14 +219,14 @@ def free_covariance(
     """
     if count < 2:
         return None
-    samples = bootstrap(problem, weight, free, rng=rng, count=count)
+    samples = refit_weights(problem, weight, free, rng=rng, count=count)
     inverse = np.linalg.inv(curvature + problem.precision)
     ridge = inverse @ problem.precision @ inverse
     covariance: Floats = np.cov(samples.T) + (ridge + ridge.T) / 2
     return covariance
 
 
-def bootstrap(
+def refit_weights(
     problem: SurfaceProblem,
     weight: Floats,
     start: Floats,
@@ -269,8 +263,8 @@ def resampled(problem: SurfaceProblem, *, rng: np.random.Generator, members: int
 
 
 def with_prior(
-    free: Floats, spread: Floats | None, prior: Line | None
-) -> tuple[Surface, Line | None, Line | None]:
+    free: Floats, spread: Floats | None, prior: OptimumLine | None
+) -> tuple[Surface, OptimumLine | None, OptimumLine | None]:
     """The surface with its covariance, and its line before and after the prior.
 
     The prior moves the surface in ln lr and ln B until its optimum lies on the combined line;
@@ -285,7 +279,9 @@ def with_prior(
             raise FitError("surface: a prior needs the runs' covariance; use 100 bootstraps")
         return surface_of(weights.tolist()), None, None
     gradient = line_gradient(free)
-    runs_line = Line(mean=optimum_lines(free[None])[0], covariance=gradient @ spread @ gradient.T)
+    runs_line = OptimumLine(
+        mean=optimum_lines(free[None])[0], covariance=gradient @ spread @ gradient.T
+    )
     line = runs_line
     if prior is not None:
         line = combine(runs_line, prior)
@@ -301,7 +297,9 @@ def to_covariance(spread: Floats) -> Covariance:
     return Covariance(names=list(COEFFICIENTS), matrix=((full + full.T) / 2).tolist())
 
 
-def measured_scatter(runs: Runs, surface: Surface, target: tuple[float, float] | None) -> Scatter:
+def measured_scatter(
+    runs: TunedRuns, surface: Surface, target: tuple[float, float] | None
+) -> Scatter:
     """Root mean square of ln(measured / fitted optimum) over cells, about 0: bias is scatter too.
 
     Cells on the edge of their grid are left out. `SCATTER` counts as `SCATTER_CELLS` more cells;
@@ -359,7 +357,7 @@ def residual_scale(problem: SurfaceProblem, residual: Floats) -> float:
     return float(1.4826 * np.median(np.abs(residual[near])))
 
 
-def explained(problem: SurfaceProblem, residual: Floats, weight: Floats) -> float:
+def explained_within(problem: SurfaceProblem, residual: Floats, weight: Floats) -> float:
     """1 - weighted residual variance / weighted variance of ln loss within cells."""
     cells = problem.cells
     mean = cells.means(problem.observed, weight)

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 import math
 
-from fitting.laws.surface import COEFFICIENTS, Setting, Surface, best_point, log_terms, terms_of
+from fitting.laws.surface import (
+    COEFFICIENTS,
+    Surface,
+    SurfacePoint,
+    best_point,
+    log_terms,
+    terms_of,
+)
 
 
 def surface_log_sd(surface: Surface, params: float, tokens: float) -> tuple[float, float] | None:
@@ -46,7 +53,7 @@ def optimum_gradient(
     unit vector of lr or batch, or 0.
     """
     lr, batch_tokens = best_point(surface, params, tokens)
-    at = Setting(params, tokens, lr, batch_tokens)
+    at = SurfacePoint(params, tokens, lr, batch_tokens)
     ref = surface.reference
     inputs = {
         "const": 1.0,

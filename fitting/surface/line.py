@@ -24,7 +24,7 @@ STEP = ("lr", "batch_tokens")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OptimumLine:
     """What is known of the optimum's line: a normal distribution of its six coefficients."""
 
     mean: Floats
@@ -83,15 +83,17 @@ def shift_line(weights: Floats, move: Floats) -> Floats:
     return shifted.reshape(len(COEFFICIENTS))
 
 
-def combine(first: Line, second: Line) -> Line:
+def combine(first: OptimumLine, second: OptimumLine) -> OptimumLine:
     """Two independent views of a line as one, each weighted by its precision."""
     one, two = np.linalg.inv(first.covariance), np.linalg.inv(second.covariance)
     covariance = np.linalg.inv(one + two)
     mean: Floats = covariance @ (one @ first.mean + two @ second.mean)
-    return Line(mean=mean, covariance=(covariance + covariance.T) / 2)
+    return OptimumLine(mean=mean, covariance=(covariance + covariance.T) / 2)
 
 
-def share_of(part: Line, whole: Line, params: float, tokens: float) -> tuple[float, float]:
+def share_of(
+    part: OptimumLine, whole: OptimumLine, params: float, tokens: float
+) -> tuple[float, float]:
     """Share of what is known of ln lr* and of ln B* at (params, tokens) that came from `part`.
 
     With C the covariance and u the direction asked about, 1 / (u' C u) is a sum over the parts,

@@ -15,7 +15,7 @@ from fitting.arrays import Floats
 from fitting.errors import InputError
 from fitting.laws.law import Quantity
 from fitting.laws.surface import REFERENCE, Surface, surface_of
-from fitting.surface.line import Line
+from fitting.surface.line import OptimumLine
 from fitting.surface.solver import FREE, basis
 
 NEUTRAL: dict[str, tuple[float, float]] = {
@@ -80,7 +80,9 @@ def neutral_surface() -> Surface:
     return surface_of((basis() @ neutral_prior().mean).tolist())
 
 
-def line_from_law(lr: Quantity, batch_tokens: Quantity, *, transfer: Transfer = TRANSFER) -> Line:
+def line_from_law(
+    lr: Quantity, batch_tokens: Quantity, *, transfer: Transfer = TRANSFER
+) -> OptimumLine:
     """The optimum's line by a published law, widened for another setting.
 
     Args:
@@ -98,10 +100,10 @@ def line_from_law(lr: Quantity, batch_tokens: Quantity, *, transfer: Transfer = 
     covariance[3:, 3:] = batch_covariance
     widths = (transfer.level, transfer.exponent, transfer.exponent)
     covariance += np.diag(np.square(widths * 2))
-    return Line(mean=np.concatenate([lr_mean, batch_mean]), covariance=covariance)
+    return OptimumLine(mean=np.concatenate([lr_mean, batch_mean]), covariance=covariance)
 
 
-def mup_line(lr: Quantity, batch_tokens: Quantity) -> Line:
+def mup_line(lr: Quantity, batch_tokens: Quantity) -> OptimumLine:
     """The optimum's line under muP or CompleteP: lr* does not change with N at fixed D/N.
 
     Its exponent of D is the law's, so that of N is minus that; the level of lr is free. The
@@ -125,7 +127,7 @@ def mup_line(lr: Quantity, batch_tokens: Quantity) -> Line:
         [0, along + across, -across],
         [0, -across, across],
     ]
-    return Line(mean=mean, covariance=covariance)
+    return OptimumLine(mean=mean, covariance=covariance)
 
 
 def power_line(quantity: Quantity, unit: float, where: str) -> tuple[Floats, Floats]:

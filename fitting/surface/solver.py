@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fitting.robust import Evaluated
+    from fitting.runs.tuned import TunedRuns
 
 TIES: Mapping[str, Mapping[str, float]] = {
     # Progress falls with the summed learning rate S lr = D lr / B.
@@ -61,18 +62,6 @@ def basis() -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class Runs:
-    """Runs as columns of equal length; every value finite and above 0."""
-
-    params: Floats
-    tokens: Floats
-    lr: Floats
-    batch_tokens: Floats
-    loss: Floats
-    """Final loss in nats per token."""
-
-
-@dataclass(frozen=True, slots=True)
 class SurfaceModel:
     """ln(1 + q) in the free weights."""
 
@@ -100,7 +89,7 @@ class SurfaceModel:
 SurfaceProblem = Problem[SurfaceModel]
 
 
-def prepare(runs: Runs, *, mean: Floats, precision: Floats) -> SurfaceProblem:
+def prepare(runs: TunedRuns, *, mean: Floats, precision: Floats) -> SurfaceProblem:
     """What is minimised: runs sorted by cell, logs around the surface's reference.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.design import RANGES, done_from, known_at, next_runs, target_space
+from fitting.design import RANGES, known_at, next_runs, target_space
 from fitting.design.files import proposals_table, read_candidates
 from fitting.errors import InputError
 from fitting.fit.laws import prior_line
@@ -13,9 +13,10 @@ from fitting.runs.columns import TUNING
 from fitting.runs.setting import (
     DEFAULT_OPTIMIZER,
     DEFAULT_PARAMETRIZATION,
-    Group,
-    require_one_group,
+    RunSetting,
+    require_one_setting,
 )
+from fitting.runs.tuned import tried_runs
 from fitting.units import format_small
 from planner.facts.priors import choose_prior
 
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from fitting.design import Candidates, Done, Knowledge, Proposal, Ranges, Space
+    from fitting.design import Candidates, Knowledge, Proposal, Ranges, Space
     from fitting.laws.law import Law
     from fitting.runs.table import Runs
+    from fitting.runs.tuned import TunedRuns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +79,9 @@ def propose(runs: Runs | None, request: Request) -> Answer:
         InputError: the runs, the prior, the candidates or the budget cannot be used.
         FitError: the prior has no optimum.
     """
-    group = Group(DEFAULT_PARAMETRIZATION, DEFAULT_OPTIMIZER)
+    group = RunSetting(DEFAULT_PARAMETRIZATION, DEFAULT_OPTIMIZER)
     if runs is not None:
-        group = require_one_group(runs)
+        group = require_one_setting(runs)
         missing = [name for name in TUNING if name not in runs.table]
         if missing:
             raise InputError(
@@ -87,7 +89,7 @@ def propose(runs: Runs | None, request: Request) -> Answer:
             )
     law = choose_prior(runs, request.prior, request.law_files)
     line = prior_line(law, group)
-    done = done_from(runs)
+    done = tried_runs(runs)
     rows = None
     options: Candidates | Space
     if request.candidates is not None:
@@ -118,7 +120,7 @@ def propose(runs: Runs | None, request: Request) -> Answer:
     )
 
 
-def notes_of(request: Request, done: Done, known: Knowledge, law: Law | None) -> Iterator[str]:
+def notes_of(request: Request, done: TunedRuns, known: Knowledge, law: Law | None) -> Iterator[str]:
     """What a reader must know of the design."""
     params, tokens = request.target
     if known.runs == 0:

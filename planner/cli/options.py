@@ -42,7 +42,7 @@ class Size:
         return self.params, self.tokens
 
 
-class Range(NamedTuple):
+class TypedRange(NamedTuple):
     """A range as typed, LOW:HIGH."""
 
     low: float
@@ -112,7 +112,7 @@ def read_size(text: str, *, where: str) -> Size:
     return Size(params, tokens, text)
 
 
-def read_range(text: str, *, where: str) -> Range:
+def read_range(text: str, *, where: str) -> TypedRange:
     """A range from 10M:1B.
 
     Raises:
@@ -121,7 +121,7 @@ def read_range(text: str, *, where: str) -> Range:
     low, high = _read_pair(text, where=where, what="LOW:HIGH", example="two numbers, as 10M:1B")
     if low > high:
         raise InputError(f"{where} '{text}': the first is above the second; write LOW:HIGH")
-    return Range(low, high)
+    return TypedRange(low, high)
 
 
 def read_tokens(text: str, *, where: str) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from fitting.probes.law import Estimate, ProbeLaw
+    from fitting.probes.law import ProbeEstimate, ProbeLaw
 
 PAPER = "arXiv 2309.14322"
 """Of every mitigation here: what it was seen to cure, and the thresholds not marked assumed."""
@@ -178,7 +178,7 @@ def _verdict(name: str, reason: str, *, past: bool, maybe: bool = False) -> Miti
     return Mitigation(name=name, verdict=word, reason=reason, source=PAPER)
 
 
-def ranged(found: Estimate) -> str:
+def ranged(found: ProbeEstimate) -> str:
     """A number with its interval."""
     low, value, high = (format_small(each) for each in (found.low, found.value, found.high))
     return f"{value} ({low} to {high})"

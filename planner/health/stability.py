@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fitting.probes.law import LAWS, crossing_lr, fit_probe, predict_probe, why_unknown
 from fitting.probes.lr_sensitivity import common_range, lr_sensitivities
-from fitting.runs.outcomes import Outcome
+from fitting.runs.outcomes import RunOutcome
 from fitting.units import format_count, format_small
 from planner.health.mitigations import (
     THRESHOLD,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from fitting.probes.law import Estimate, ProbeLaw
+    from fitting.probes.law import ProbeEstimate, ProbeLaw
     from fitting.probes.lr_sensitivity import Sensitivity
     from fitting.runs.table import Runs
 
@@ -49,7 +49,7 @@ class Crossing:
     """Where a size's largest attention logit passes the threshold."""
 
     params: float
-    lr: Estimate | None
+    lr: ProbeEstimate | None
     """None where it is not known to rise with lr; 0 where it lies above at every lr."""
     measured: bool
     """Whether runs of that size are in the table."""
@@ -72,7 +72,7 @@ class SetupStability:
     crossings: tuple[Crossing, ...]
     """One a size, the target's last; empty where the logit has no law."""
     sensitivities: tuple[Sensitivity, ...]
-    forecasts: Mapping[str, Estimate]
+    forecasts: Mapping[str, ProbeEstimate]
     """Probes of the target at its lr; empty without a target."""
     mitigations: tuple[Mitigation, ...]
     """Empty without a target's lr."""
@@ -158,7 +158,7 @@ def _assess_setup(
     bounds: tuple[float, float] | None,
 ) -> SetupStability:
     """What one setup says."""
-    table = runs.table[runs.outcome.isin([Outcome.FINISHED, Outcome.DIVERGED])]
+    table = runs.table[runs.outcome.isin([RunOutcome.FINISHED, RunOutcome.DIVERGED])]
     fits = {column: fit_probe(table, column) for column in LAWS}
     laws = {column: law for column, law in fits.items() if law is not None}
     unknown = {column: why_unknown(table, column) or "" for column in LAWS if column not in laws}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from fitting.cells.optimum import TUNED, CellOptimum, find_optima
 from fitting.errors import FitError, InputError
-from fitting.fit.enough import tuned_columns
 from fitting.laws.surface import best_point
-from fitting.runs.setting import require_one_group
+from fitting.runs.setting import require_one_setting
 from fitting.runs.table import Runs, read_runs
+from fitting.runs.tuned import tuned_runs
 from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.interval import surface_log_sd
 from planner.facts.anchor import DEFAULT_GRID, RUN_LOSS_LOG_SD, Anchor, make_anchor, own_errors
@@ -69,7 +69,7 @@ def anchors_of_runs(path: Path) -> tuple[Anchor, ...]:
     """
     runs = read_runs(path)
     where = f"--anchor {path}"
-    require_one_group(runs, where=where)
+    require_one_setting(runs, where=where)
     cells = [cell for _, cell in runs.by_cell() if len(cell.tuned)]
     if not cells:
         raise InputError(f"{where}: no finished run has both lr and batch_tokens; add the columns")
@@ -78,7 +78,7 @@ def anchors_of_runs(path: Path) -> tuple[Anchor, ...]:
 
 def anchor_of_cell(cell: Runs, *, where: str) -> Anchor:
     """One cell's fitted optimum, or its best run."""
-    group = require_one_group(cell, where=where)
+    group = require_one_setting(cell, where=where)
     best = cell.tuned.sort_values("loss").iloc[0]
     found = find_optima(cell)[0]
     fitted = fitted_values(cell, found)
@@ -127,7 +127,7 @@ def fitted_values(cell: Runs, found: CellOptimum) -> dict[str, tuple[float, floa
         return values
     names = ("lr", "batch_tokens")
     try:
-        fit = fit_surface(tuned_columns(cell), effort=EFFORT)
+        fit = fit_surface(tuned_runs(cell), effort=EFFORT)
         point = best_point(fit.surface, found.params, found.tokens)
         errors = surface_log_sd(fit.surface, found.params, found.tokens)
     except FitError:

@@ -17,8 +17,8 @@ from fitting.errors import FitError, InputError
 from fitting.intervals import Z80
 from fitting.laws.surface import (
     COEFFICIENTS,
-    Setting,
     Surface,
+    SurfacePoint,
     best_lr,
     log_terms,
     surface_from,
@@ -65,7 +65,7 @@ class Yardstick:
             tokens: length of the run, > 0.
         """
         plan = self.plan
-        at = Setting(plan.target.params, tokens, self.best, plan.batch_tokens.value)
+        at = SurfacePoint(plan.target.params, tokens, self.best, plan.batch_tokens.value)
         logs = log_terms(self.surface, at)
         pairs = zip(logs, terms_of(self.surface), strict=True)
         q = [np.exp(log + term.lr * log_factors) for log, term in pairs]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from fitting.errors import FitError
 from fitting.laws.plateau import plateau
 from fitting.laws.surface import (
-    Setting,
+    SurfacePoint,
     best_point,
     log_penalty,
     log_terms,
@@ -68,7 +68,7 @@ class Place:
         Returns:
             Three rows [a, g, h] so that q = sum exp(a + g ln(lr'/lr) + h ln(B'/B)).
         """
-        at = Setting(
+        at = SurfacePoint(
             params=self.params,
             tokens=self.tokens,
             lr=lr * self.lr_shift,

@@ -19,7 +19,7 @@ import numpy as np
 from fitting.errors import InputError
 from fitting.files import read_table
 from fitting.logs.series import read_steps
-from fitting.runs.outcomes import Outcome as Ending
+from fitting.runs.outcomes import RunOutcome as Ending
 from fitting.runs.table import read_runs
 from fitting.units import format_count, format_small
 from planner.request.target import AGREEMENT

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from fitting.laws.law import Law
-    from fitting.surface.solver import Runs
+    from fitting.runs.tuned import TunedRuns
     from proxies.corpus import Corpus
     from proxies.sweep.cells import SweepCell
     from proxies.sweep.folder.about import About
@@ -237,9 +237,9 @@ class Session:
         ]
 
 
-def finished_runs(records: Sequence[Record]) -> Runs | None:
+def finished_runs(records: Sequence[Record]) -> TunedRuns | None:
     """The runs that a surface can be fitted to; None where there are none."""
-    from fitting.surface.solver import Runs
+    from fitting.runs.tuned import TunedRuns
 
     names = ("params", "tokens", "lr", "batch_tokens", "loss")
     rows = [
@@ -247,4 +247,4 @@ def finished_runs(records: Sequence[Record]) -> Runs | None:
         for record in records
         if record.status == "finished" and math.isfinite(record.loss)
     ]
-    return Runs(*np.array(rows).T) if rows else None
+    return TunedRuns(*np.array(rows).T) if rows else None

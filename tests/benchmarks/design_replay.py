@@ -27,14 +27,15 @@ from pathlib import Path
 import numpy as np
 
 from fitting.arrays import Floats, Integers
-from fitting.design import Candidates, Done, next_runs
+from fitting.design import Candidates, next_runs
 from fitting.design.belief import NEAR, weight_prior
 from fitting.errors import FitError, InputError
 from fitting.laws.surface import best_point, surface_of
 from fitting.robust import solve
+from fitting.runs.tuned import TunedRuns
 from fitting.surface.fit import Effort, fit_surface, nearness
 from fitting.surface.line import line_gradient, size_direction
-from fitting.surface.solver import NOISE, Runs, SurfaceProblem, basis, prepare
+from fitting.surface.solver import NOISE, SurfaceProblem, basis, prepare
 from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 OPENING = 6
@@ -54,7 +55,7 @@ BARS = {"537": (0.10, 0.09, 0.07), "429": (0.25, 0.15)}
 class Replay:
     """A pool of runs and the targets they are bought for."""
 
-    pool: Runs
+    pool: TunedRuns
     flops: Floats
     targets: list[Cell]
     middle: tuple[float, float]
@@ -80,10 +81,10 @@ def read_replay(shared: Path, name: str) -> Replay:
     return Replay(pool, 6 * pool.params * pool.tokens, targets, (targets[0].params, float(tokens)))
 
 
-def take(pool: Runs, rows: list[int]) -> Runs:
+def take(pool: TunedRuns, rows: list[int]) -> TunedRuns:
     """Some runs of a pool."""
     some = np.array(rows, dtype=np.intp)
-    return Runs(*(getattr(pool, name)[some] for name in Runs.__slots__))
+    return TunedRuns(*(getattr(pool, name)[some] for name in TunedRuns.__slots__))
 
 
 def by_design(replay: Replay, budget: float, seed: int) -> list[int]:
@@ -92,7 +93,7 @@ def by_design(replay: Replay, budget: float, seed: int) -> list[int]:
     candidates = Candidates(pool.params, pool.tokens, pool.lr, pool.batch_tokens, replay.flops)
     while True:
         bought = take(pool, rows)
-        done = Done(bought.params, bought.tokens, bought.lr, bought.batch_tokens, bought.loss)
+        done = TunedRuns(bought.params, bought.tokens, bought.lr, bought.batch_tokens, bought.loss)
         try:
             proposals = next_runs(
                 done, target=replay.middle, budget_flops=left, options=candidates, seed=seed
@@ -182,7 +183,7 @@ def pick_batch(
         covariance = learned(covariance, slopes[best])
 
 
-def fitted_weights(runs: Runs) -> Floats:
+def fitted_weights(runs: TunedRuns) -> Floats:
     """Free weights by some runs; the prior's where they enclose no optimum."""
     prior = weight_prior(None)
     problem = prepared(runs)
@@ -195,14 +196,14 @@ def fitted_weights(runs: Runs) -> Floats:
     return free
 
 
-def prepared(runs: Runs) -> SurfaceProblem:
+def prepared(runs: TunedRuns) -> SurfaceProblem:
     """Runs with the neutral prior."""
     prior = weight_prior(None)
     precision: Floats = np.linalg.inv(prior.covariance).astype(np.float64)
     return prepare(runs, mean=prior.mean, precision=precision)
 
 
-def sensitivities(pool: Runs, free: Floats) -> Floats:
+def sensitivities(pool: TunedRuns, free: Floats) -> Floats:
     """d ln loss over its noise of each run in the free weights and the cells' levels."""
     problem = prepared(pool)
     slope = problem.model.evaluate(problem.features, free[None])[1][0].T / NOISE
@@ -232,7 +233,7 @@ def target_gradients(replay: Replay, free: Floats, count: int) -> Floats:
     return padded
 
 
-def regrets(replay: Replay, runs: Runs) -> Floats:
+def regrets(replay: Replay, runs: TunedRuns) -> Floats:
     """Regret at each target by its own last fit."""
     found = []
     for cell in replay.targets:

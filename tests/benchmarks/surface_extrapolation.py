@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from fitting.cells.spline import Optimum, measured_optima
+from fitting.cells.spline import MeasuredOptimum, measured_optima
 from fitting.surface.fit import Effort
 from tests.measured.step_law_cells import columns, read_table
 from tests.measured.surface_extrapolation import (
@@ -33,7 +33,7 @@ from tests.measured.surface_extrapolation import (
 
 
 def row(
-    cases: list[Split], optima: list[Optimum], effort: Effort
+    cases: list[Split], optima: list[MeasuredOptimum], effort: Effort
 ) -> tuple[Score, Score, Score, Score, Score]:
     """Scores of one row of the table, over its draws: none and prior, one fit and per target."""
     prior = step_law_line()

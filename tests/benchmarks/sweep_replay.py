@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from fitting.cells.spline import lowest
+from fitting.cells.spline import smooth_minimum
 from fitting.intervals import Z80
 from fitting.laws.file import read_law
 from fitting.laws.law import Law, Quantity
-from fitting.surface.solver import Runs
+from fitting.runs.tuned import TunedRuns
 from proxies.sweep.cells import SweepCell, expand_cells
 from proxies.sweep.search.samplers import local_optimum, tried_runs, why_done
 from proxies.sweep.search.starts import predict_start
@@ -45,7 +45,7 @@ class Searched:
     asked: int
 
 
-def search(oracle: Oracle, law: Law, before: Runs | None) -> tuple[Searched, Runs]:
+def search(oracle: Oracle, law: Law, before: TunedRuns | None) -> tuple[Searched, TunedRuns]:
     """One cell, and its runs."""
     spec = spec_of(oracle, "cells", 0)
     spec = replace(spec, budget=replace(spec.budget, interval_width=WIDTH))
@@ -58,7 +58,7 @@ def search(oracle: Oracle, law: Law, before: Runs | None) -> tuple[Searched, Run
         run_next(oracle, spec, study, free)
     found, tried = local_optimum(spec, study), tried_runs(spec, study)
     assert found is not None
-    measured = lowest(cell.smooth, cell.params, cell.tokens, len(oracle.runs))
+    measured = smooth_minimum(cell.smooth, cell.params, cell.tokens, len(oracle.runs))
     held = [
         abs(math.log(at / truth)) <= Z80 * sd
         for at, truth, sd in (
@@ -67,7 +67,9 @@ def search(oracle: Oracle, law: Law, before: Runs | None) -> tuple[Searched, Run
         )
     ]
     size = np.ones(len(tried.loss))
-    made = Runs(cell.params * size, cell.tokens * size, tried.lr, tried.batch_tokens, tried.loss)
+    made = TunedRuns(
+        cell.params * size, cell.tokens * size, tried.lr, tried.batch_tokens, tried.loss
+    )
     searched = Searched(
         runs=len(size),
         start_regret=cell.regret(start.lr, start.batch_tokens),
@@ -96,12 +98,12 @@ def moved(law: Law, factors: tuple[float, float]) -> Law:
     return replace(law, quantities=parts)
 
 
-def join(first: Runs | None, second: Runs) -> Runs:
+def join(first: TunedRuns | None, second: TunedRuns) -> TunedRuns:
     """Runs of both."""
     if first is None:
         return second
-    pairs = ((getattr(first, name), getattr(second, name)) for name in Runs.__slots__)
-    return Runs(*(np.concatenate(pair) for pair in pairs))
+    pairs = ((getattr(first, name), getattr(second, name)) for name in TunedRuns.__slots__)
+    return TunedRuns(*(np.concatenate(pair) for pair in pairs))
 
 
 def main() -> None:

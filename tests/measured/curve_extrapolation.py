@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.fit import draw_starts
+from fitting.curves.fit import usual_starts
 from fitting.curves.forms import CURVE_FORMS, Paths
 from fitting.curves.path import make_path, means_about, thin_rows
 from fitting.curves.problem import assemble, gather, pose
@@ -131,7 +131,7 @@ def foretell(data: Data, counts: Sequence[int], end: Path) -> Floats:
         rows = np.arange(count)
         part = assemble([path.at_rows(rows)], [data.log_loss[rows]], data.paths.reference)
         problem = pose(shape, part)
-        starts = draw_starts(problem)[:STARTS]
+        starts = usual_starts(problem)[:STARTS]
         starts = starts if last is None else np.vstack([starts[:1], last])
         last = solve(problem, starts, steps=40).best()
         found.append(shape.evaluate(Paths([end], data.paths.reference), last[None])[0][0, 0])

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from fitting.cells.spline import SmoothCell, smooth_cell
-from fitting.surface.solver import Runs
+from fitting.runs.tuned import TunedRuns
 
 TABLE = "lr_batch_runs_to_537M.csv"
 
@@ -52,10 +52,10 @@ def read_table(shared: Path) -> pd.DataFrame:
     return pd.read_csv(shared / "data" / TABLE)
 
 
-def columns(table: pd.DataFrame) -> Runs:
+def columns(table: pd.DataFrame) -> TunedRuns:
     """The columns that a surface is fitted to."""
     names = ("params", "tokens", "lr", "batch_tokens", "loss")
-    return Runs(*(table[name].to_numpy(float) for name in names))
+    return TunedRuns(*(table[name].to_numpy(float) for name in names))
 
 
 @cache

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fitting.cells.spline import Optimum
+from fitting.cells.spline import MeasuredOptimum
 from fitting.intervals import Z80
 from fitting.laws.file import read_law
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
 from fitting.surface.interval import surface_log_sd
-from fitting.surface.line import Line
+from fitting.surface.line import OptimumLine
 from fitting.surface.prior import line_from_law
 from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
@@ -69,7 +69,7 @@ def tenth(shared: Path, seed: int) -> Split:
     return Split("537M (7) from 10% up to 429M", runs.iloc[pick], targets)
 
 
-def step_law_line() -> Line:
+def step_law_line() -> OptimumLine:
     """The default prior: Step Law as published, widened for another setting."""
     law = read_law(LAW)
     return line_from_law(law.quantities["lr"], law.quantities["batch_tokens"])
@@ -81,13 +81,17 @@ def published(split: Split) -> Score:
     return Score(float(np.mean(costs)))
 
 
-def one_fit(split: Split, prior: Line | None, optima: list[Optimum], effort: Effort) -> Score:
+def one_fit(
+    split: Split, prior: OptimumLine | None, optima: list[MeasuredOptimum], effort: Effort
+) -> Score:
     """One surface for all targets."""
     fit = fit_surface(columns(split.runs), line_prior=prior, effort=effort)
     return total([judge(fit, cell, optima) for cell in split.targets])
 
 
-def per_target(split: Split, prior: Line | None, optima: list[Optimum], effort: Effort) -> Score:
+def per_target(
+    split: Split, prior: OptimumLine | None, optima: list[MeasuredOptimum], effort: Effort
+) -> Score:
     """A surface for each target."""
     scores = []
     for cell in split.targets:
@@ -101,7 +105,7 @@ def per_target(split: Split, prior: Line | None, optima: list[Optimum], effort: 
     return total(scores)
 
 
-def judge(fit: SurfaceFit, cell: Cell, optima: list[Optimum]) -> Score:
+def judge(fit: SurfaceFit, cell: Cell, optima: list[MeasuredOptimum]) -> Score:
     """Regret at one target, and whether the intervals hold its measured optimum."""
     predicted = best_point(fit.surface, cell.params, cell.tokens)
     regret = cell.regret(*predicted)

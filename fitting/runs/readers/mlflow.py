@@ -19,7 +19,7 @@ STATES = {"1": "running", "2": "scheduled", "3": "finished", "4": "failed", "5":
 
 def recognizes(path: str) -> bool:
     """Whether it is a folder with a run or with experiments."""
-    return Path(path).is_dir() and bool(run_folders(Path(path)))
+    return Path(path).is_dir() and bool(mlflow_runs(Path(path)))
 
 
 def read(path: str, track: Track) -> pd.DataFrame:
@@ -30,11 +30,11 @@ def read(path: str, track: Track) -> pd.DataFrame:
     Raises:
         InputError: no run is in it, or a metric's file has no number.
     """
-    rows = [read_run(folder) for folder in track(run_folders(Path(path)), "reading MLflow runs")]
+    rows = [read_run(folder) for folder in track(mlflow_runs(Path(path)), "reading MLflow runs")]
     return as_table([row for row in rows if row is not None], path, "MLflow run")
 
 
-def run_folders(root: Path) -> list[Path]:
+def mlflow_runs(root: Path) -> list[Path]:
     """Folders of runs in a run, an experiment or `mlruns`."""
     metas = [*root.glob("meta.yaml"), *root.glob("*/meta.yaml"), *root.glob("*/*/meta.yaml")]
     return sorted(meta.parent for meta in metas if (meta.parent / "metrics").is_dir())

@@ -22,7 +22,7 @@ EVERYTHING = 0
 
 def recognizes(path: str) -> bool:
     """Whether it is an event file or a folder that has some."""
-    return bool(run_folders(Path(path)))
+    return bool(event_folders(Path(path)))
 
 
 def read(path: str, track: Track) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def read(path: str, track: Track) -> pd.DataFrame:
         InputError: the package `tensorboard` is absent, or no run is in the path.
     """
     root, rows = Path(path), []
-    for folder in track(run_folders(root), "reading event files"):
+    for folder in track(event_folders(root), "reading event files"):
         events = open_events(folder, where=path)
         # A folder may hold several event files, as after a restart: the accumulator joins them.
         name = folder.relative_to(root).as_posix() if folder != root else folder.name
@@ -58,7 +58,7 @@ def open_events(folder: Path, *, where: str) -> Any:
     return events
 
 
-def run_folders(root: Path) -> list[Path]:
+def event_folders(root: Path) -> list[Path]:
     """An event file itself, or every folder with event files."""
     if root.is_file():
         return [root] if "tfevents" in root.name else []

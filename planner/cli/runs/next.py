@@ -12,8 +12,8 @@ from planner.cli.console import make_console
 from planner.cli.options import (
     PRIOR,
     PRIOR_FILES,
-    Range,
     Size,
+    TypedRange,
     argument,
     make_app,
     option,
@@ -65,10 +65,10 @@ def next_runs(
     ),
     prior: str | None = PRIOR,
     laws: list[Path] | None = PRIOR_FILES,
-    params: Range = PARAMS,
-    tokens: Range = TOKENS,
-    lr: Range = LR,
-    batch: Range = BATCH,
+    params: TypedRange = PARAMS,
+    tokens: TypedRange = TOKENS,
+    lr: TypedRange = LR,
+    batch: TypedRange = BATCH,
     seq_len: int = option(
         _RANGES, "--seq-len", "TOKENS", "batches are multiples of it", default=1024
     ),

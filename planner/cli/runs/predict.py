@@ -38,10 +38,10 @@ def predict(
 
     Rows with lr and batch_tokens are predicted there, others at their best.
     """
-    from fitting.fit.predict import cautions_of, predict_runs, read_rows
+    from fitting.fit.predict import cautions_of, predict_runs, read_asked_runs
     from fitting.laws.file import read_law
 
-    law, rows = read_law(laws), read_rows(runs)
+    law, rows = read_law(laws), read_asked_runs(runs)
     found = predict_runs(law, rows)
     warn(cautions_of(law, rows))
     if as_json:

@@ -18,9 +18,9 @@ from planner.cli.options import OUTPUT, REPLACE, argument, make_app, option
 from planner.request.choices import LR_BOUNDS, check_range
 
 if TYPE_CHECKING:
-    from fitting.curves.extend import Extension
+    from fitting.curves.extend import RunInProgress
     from fitting.curves.fit import CurveFit
-    from fitting.curves.law import CurveLaw, Forecast
+    from fitting.curves.law import CurveForecast, CurveLaw
     from fitting.laws.law import Law
     from fitting.logs.series import Curve
 
@@ -237,7 +237,7 @@ def _describe_fit(found: CurveFit, law: Law) -> str:
     return "\n".join(lines)
 
 
-def print_forecast(found: Forecast) -> None:
+def print_forecast(found: CurveForecast) -> None:
     """CSV of a forecast, one line a row."""
     print("step,lr,loss,low,high")
     for row in zip(found.step, found.lr, found.loss, found.low, found.high, strict=True):
@@ -274,7 +274,7 @@ def peak_of(law: CurveLaw, path: Path) -> float:
     return law.peaks[1]
 
 
-def describe_extension(found: Extension, bound: float) -> str:
+def describe_extension(found: RunInProgress, bound: float) -> str:
     """The ways to go on and the lr by the law and by the bound."""
     lines = [
         f"now        step {found.step:.0f}, lr {format_small(found.lr)}, loss {found.loss:.4f} "

@@ -13,14 +13,14 @@ from fitting.errors import FitError, InputError
 from fitting.laws.evaluate import evaluate_law
 from fitting.laws.surface import REFERENCE, best_point
 from fitting.surface.fit import Effort, fit_surface
-from fitting.surface.line import Line
+from fitting.surface.line import OptimumLine
 from fitting.surface.prior import line_from_law, mup_line, neutral_surface
 from proxies.run.parametrization import OPTIMIZERS, convert_adamw_law, convert_sp_law
 from proxies.sweep.cells import member_parametrization
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
-    from fitting.surface.solver import Runs
+    from fitting.runs.tuned import TunedRuns
     from proxies.sweep.cells import SweepCell
     from proxies.sweep.spec import SweepSpec
 
@@ -29,7 +29,7 @@ EFFORT = Effort(starts=2, bootstraps=50)
 
 
 def predict_start(
-    spec: SweepSpec, cell: SweepCell, *, law: Law | None = None, runs: Runs | None = None
+    spec: SweepSpec, cell: SweepCell, *, law: Law | None = None, runs: TunedRuns | None = None
 ) -> Start | None:
     """Where the best lr and batch of a cell are expected.
 
@@ -58,7 +58,9 @@ def predict_start(
     return start_at(surface, cell.params, cell.tokens, lr=point[0], batch_tokens=point[1])
 
 
-def _best_by_runs(runs: Runs, cell: SweepCell, *, line: Line | None) -> tuple[float, float] | None:
+def _best_by_runs(
+    runs: TunedRuns, cell: SweepCell, *, line: OptimumLine | None
+) -> tuple[float, float] | None:
     """The lr and batch of a cell by a surface fitted to runs; None where none can be fitted yet."""
     try:
         fit = fit_surface(runs, line_prior=line, target=(cell.params, cell.tokens), effort=EFFORT)
@@ -119,7 +121,7 @@ def same_parametrization(spec: SweepSpec, law: Law) -> bool:
 
 def line_through(
     point: tuple[float, float], spec: SweepSpec, cell: SweepCell, law: Law
-) -> Line | None:
+) -> OptimumLine | None:
     """The law's line as a prior, moved to a point at this cell; None where it has no line."""
     make = line_from_law if same_parametrization(spec, law) else mup_line
     try:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.design import Candidates, Done, known_at, next_runs
+from fitting.design import Candidates, known_at, next_runs
 from fitting.errors import InputError
 from fitting.intervals import Z80
+from fitting.runs.tuned import TunedRuns
 from proxies.sweep.axes import lattice_points
 from proxies.sweep.search.starts import law_point, line_through
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fitting.laws.law import Law
-    from fitting.surface.line import Line
+    from fitting.surface.line import OptimumLine
     from proxies.sweep.cells import SweepCell, TrialSetting
     from proxies.sweep.folder.records import Record
     from proxies.sweep.search.samplers import Point
@@ -34,7 +35,7 @@ designs of the sampler's in two cells. *Assumed.*"""
 
 
 def next_for_target(
-    spec: SweepSpec, cells: Sequence[SweepCell], done: Done, *, law: Law | None, left: float
+    spec: SweepSpec, cells: Sequence[SweepCell], done: TunedRuns, *, law: Law | None, left: float
 ) -> tuple[SweepCell, Point] | None:
     """The cell and point of the next run; None where no design can be bought or nothing is left.
 
@@ -82,7 +83,7 @@ def target_of(spec: SweepSpec) -> tuple[float, float]:
     return spec.search.target.params, spec.search.target.tokens
 
 
-def target_line(spec: SweepSpec, cell: SweepCell, law: Law | None) -> Line | None:
+def target_line(spec: SweepSpec, cell: SweepCell, law: Law | None) -> OptimumLine | None:
     """The law as a prior, in the sweep's own optimizer and parametrization at a cell."""
     if law is None:
         return None
@@ -91,7 +92,7 @@ def target_line(spec: SweepSpec, cell: SweepCell, law: Law | None) -> Line | Non
 
 def done_of(
     records: Iterable[Record], running: Iterable[tuple[SweepCell, TrialSetting]], *, seq_len: int
-) -> Done:
+) -> TunedRuns:
     """The runs of a sweep: finished and diverged ones, those without a loss, those under way."""
     names = ("params", "tokens", "lr", "batch_tokens")
     rows = [
@@ -103,7 +104,7 @@ def done_of(
         [cell.params, cell.tokens, at.lr, at.batch_sequences * seq_len, math.nan]
         for cell, at in running
     ]
-    return Done(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
+    return TunedRuns(*np.array(rows, dtype=np.float64).reshape(-1, 5).T)
 
 
 def loss_of(record: Record) -> float:
@@ -114,7 +115,7 @@ def loss_of(record: Record) -> float:
 
 
 def why_known(
-    spec: SweepSpec, cells: Sequence[SweepCell], done: Done, *, law: Law | None
+    spec: SweepSpec, cells: Sequence[SweepCell], done: TunedRuns, *, law: Law | None
 ) -> str | None:
     """Why the target needs no more runs, or None while its interval is wider than asked for."""
     width = spec.budget.interval_width

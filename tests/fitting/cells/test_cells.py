@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.arrays import Floats
-from fitting.cells.optimum import CellOptimum, Optimum, find_optima
+from fitting.cells.optimum import CellOptimum, OptimumStatus, find_optima
 from fitting.cells.polynomial import derivatives, descend, evaluate_monomials, monomials
 from fitting.runs.table import check_runs, read_runs
 
@@ -120,7 +120,7 @@ def test_a_grid_that_ends_below_the_best_lr_gives_a_lower_bound() -> None:
     table, best = simulate(np.random.default_rng(5))
     low = table[table["lr"] < 0.4 * math.exp(best[0])]
     value = optimum(low).best["lr"]
-    assert value.status is Optimum.AT_HIGHEST
+    assert value.status is OptimumStatus.AT_HIGHEST
     assert value.value is None
     assert value.low is not None
     assert 0.9 * low["lr"].max() < value.low <= 1.001 * low["lr"].max()
@@ -140,7 +140,7 @@ def test_diverged_runs_bound_a_best_lr_that_the_finished_runs_do_not() -> None:
 def test_a_grid_that_starts_above_the_best_lr_gives_an_upper_bound() -> None:
     table, best = simulate(np.random.default_rng(6))
     value = optimum(table[table["lr"] > 1.2 * math.exp(best[0])]).best["lr"]
-    assert value.status is Optimum.AT_LOWEST
+    assert value.status is OptimumStatus.AT_LOWEST
     assert value.high is not None
     assert value.high > math.exp(best[0])
 
@@ -158,7 +158,7 @@ def test_a_cross_of_five_runs_is_enough_and_says_how_little_it_knows() -> None:
     few, many = optimum(cross), optimum(table)
     assert few.varied == ("lr", "batch_tokens")
     assert few.noise == pytest.approx(0.002, rel=0.5)
-    assert few.best["lr"].status is not Optimum.TOO_FEW
+    assert few.best["lr"].status is not OptimumStatus.TOO_FEW
     if few.inside and few.best["lr"].log_sd and many.best["lr"].log_sd:
         assert few.best["lr"].log_sd > many.best["lr"].log_sd
 
@@ -166,7 +166,7 @@ def test_a_cross_of_five_runs_is_enough_and_says_how_little_it_knows() -> None:
 def test_too_few_runs_are_said_to_be_too_few() -> None:
     table, _ = simulate(np.random.default_rng(8))
     found = optimum(table.iloc[[0, 8, 16, 24]])
-    assert found.best["lr"].status is Optimum.TOO_FEW
+    assert found.best["lr"].status is OptimumStatus.TOO_FEW
     assert found.loss is None
     assert "too few" in found.summary()
 
@@ -176,7 +176,7 @@ def test_what_was_not_varied_has_no_optimum() -> None:
     batch = BATCHES[np.abs(np.log(BATCHES) - best[1]).argmin()]
     found = optimum(table[table["batch_tokens"] == batch].assign(weight_decay=0.1))
     assert found.varied == ("lr",)
-    assert found.best["batch_tokens"].status is Optimum.NOT_VARIED
+    assert found.best["batch_tokens"].status is OptimumStatus.NOT_VARIED
     assert found.best["weight_decay"].tried == (0.1, 0.1)
 
 

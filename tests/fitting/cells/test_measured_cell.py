@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 
 from fitting.cells.measured import measure_cell
-from fitting.surface.solver import Runs
+from fitting.runs.tuned import TunedRuns
 
 BEST = np.log([2e-3, 1e5])
 
 
-def cell(runs: int, *, best: np.ndarray = BEST, seed: int = 0, noise: float = 0.002) -> Runs:
+def cell(runs: int, *, best: np.ndarray = BEST, seed: int = 0, noise: float = 0.002) -> TunedRuns:
     rng = np.random.default_rng(seed)
     at = BEST + rng.uniform(-1.2, 1.2, size=(runs, 2))
     log_loss = math.log(3) + 0.01 * np.sum((at - best) ** 2, axis=1)
     lr, batch = np.exp(at.T)
     loss = np.exp(log_loss + noise * rng.normal(size=runs))
-    return Runs(np.full(runs, 1e8), np.full(runs, 2e9), lr, batch, loss)
+    return TunedRuns(np.full(runs, 1e8), np.full(runs, 2e9), lr, batch, loss)
 
 
 def test_nine_runs_name_their_optimum_within_its_error() -> None:

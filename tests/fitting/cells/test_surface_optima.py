@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 
 from fitting.cells.spline import measured_optima
-from fitting.surface.solver import Runs
+from fitting.runs.tuned import TunedRuns
 from tests.measured.step_law_cells import TABLE, columns, read_table
 
 
-def bowl(lr_best: float, batch_best: float, *, lrs: int = 7) -> Runs:
+def bowl(lr_best: float, batch_best: float, *, lrs: int = 7) -> TunedRuns:
     lr, batch = np.meshgrid(2.0 ** np.linspace(-11, -7, lrs), 2.0 ** np.linspace(16, 20, 6))
     gap = np.log2(lr / lr_best) ** 2 + np.log2(batch / batch_best) ** 2
     loss = 3.0 * (1 + 0.005 * gap)
     n = lr.size
-    return Runs(np.full(n, 1e8), np.full(n, 2e9), lr.ravel(), batch.ravel(), loss.ravel())
+    return TunedRuns(np.full(n, 1e8), np.full(n, 2e9), lr.ravel(), batch.ravel(), loss.ravel())
 
 
 def test_the_bottom_of_a_bowl_is_found() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fitting.curves.extend import extend
 from fitting.curves.law import forecast, last_row
 from fitting.curves.path import make_path
-from fitting.curves.schedule_design import Begun, FinalLoss, design, node_steps, warmed_up
+from fitting.curves.schedule_design import Begun, DesignedLoss, design, node_steps, warmed_up
 from fitting.errors import InputError
 from fitting.logs.series import Curve
 from tests.fixtures.curves import LAW, PEAK, WARMUP, published_law, simulated
@@ -52,7 +52,7 @@ def test_final_loss_of_a_design_is_the_law_s_own() -> None:
     begun = warmed_up(PEAK, WARMUP)
     node = node_steps(WARMUP, 20_000)
     drops = np.full(len(node) - 1, 0.05)
-    problem = FinalLoss(LAW, make_path(begun.done, warmup_steps=0), PEAK, np.diff(node))
+    problem = DesignedLoss(LAW, make_path(begun.done, warmup_steps=0), PEAK, np.diff(node))
     schedule = Curve(
         name="x",
         step=np.concatenate([[0.0], node]),

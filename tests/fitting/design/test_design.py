@@ -7,34 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitting.design import (
-    Candidates,
-    Done,
-    Proposal,
-    Ranges,
-    Space,
-    done_from,
-    known_at,
-    next_runs,
-    target_space,
-)
+from fitting.design import Candidates, Proposal, Ranges, Space, known_at, next_runs, target_space
 from fitting.errors import InputError
 from fitting.laws.file import read_law
 from fitting.runs.table import check_runs
-from fitting.surface.line import Line
+from fitting.runs.tuned import TunedRuns, tried_runs
+from fitting.surface.line import OptimumLine
 from fitting.surface.prior import line_from_law
 from tests.fixtures.runs import BATCHES, LRS, SIZES, TOKENS, true_loss, true_point, tuned_table
 
 LAWS = Path(__file__).parents[3] / "data" / "laws"
 TARGET = (1e9, 2e10)
-NOTHING = done_from(None)
+NOTHING = tried_runs(None)
 SPACE = Space(
     cells=np.array([(n, d) for n in SIZES for d in TOKENS]),
     ranges=Ranges(batch_tokens=(4096.0, 4e6), batch_step=2048.0),
 )
 
 
-def step_law_line() -> Line:
+def step_law_line() -> OptimumLine:
     law = read_law(LAWS / "step-law.toml")
     return line_from_law(law.quantities["lr"], law.quantities["batch_tokens"])
 
@@ -47,12 +38,14 @@ def candidates() -> Candidates:
     return Candidates(params, tokens, lr, batch, 6 * params * tokens)
 
 
-def run(done: Done, proposals: list[Proposal], *, noise: float = 0.001, seed: int = 0) -> Done:
+def run(
+    done: TunedRuns, proposals: list[Proposal], *, noise: float = 0.001, seed: int = 0
+) -> TunedRuns:
     """The runs after these have been made, by the known truth."""
     rng = np.random.default_rng([seed, len(done.loss)])
     at = np.array([(p.params, p.tokens, p.lr, p.batch_tokens) for p in proposals])
     loss = np.array([true_loss(*row) for row in at.tolist()])
-    return Done(
+    return TunedRuns(
         params=np.append(done.params, at[:, 0]),
         tokens=np.append(done.tokens, at[:, 1]),
         lr=np.append(done.lr, at[:, 2]),
@@ -61,7 +54,7 @@ def run(done: Done, proposals: list[Proposal], *, noise: float = 0.001, seed: in
     )
 
 
-def spend(budget: float, options: Space | Candidates, *, seed: int = 0) -> Done:
+def spend(budget: float, options: Space | Candidates, *, seed: int = 0) -> TunedRuns:
     """All runs that a budget buys, a visit at a time."""
     done, left = NOTHING, budget
     while True:
@@ -179,7 +172,7 @@ def test_without_runs_the_prior_alone_is_known() -> None:
 def test_a_table_gives_its_tuned_and_its_diverged_runs() -> None:
     table = tuned_table().head(40).assign(status="finished")
     table.loc[0, "status"] = "diverged"
-    done = done_from(check_runs(table))
+    done = tried_runs(check_runs(table))
     assert len(done.loss) == 40
     assert np.isinf(done.loss).sum() == 1
 

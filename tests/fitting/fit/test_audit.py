@@ -15,10 +15,9 @@ from fitting.fit.audit import (
     missed_by,
 )
 from fitting.fit.bend import Bend
-from fitting.fit.enough import tuned_columns
 from fitting.runs.table import check_runs
+from fitting.runs.tuned import TunedRuns, tuned_runs
 from fitting.surface.fit import Effort
-from fitting.surface.solver import Runs
 from tests.fixtures.runs import tuned_table
 
 EFFORT = Effort(starts=1, bootstraps=40)
@@ -42,8 +41,8 @@ CELL = CellAudit(
 )
 
 
-def columns(seed: int = 0) -> Runs:
-    return tuned_columns(check_runs(tuned_table(seed)))
+def columns(seed: int = 0) -> TunedRuns:
+    return tuned_runs(check_runs(tuned_table(seed)))
 
 
 def audit_of(*cells: CellAudit) -> Audit:
@@ -91,7 +90,7 @@ def test_intervals_hold_in_about_80_percent_of_cells() -> None:
 
 def test_two_cells_are_not_audited() -> None:
     table = tuned_table(sizes=(6e7, 1.2e8), tokens=(2e9,))
-    assert audit_surface(tuned_columns(check_runs(table)), effort=EFFORT) == ()
+    assert audit_surface(tuned_runs(check_runs(table)), effort=EFFORT) == ()
 
 
 def test_the_loss_is_judged_against_the_law_of_the_smaller_fit() -> None:
@@ -150,7 +149,7 @@ def test_without_an_audit_the_spread_is_wide() -> None:
 def test_cells_of_few_runs_are_audited_with_the_error_of_their_optimum() -> None:
     table = tuned_table(0)
     few = table.groupby(["params", "tokens"], group_keys=False).sample(9, random_state=1)
-    audits = audit_surface(tuned_columns(check_runs(few)), effort=EFFORT)
+    audits = audit_surface(tuned_runs(check_runs(few)), effort=EFFORT)
     assert [a.corner for a in audits] == ["largest params", "largest tokens", "largest compute"]
     cells = [cell for audit in audits for cell in audit.cells]
     assert {cell.runs for cell in cells} == {9}

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fitting.cells.spline import Optimum
+from fitting.cells.spline import MeasuredOptimum
 from fitting.fit.bend import Bend, find_bends, fit_bend, threshold
 from tests.fixtures.runs import true_point, true_surface
 
@@ -13,7 +13,7 @@ TOKENS = tuple(2e9 * 3.0 ** np.arange(4))
 
 def optima(
     rng: np.random.Generator, *, scatter: float, curvature: float = 0.0, edge: bool = False
-) -> list[Optimum]:
+) -> list[MeasuredOptimum]:
     found = []
     middle = float(np.mean(np.log(SIZES)))
     for params in SIZES:
@@ -21,7 +21,7 @@ def optima(
             lr, batch_tokens = true_point(params, tokens)
             bent = curvature * (math.log(params) - middle) ** 2
             found.append(
-                Optimum(
+                MeasuredOptimum(
                     params=params,
                     tokens=tokens,
                     lr=lr * math.exp(bent + rng.normal(scale=scatter)),

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fitting.fit.doubts import doubts_of, low_outliers
-from fitting.fit.enough import tuned_columns
 from fitting.fit.laws import fit_laws
-from fitting.fit.result import Verdict
+from fitting.fit.result import FitVerdict
 from fitting.runs.table import check_runs
+from fitting.runs.tuned import tuned_runs
 from fitting.surface.fit import Effort, fit_surface
 from tests.fixtures.runs import LRS, tuned_table
 
@@ -17,7 +17,7 @@ QUICK = Effort(bootstraps=0)
 
 
 def test_a_sound_table_raises_no_doubt() -> None:
-    columns = tuned_columns(check_runs(tuned_table()))
+    columns = tuned_runs(check_runs(tuned_table()))
     fit = fit_surface(columns, effort=QUICK)
     assert doubts_of(columns, fit) == []
     assert not low_outliers(columns, fit).any()
@@ -26,14 +26,14 @@ def test_a_sound_table_raises_no_doubt() -> None:
 def test_optima_beyond_the_lrs_tried_are_a_doubt_and_change_the_verdict() -> None:
     found = fit_laws(check_runs(tuned_table(lrs=LRS[:3])))
     assert any("best lr lies outside the values tried" in doubt for doubt in found.doubts)
-    assert found.verdict is Verdict.DOUBTFUL
+    assert found.verdict is FitVerdict.DOUBTFUL
 
 
 def test_losses_that_do_not_depend_on_lr_and_batch_are_a_doubt() -> None:
     table = tuned_table()
     rng = np.random.default_rng(1)
     level = table.groupby(["params", "tokens"])["loss"].transform("min")
-    columns = tuned_columns(
+    columns = tuned_runs(
         check_runs(table.assign(loss=level * np.exp(0.002 * rng.normal(size=len(table)))))
     )
     fit = fit_surface(columns, effort=QUICK)

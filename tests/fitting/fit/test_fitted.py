@@ -9,12 +9,12 @@ import pytest
 import fitting
 from fitting.errors import FitError, InputError
 from fitting.fit.laws import fit_laws, prior_line
-from fitting.fit.result import FittedLaws, Verdict
+from fitting.fit.result import FittedLaws, FitVerdict
 from fitting.laws.evaluate import evaluate_law, law_log_sd
 from fitting.laws.file import read_law
 from fitting.laws.law import Law
 from fitting.laws.surface import best_point, surface_from
-from fitting.runs.setting import Group
+from fitting.runs.setting import RunSetting
 from fitting.runs.table import check_runs
 from tests.fixtures.runs import (
     BATCHES,
@@ -128,7 +128,7 @@ def test_json_has_the_keys_of_the_contract(tuned: FittedLaws) -> None:
 
 def test_no_line_of_a_summary_is_wider_than_80(tuned: FittedLaws) -> None:
     assert max(map(len, tuned.summary().splitlines())) <= 80
-    assert tuned.verdict is Verdict.HOLDS
+    assert tuned.verdict is FitVerdict.HOLDS
     assert "prior: none" in tuned.summary()
     assert tuned.summary() in tuned._repr_html_().replace("&lt;", "<").replace("&gt;", ">")
 
@@ -144,7 +144,7 @@ def test_a_loss_table_gives_loss_alone_and_says_so() -> None:
     fit = fit_laws(check_runs(loss_table()))
     assert (fit.surface, fit.lr, fit.batch_tokens, fit.weight_decay) == (None,) * 4
     assert fit.loss is not None
-    assert fit.verdict is Verdict.LOSS_ONLY
+    assert fit.verdict is FitVerdict.LOSS_ONLY
     assert fit.notes[0].startswith("no lr and batch_tokens")
     assert fit.to_dict()["lr"] is None
     assert set(fit.to_law("mine", "plan fit").quantities) == {"loss"}
@@ -192,12 +192,12 @@ def test_a_batch_that_was_not_swept_comes_from_the_prior(step_law: Law) -> None:
 def test_under_mup_the_prior_holds_lr_flat_in_params_at_fixed_tokens_per_param(
     step_law: Law,
 ) -> None:
-    line = prior_line(step_law, Group("mup", "adamw", 256.0))
+    line = prior_line(step_law, RunSetting("mup", "adamw", 256.0))
     assert line is not None
     assert line.mean[1] + line.mean[2] == pytest.approx(0)
     along = np.array([0, 1, 1, 0, 0, 0])
     assert math.sqrt(along @ line.covariance @ along) == pytest.approx(0.15)
-    sp = prior_line(step_law, Group("sp", "adamw"))
+    sp = prior_line(step_law, RunSetting("sp", "adamw"))
     assert sp is not None
     assert sp.mean[1] + sp.mean[2] == pytest.approx(-0.713 + 0.307)
 

@@ -8,7 +8,7 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.fit.laws import fit_laws
-from fitting.fit.predict import Prediction, predict_runs, read_rows
+from fitting.fit.predict import Prediction, predict_runs, read_asked_runs
 from fitting.intervals import Z80
 from fitting.laws.file import make_law, read_law
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source
@@ -145,7 +145,7 @@ def test_rows_come_in_order_with_what_they_say(tmp_path: Path) -> None:
         "tokens,params,lr,batch_tokens\n2e10,1e9,1e-3,5e5\n1e10,1e8,,\n2e10,1e9,1e-3,5e5\n"
     )
     tuned = {"params": 1e9, "tokens": 2e10, "lr": 1e-3, "batch_tokens": 5e5}
-    assert read_rows(path) == [tuned, {"params": 1e8, "tokens": 1e10}, tuned]
+    assert read_asked_runs(path) == [tuned, {"params": 1e8, "tokens": 1e10}, tuned]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_row_that_cannot_be_predicted_is_named(text: str, said: str, tmp_path:
     path = tmp_path / "rows.csv"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        read_rows(path)
+        read_asked_runs(path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from fitting.cells.optimum import BestValue, CellOptimum, Optimum
+from fitting.cells.optimum import BestValue, CellOptimum, OptimumStatus
 from fitting.fit.weight_decay import SCATTER, fit_timescale, pooled_scatter, timescale_of
 from fitting.laws.evaluate import evaluate_law
 
@@ -11,11 +11,13 @@ LR, BATCH = 2e-3, 3e5
 
 
 def inside(value: float) -> BestValue:
-    return BestValue(Optimum.INSIDE, value, value / 1.1, value * 1.1, 0.1, (value / 4, value * 4))
+    return BestValue(
+        OptimumStatus.INSIDE, value, value / 1.1, value * 1.1, 0.1, (value / 4, value * 4)
+    )
 
 
 def bound() -> BestValue:
-    return BestValue(Optimum.AT_LOWEST, None, None, 0.1, None, (0.1, 0.4))
+    return BestValue(OptimumStatus.AT_LOWEST, None, None, 0.1, None, (0.1, 0.4))
 
 
 def cell(params: float, tokens: float, decay: BestValue, *, lr: BestValue) -> CellOptimum:
@@ -97,13 +99,13 @@ def test_scatter_tends_to_the_measured_one() -> None:
 
 
 def test_an_lr_that_was_not_varied_stands_as_the_best() -> None:
-    fixed = BestValue(Optimum.NOT_VARIED, None, None, None, None, (LR, LR))
+    fixed = BestValue(OptimumStatus.NOT_VARIED, None, None, None, None, (LR, LR))
     found = timescale_of(cell(1e8, 2e9, inside(0.1), lr=fixed))
     assert found == pytest.approx((20.0, BATCH / (LR * 0.1 * 2e9)))
 
 
 def test_an_unknown_lr_gives_no_timescale() -> None:
-    unknown = BestValue(Optimum.AT_HIGHEST, None, 1e-3, None, None, (1e-4, 1e-3))
+    unknown = BestValue(OptimumStatus.AT_HIGHEST, None, 1e-3, None, None, (1e-4, 1e-3))
     assert timescale_of(cell(1e8, 2e9, inside(0.1), lr=unknown)) is None
 
 

@@ -7,13 +7,13 @@ from fitting.fit.enough import (
     check_tuned,
     schedule_notes,
     together_notes,
-    tuned_columns,
     unused_notes,
     varies,
     wants_default_prior,
 )
-from fitting.runs.setting import require_one_group
+from fitting.runs.setting import require_one_setting
 from fitting.runs.table import Runs, check_runs
+from fitting.runs.tuned import tuned_runs
 from tests.fixtures.runs import BATCHES, LRS, decayed_table, loss_table, tuned_table
 
 
@@ -30,7 +30,7 @@ def refused(table: pd.DataFrame, *, with_prior: bool = False) -> str:
 def test_a_swept_table_is_taken_as_it_is() -> None:
     table = tuned_table()
     check_tuned(runs(table), with_prior=False)
-    columns = tuned_columns(runs(table))
+    columns = tuned_runs(runs(table))
     assert np.array_equal(columns.loss, table["loss"])
     assert np.array_equal(columns.lr, table["lr"])
 
@@ -38,12 +38,12 @@ def test_a_swept_table_is_taken_as_it_is() -> None:
 def test_tokens_within_one_percent_are_one_cell() -> None:
     table = tuned_table(tokens=(2e9,), sizes=(6e7,))
     jittered = table.assign(tokens=2e9 + 0.0005 * 2e9 * np.arange(len(table)) / len(table))
-    assert len(set(tuned_columns(runs(jittered)).tokens)) == 1
+    assert len(set(tuned_runs(runs(jittered)).tokens)) == 1
 
 
 def test_the_best_weight_decay_stands_for_each_lr_and_batch() -> None:
     table = decayed_table(noise=1e-6)
-    columns = tuned_columns(runs(table))
+    columns = tuned_runs(runs(table))
     settings = table.groupby(["params", "tokens", "lr", "batch_tokens"])["loss"]
     assert len(columns.loss) == settings.ngroups
     assert np.allclose(np.sort(columns.loss), np.sort(settings.min()))
@@ -52,7 +52,7 @@ def test_the_best_weight_decay_stands_for_each_lr_and_batch() -> None:
 def test_repeats_at_the_best_weight_decay_are_all_kept() -> None:
     table = decayed_table(noise=1e-6)
     twice = pd.concat([table.assign(seed=0.0), table.assign(seed=1.0)])
-    assert len(tuned_columns(runs(twice)).loss) == 2 * len(tuned_columns(runs(table)).loss)
+    assert len(tuned_runs(runs(twice)).loss) == 2 * len(tuned_runs(runs(table)).loss)
 
 
 def test_one_cell_is_refused_even_with_a_prior() -> None:
@@ -126,7 +126,7 @@ def test_the_default_prior_is_for_runs_that_say_too_little(
     table: pd.DataFrame, *, wanted: bool
 ) -> None:
     checked = runs(table)
-    assert wants_default_prior(checked, require_one_group(checked)) is wanted
+    assert wants_default_prior(checked, require_one_setting(checked)) is wanted
 
 
 def test_sizes_at_one_tokens_per_param_are_said_to_rise_together() -> None:

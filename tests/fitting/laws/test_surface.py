@@ -10,8 +10,8 @@ from fitting.errors import FitError, InputError
 from fitting.laws.file import read_law
 from fitting.laws.law import Quantity
 from fitting.laws.surface import (
-    Setting,
     Surface,
+    SurfacePoint,
     Term,
     best_batch,
     best_lr,
@@ -119,7 +119,7 @@ def test_units_of_tokens_do_not_change_the_optimum(
     ref = THEORY.reference
     rescaled = replace(
         THEORY,
-        reference=Setting(ref.params, ref.tokens * unit, ref.lr, ref.batch_tokens * unit),
+        reference=SurfacePoint(ref.params, ref.tokens * unit, ref.lr, ref.batch_tokens * unit),
     )
     lr, batch = best_point(THEORY, params, tokens)
     lr_there, batch_there = best_point(rescaled, params, tokens * unit)

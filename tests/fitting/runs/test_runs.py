@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from fitting.runs.outcomes import Outcome
-from fitting.runs.setting import find_groups, require_one_group
+from fitting.runs.outcomes import RunOutcome
+from fitting.runs.setting import find_settings, require_one_setting
 from fitting.runs.table import Runs, check_runs, read_runs, write_runs
 
 HEADER = "params,tokens,lr,batch_tokens,loss\n"
@@ -212,18 +212,18 @@ def test_a_mixed_table_is_refused_with_its_groups_named() -> None:
     runs = check_runs(
         grid([2.9, 2.8, 2.7], parametrization=["SP", "mup", None], base_d_model=[None, 256, None])
     )
-    sizes = {str(group): int(rows.sum()) for group, rows in find_groups(runs).items()}
+    sizes = {str(group): int(rows.sum()) for group, rows in find_settings(runs).items()}
     assert sizes == {"mup of base width 256 with adamw": 1, "sp with adamw": 2}
     with pytest.raises(InputError, match=r"mup of base width 256 with adamw \(1 runs\), sp with"):
-        require_one_group(runs)
+        require_one_setting(runs)
 
 
 def test_runs_on_two_corpora_are_not_pooled() -> None:
     runs = check_runs(grid([2.9, 2.8, 2.7], corpus=["python@1f", "python@1f", None]))
     with pytest.raises(InputError, match=r"sp with adamw on python@1f \(2 runs\)"):
-        require_one_group(runs)
+        require_one_setting(runs)
     one = check_runs(grid([2.9, 2.8, 2.7], corpus="Python@1F"))
-    assert require_one_group(one).corpus == "python@1f"
+    assert require_one_setting(one).corpus == "python@1f"
 
 
 def test_cells_come_with_their_runs_in_rising_order() -> None:
@@ -331,4 +331,4 @@ def test_a_writer_killed_with_everything_written_leaves_the_old_file(
 
 
 def test_outcomes_are_what_the_table_may_say() -> None:
-    assert {outcome.value for outcome in Outcome} >= {"finished", "diverged", "failed", "pruned"}
+    assert {outcome.value for outcome in RunOutcome} >= {"finished", "diverged", "failed", "pruned"}

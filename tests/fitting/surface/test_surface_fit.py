@@ -4,18 +4,18 @@ from scipy.optimize import approx_fprime, least_squares
 
 from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
-from fitting.fit.enough import tuned_columns
 from fitting.intervals import Z80
 from fitting.laws.evaluate import evaluate_law, law_log_sd
 from fitting.laws.law import Quantity
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
 from fitting.robust import look, solve
 from fitting.runs.table import check_runs
+from fitting.runs.tuned import TunedRuns, tuned_runs
 from fitting.surface.fit import Effort, closeness, fit_surface, nearness, power_laws
 from fitting.surface.interval import surface_log_sd
-from fitting.surface.line import Line, share_of
+from fitting.surface.line import OptimumLine, share_of
 from fitting.surface.prior import Transfer, line_from_law, neutral_prior
-from fitting.surface.solver import FREE, NOISE, Runs, SurfaceProblem, basis, prepare
+from fitting.surface.solver import FREE, NOISE, SurfaceProblem, basis, prepare
 from tests.fixtures.runs import tuned_table
 
 QUICK = Effort(bootstraps=0)
@@ -37,7 +37,9 @@ def true_weights(seed: int | None) -> Floats:
     return weights + np.random.default_rng(1000 + seed).normal(scale=0.05, size=len(FREE))
 
 
-def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0, vary: bool = False) -> Runs:
+def simulate(
+    seed: int, *, noise: float = 0.002, outliers: float = 0.0, vary: bool = False
+) -> TunedRuns:
     """Runs of nine cells over an 8 x 6 grid around the true optimum."""
     rng = np.random.default_rng(seed)
     weights = true_weights(seed if vary else None)
@@ -67,10 +69,10 @@ def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0, vary: bo
     loss = level * (1 + terms) * np.exp(noise * rng.normal(size=len(level)))
     bad = rng.random(len(loss)) < outliers
     loss[bad] *= rng.uniform(1.0, 1.4, size=bad.sum())
-    return Runs(columns[0], columns[1], columns[2], columns[3], loss)
+    return TunedRuns(columns[0], columns[1], columns[2], columns[3], loss)
 
 
-def problem_of(runs: Runs) -> SurfaceProblem:
+def problem_of(runs: TunedRuns) -> SurfaceProblem:
     prior = neutral_prior()
     return prepare(runs, mean=prior.mean, precision=np.diag(1 / np.diag(prior.covariance)))
 
@@ -134,7 +136,7 @@ def test_a_fit_does_not_depend_on_the_last_digits_of_its_losses() -> None:
     spreads = []
     for scale in (0.0, 1e-13, -1e-13):
         nudged = table.assign(loss=table["loss"] * (1 + scale * np.arange(len(table)) / len(table)))
-        surface = fit_surface(tuned_columns(check_runs(nudged))).surface
+        surface = fit_surface(tuned_runs(check_runs(nudged))).surface
         assert surface.covariance is not None
         spreads.append(np.sqrt(np.diag(surface.covariance.matrix)))
     # Refits stop at a loose tolerance, whether or not they have converged long before.
@@ -161,7 +163,7 @@ def test_a_tenth_of_corrupted_runs_moves_the_optimum_by_under_five_percent() -> 
 def test_order_of_runs_does_not_matter() -> None:
     runs = simulate(4)
     order = np.random.default_rng(0).permutation(len(runs.loss))
-    shuffled = Runs(*(getattr(runs, name)[order] for name in Runs.__slots__))
+    shuffled = TunedRuns(*(getattr(runs, name)[order] for name in TunedRuns.__slots__))
     first, second = fit_surface(runs, effort=QUICK), fit_surface(shuffled, effort=QUICK)
     assert np.allclose(weights(first.surface), weights(second.surface), rtol=1e-3, atol=1e-3)
     assert np.array_equal(first.cells, second.cells)
@@ -192,7 +194,7 @@ def test_a_loss_that_is_not_above_zero_is_named() -> None:
 
 def test_cells_of_one_run_cannot_be_fitted() -> None:
     n = 4
-    runs = Runs(
+    runs = TunedRuns(
         np.arange(1.0, n + 1) * 1e8,
         np.full(n, 1e9),
         np.full(n, 1e-3),
@@ -222,7 +224,7 @@ def test_power_laws_are_the_surface_everywhere() -> None:
             assert law_log_sd(law, point) == pytest.approx(sd)
 
 
-def prior_at(lr_scale: float, sd: float) -> Line:
+def prior_at(lr_scale: float, sd: float) -> OptimumLine:
     exact = true_point(3e8, 2e10)
     reference = {"params": 3e8, "tokens": 2e10}
     lr = Quantity(

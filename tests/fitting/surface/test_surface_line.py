@@ -7,7 +7,7 @@ from fitting.errors import InputError
 from fitting.laws.law import Quantity
 from fitting.laws.surface import best_point, surface_of
 from fitting.surface.line import (
-    Line,
+    OptimumLine,
     combine,
     line_gradient,
     optimum_lines,
@@ -61,8 +61,8 @@ def test_a_shifted_surface_has_the_shifted_line(place: tuple[float, float]) -> N
 
 
 def test_combining_weighs_by_precision() -> None:
-    one = Line(mean=np.zeros(6), covariance=np.eye(6))
-    two = Line(mean=np.full(6, 3.0), covariance=np.eye(6) / 2)
+    one = OptimumLine(mean=np.zeros(6), covariance=np.eye(6))
+    two = OptimumLine(mean=np.full(6, 3.0), covariance=np.eye(6) / 2)
     both = combine(one, two)
     assert np.allclose(both.mean, 2)
     assert np.allclose(both.covariance, np.eye(6) / 3)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fitting.fit.laws import fit_laws
-from fitting.fit.result import Verdict
+from fitting.fit.result import FitVerdict
 from fitting.runs.table import read_runs
 from planner.cli import main
 from proxies.sweep.cells import expand_cells
@@ -28,7 +28,7 @@ def test_the_shipped_table_has_every_run_of_its_spec_once() -> None:
 
 def test_its_law_passes_its_audit() -> None:
     fitted = fit_laws(read_runs([TABLE]))
-    assert fitted.verdict is Verdict.HOLDS
+    assert fitted.verdict is FitVerdict.HOLDS
     assert len(fitted.audits) == 3
 
 

@@ -11,8 +11,8 @@ import pytest
 from fitting.cells.few_runs import places, rise, start_at
 from fitting.errors import InputError
 from fitting.laws.file import read_law
+from fitting.runs.tuned import TunedRuns
 from fitting.surface.prior import neutral_surface
-from fitting.surface.solver import Runs
 from proxies.sweep.cells import SweepCell, expand_cells
 from proxies.sweep.search.starts import predict_start
 from proxies.sweep.spec import SweepSpec
@@ -43,14 +43,14 @@ def with_model(spec: SweepSpec, **changes: Any) -> SweepSpec:
     return replace(spec, model=replace(spec.model, **changes))
 
 
-def runs_about(cell: SweepCell, lr: float, batch_tokens: float) -> Runs:
+def runs_about(cell: SweepCell, lr: float, batch_tokens: float) -> TunedRuns:
     """Fifteen runs of a cell that is best at a given point."""
     true = start_at(neutral_surface(), cell.params, cell.tokens, lr=lr, batch_tokens=batch_tokens)
     steps = np.array([(i, j) for i in (-2, -1, 0, 1, 2) for j in (-1, 0, 1)])
     lrs, batches = lr * 2.0 ** steps[:, 0], batch_tokens * 2.0 ** steps[:, 1]
     loss = 3 * np.exp(rise(np.array(true.weights), places(true, lrs, batches))[0])
     size = np.ones(len(loss))
-    return Runs(cell.params * size, cell.tokens * size, lrs, batches, loss)
+    return TunedRuns(cell.params * size, cell.tokens * size, lrs, batches, loss)
 
 
 def test_first_cell_starts_from_the_law() -> None:
@@ -77,7 +77,7 @@ def test_later_cells_start_where_the_runs_moved_the_law() -> None:
 def test_too_few_runs_leave_the_start_to_the_law() -> None:
     spec, cells = sweep()
     some = runs_about(cells[0], 1e-3, 1e4)
-    two = Runs(*(getattr(some, name)[:2] for name in Runs.__slots__))
+    two = TunedRuns(*(getattr(some, name)[:2] for name in TunedRuns.__slots__))
     assert predict_start(spec, cells[1], law=LAW, runs=two) == predict_start(
         spec, cells[1], law=LAW
     )
