@@ -15,18 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.design.belief import believed_surface, weight_prior
 from fitting.design.cells import DesignCell, Pick, cells_of, take_nearest
-from fitting.design.pattern import POINTS, DesignPoint, ellipse
-from fitting.design.proposal import Proposal
 from fitting.errors import InputError
-from fitting.laws.plateau import cost
-from fitting.laws.surface import best_point
+from fitting.laws.plateau import cost, curvature
+from fitting.laws.surface import Surface, best_point
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
     from fitting.design.space import Candidates, Space
-    from fitting.laws.surface import Surface
     from fitting.runs.tuned import TunedRuns
     from fitting.surface.line import OptimumLine
 
@@ -36,6 +34,45 @@ have cost, and the design of a small budget costs the target half as much again 
 
 FEWEST = 3
 """Runs that a new cell gets at least: its own level of loss takes one of them."""
+
+
+EXTRA = 0.006
+"""ln loss over the optimum's at the points around it: three times a run's noise."""
+
+NEAREST, FARTHEST = math.log(1.4), math.log(4.0)
+"""Least and most of the ellipse's half-axes, in ln: nearer tells nothing, farther misleads."""
+
+POINTS = 5
+"""Of a visit: the centre and four around it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """A run to make, in the runs table's names."""
+
+    params: float
+    """N, non-embedding, > 0."""
+    tokens: float
+    """D, > 0."""
+    lr: float
+    """Peak learning rate, > 0."""
+    batch_tokens: float
+    """Tokens a batch, > 0."""
+    flops: float
+    """What the run costs, > 0."""
+    reason: str
+    """One sentence: why this run, and why now."""
+    row: int | None
+    """Row of the candidate, from 0; None where the space is continuous."""
+
+
+@dataclass(frozen=True, slots=True)
+class DesignPoint:
+    """One point of a design, in ln lr and ln batch."""
+
+    at: Floats
+    """Shape (2,)."""
+    centre: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,3 +226,31 @@ def say_nothing_left(cells: list[DesignCell], budget_flops: float) -> str:
         f"{SHARE:.3g} of what is left, and the cheapest run costs {least:.3g}: "
         f"give {FEWEST * least / SHARE:.3g} or cheaper runs"
     )
+
+
+def ellipse(surface: Surface, params: float, tokens: float, *, phase: float) -> list[DesignPoint]:
+    """The predicted optimum of a cell and four points around it.
+
+    With H the Hessian of ln loss at the optimum, the points lie on x' H x = 2 * 0.6%, its
+    half-axes kept between factors 1.4 and 4.
+
+    Args:
+        surface: believed so far.
+        params: N of the cell.
+        tokens: its D.
+        phase: where on the ellipse the first point lies, radians.
+
+    Raises:
+        FitError: the surface has no optimum.
+    """
+    centre = np.log(best_point(surface, params, tokens))
+    bend = curvature(surface, params, tokens)
+    matrix = np.array([[bend.lr, bend.lr_batch], [bend.lr_batch, bend.batch_tokens]])
+    values, axes = np.linalg.eigh(matrix)
+    half = np.clip(np.sqrt(2 * EXTRA / np.maximum(values, 1e-12)), NEAREST, FARTHEST)
+    points = [DesignPoint(centre, centre=True)]
+    for turn in range(POINTS - 1):
+        angle = phase + turn * math.pi / 2
+        offset = axes @ (half * [math.cos(angle), math.sin(angle)])
+        points.append(DesignPoint(centre + offset, centre=False))
+    return points

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fitting.design.proposal import Proposal
+    from fitting.design.choose import Proposal
 
 REQUIRED = ("params", "tokens", "lr", "batch_tokens")
 """What every candidate says."""

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from fitting.cells.measured import MeasuredCell, measure_cell
 from fitting.cells.spline import FEWEST_RUNS
 from fitting.errors import FitError
-from fitting.fit.bend import Bend
+from fitting.fit.doubts import Bend
 from fitting.intervals import Z80
 from fitting.laws.evaluate import distance_squared
 from fitting.laws.law import Range
+from fitting.laws.plateau import surface_log_sd
 from fitting.laws.surface import best_point
 from fitting.runs.tuned import TunedRuns
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
-from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import OptimumLine
 from fitting.units import format_count, format_range, format_small, format_spread
 

@@ -17,8 +17,7 @@ import numpy as np
 from fitting.cells.spline import MeasuredOptimum, measured_optima
 from fitting.errors import FitError, InputError
 from fitting.fit.audit import Audit, audit_surface, form_spread, missed_by
-from fitting.fit.bend import Bend, find_bends
-from fitting.fit.doubts import doubts_of, low_outliers
+from fitting.fit.doubts import Bend, doubts_of, find_bends, low_outliers
 from fitting.fit.enough import (
     check_tuned,
     schedule_notes,

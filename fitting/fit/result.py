@@ -21,7 +21,7 @@ from fitting.units import format_count, format_range, format_size
 if TYPE_CHECKING:
     from fitting.cells.spline import MeasuredOptimum
     from fitting.fit.audit import Audit
-    from fitting.fit.bend import Bend
+    from fitting.fit.doubts import Bend
     from fitting.loss.result import LossFit
     from fitting.runs.outcomes import RunsReport
     from fitting.runs.setting import RunSetting

@@ -1,4 +1,4 @@
-"""What leaving the surface's optimum costs, and where to go when the batch is given.
+"""What leaving the surface's optimum costs, where to go at a given batch, how well it is known.
 
 `math` alone; see `fitting.laws.surface` for the surface itself.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.laws.surface import (
+    COEFFICIENTS,
     Surface,
     SurfacePoint,
     best_batch,
@@ -193,3 +194,66 @@ def move_lr(
     kept = 1 / (1 + octaves**2)
     here = best_lr(surface, params, tokens, batch_tokens)
     return best_lr(surface, params, tokens, new_batch_tokens) * math.exp(kept * math.log(lr / here))
+
+
+def surface_log_sd(surface: Surface, params: float, tokens: float) -> tuple[float, float] | None:
+    """Standard deviations of ln lr* and ln B* from the covariance of the weights.
+
+    It says how well the optimum of the average cell is known, not how far a single cell lies
+    from it, nor how wrong the form is outside the runs' range.
+
+    Args:
+        surface: the surface.
+        params: N, > 0.
+        tokens: D, > 0.
+
+    Returns:
+        The two standard deviations, or None where the surface has no covariance.
+
+    Raises:
+        FitError: the surface has no optimum.
+    """
+    if surface.covariance is None:
+        return None
+    in_lr, in_batch = optimum_gradient(surface, params, tokens)
+    return (
+        math.sqrt(max(surface.covariance.log_variance(in_lr), 0.0)),
+        math.sqrt(max(surface.covariance.log_variance(in_batch), 0.0)),
+    )
+
+
+def optimum_gradient(
+    surface: Surface, params: float, tokens: float
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Gradients of ln lr* and ln B* by the weights' names.
+
+    At the optimum F = sum_k q_k g_k = 0 in x = (ln lr, ln B), so dx = -(dF/dx)^-1 dF: with u a
+    term's inputs (1, ln N, ln D, ln lr, ln B), dF/dw_kj = q_k (u_j g_k + e_j), where e_j is the
+    unit vector of lr or batch, or 0.
+    """
+    lr, batch_tokens = best_point(surface, params, tokens)
+    at = SurfacePoint(params, tokens, lr, batch_tokens)
+    ref = surface.reference
+    inputs = {
+        "const": 1.0,
+        "params": math.log(params / ref.params),
+        "tokens": math.log(tokens / ref.tokens),
+        "lr": math.log(lr / ref.lr),
+        "batch_tokens": math.log(batch_tokens / ref.batch_tokens),
+    }
+    values = [math.exp(a) for a in log_terms(surface, at)]
+    pairs = list(zip(values, terms_of(surface), strict=True))
+    aa = math.fsum(q * term.lr**2 for q, term in pairs)
+    ab = math.fsum(q * term.lr * term.batch_tokens for q, term in pairs)
+    bb = math.fsum(q * term.batch_tokens**2 for q, term in pairs)
+    scale = aa * bb - ab * ab
+    in_lr, in_batch = {}, {}
+    names = iter(COEFFICIENTS)
+    for q, term in pairs:
+        for name, value in inputs.items():
+            f_lr = q * (value * term.lr + (name == "lr"))
+            f_batch = q * (value * term.batch_tokens + (name == "batch_tokens"))
+            weight = next(names)
+            in_lr[weight] = -(bb * f_lr - ab * f_batch) / scale
+            in_batch[weight] = -(aa * f_batch - ab * f_lr) / scale
+    return in_lr, in_batch

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from fitting.cells.optimum import TUNED, CellOptimum, find_optima
 from fitting.errors import FitError, InputError
+from fitting.laws.plateau import surface_log_sd
 from fitting.laws.surface import best_point
 from fitting.runs.setting import require_one_setting
 from fitting.runs.table import Runs, read_runs
 from fitting.runs.tuned import tuned_runs
 from fitting.surface.fit import Effort, fit_surface
-from fitting.surface.interval import surface_log_sd
 from planner.facts.anchor import DEFAULT_GRID, RUN_LOSS_LOG_SD, Anchor, make_anchor, own_errors
 from planner.plan.document import load_plan
 

@@ -12,9 +12,9 @@ import pandas as pd
 from fitting.cells.spline import MeasuredOptimum
 from fitting.intervals import Z80
 from fitting.laws.file import read_law
+from fitting.laws.plateau import surface_log_sd
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
-from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import OptimumLine
 from fitting.surface.prior import line_from_law
 from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law

@@ -1,6 +1,6 @@
 """Other tools' logs as tables of one row a run, one module each; their packages load on use.
 
-A reader is a module with `recognizes(path)` and `read(path, track)`. It gives the source's own
+A reader is a module with a `READER`; that of CSV and Parquet stands here. It gives the source's own
 column names, and `run_id`, `status`, `loss` where the source itself says which they are;
 `fitting.runs.importing` maps them to the runs table.
 """
@@ -8,9 +8,9 @@ column names, and `run_id`, `status`, `loss` where the source itself says which 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
 Track = Callable[[Sequence[Path], str], Iterable[Path]]
 """Passes files on one by one, and may show how far it is: files, what is done."""
 
-READERS = {
-    "tensorboard": "tensorboard",
-    "mlflow": "mlflow",
-    "wandb": "wandb",
-    "optuna": "optuna",
-    "csv": "tables",
-}
-"""Modules by the name that a user gives, in the order in which they are asked."""
+READERS = ("tensorboard", "mlflow", "wandb", "optuna", "csv")
+"""Names that a user gives, in the order in which they are asked: modules here, but for csv."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """What reads one tool's logs."""
+
+    knows: Callable[[str], bool]
+    """Whether a path or URL holds such logs."""
+    read: Callable[[str, Track], pd.DataFrame]
+    """Their runs, a row each."""
 
 
 def read_source(path: str, kind: str | None, *, track: Track) -> tuple[str, pd.DataFrame]:
@@ -59,14 +63,31 @@ def detect_source(path: str) -> str:
     if "://" not in path and not Path(path).exists():
         raise InputError(f"{path}: no such file or folder")
     for kind in READERS:
-        if load_reader(kind).recognizes(path):
+        if load_reader(kind).knows(path):
             return kind
     raise InputError(f"{path}: holds nothing known; say what it is with --from {'|'.join(READERS)}")
 
 
-def load_reader(kind: str) -> ModuleType:
-    """The module of a reader."""
-    return import_module(f"fitting.runs.readers.{READERS[kind]}")
+def load_reader(kind: str) -> Reader:
+    """A reader by its name."""
+    if kind == "csv":
+        return Reader(lambda path: Path(path).is_file(), _read_file)
+    reader: Reader = import_module(f"fitting.runs.readers.{kind}").READER
+    return reader
+
+
+def _read_file(path: str, track: Track) -> pd.DataFrame:
+    """A CSV or Parquet file with one row a run, as it is: cells of a CSV as text.
+
+    Raises:
+        InputError: as `read_table`, or the file has no rows.
+    """
+    from fitting.files import read_table
+
+    table = read_table(Path(path))
+    if not len(table):
+        raise InputError(f"{path}: has a header and no runs")
+    return table
 
 
 def as_table(rows: Sequence[dict[str, object]], path: str, what: str) -> pd.DataFrame:

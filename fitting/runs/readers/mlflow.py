@@ -11,18 +11,18 @@ from pathlib import Path
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.runs.readers import Track, as_table
+from fitting.runs.readers import Reader, Track, as_table
 
 STATES = {"1": "running", "2": "scheduled", "3": "finished", "4": "failed", "5": "killed"}
 """MLflow's RunStatus by number (mlflow/protos/service.proto)."""
 
 
-def recognizes(path: str) -> bool:
+def _recognizes(path: str) -> bool:
     """Whether it is a folder with a run or with experiments."""
     return Path(path).is_dir() and bool(mlflow_runs(Path(path)))
 
 
-def read(path: str, track: Track) -> pd.DataFrame:
+def _read(path: str, track: Track) -> pd.DataFrame:
     """One row a run: parameters, the last value of each metric, `run_id`, `status`.
 
     A metric whose name is also a parameter's is called `metrics.NAME`. Deleted runs are left out.
@@ -87,3 +87,6 @@ def last_value(file: Path) -> str:
         if when >= last:
             last, found = when, value
     return found
+
+
+READER = Reader(_recognizes, _read)

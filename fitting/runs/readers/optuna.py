@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.runs.readers import Track, as_table
+from fitting.runs.readers import Reader, Track, as_table
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -33,7 +33,7 @@ STATES = {
 """Status by Optuna's TrialState."""
 
 
-def recognizes(path: str) -> bool:
+def _recognizes(path: str) -> bool:
     """Whether it is a database URL, a SQLite file or a journal."""
     if "://" in path:
         return True
@@ -44,7 +44,7 @@ def recognizes(path: str) -> bool:
     return start.startswith(SQLITE_MAGIC) or JOURNAL_KEY in start
 
 
-def read(path: str, track: Track) -> pd.DataFrame:
+def _read(path: str, track: Track) -> pd.DataFrame:
     """One row a trial: `run_id` (study/number), `status`, `loss` (its value), and what was set.
 
     A pruned or failed trial without a value keeps an empty loss.
@@ -107,3 +107,6 @@ def study_rows(study: Study, path: str) -> list[dict[str, object]]:
         }
         for trial in study.get_trials(deepcopy=False)
     ]
+
+
+READER = Reader(_recognizes, _read)

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.runs.readers import Track, as_table
+from fitting.runs.readers import Reader, Track, as_table
 
 EVENT_FILES = "*tfevents*"
 """Names of event files."""
@@ -20,12 +20,12 @@ EVERYTHING = 0
 """Events kept a tag; 0 means all. The last is needed, and a reservoir might not keep it."""
 
 
-def recognizes(path: str) -> bool:
+def _recognizes(path: str) -> bool:
     """Whether it is an event file or a folder that has some."""
     return bool(event_folders(Path(path)))
 
 
-def read(path: str, track: Track) -> pd.DataFrame:
+def _read(path: str, track: Track) -> pd.DataFrame:
     """One row a folder with event files: `run_id`, `step` (last), hparams and last scalars.
 
     Raises:
@@ -92,3 +92,6 @@ def hyperparameters(events: Any) -> dict[str, object]:
         name: getattr(value, value.WhichOneof("kind"))
         for name, value in data.session_start_info.hparams.items()
     }
+
+
+READER = Reader(_recognizes, _read)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fitting.errors import InputError
 from fitting.files import read_table
-from fitting.runs.readers import Track, as_table
+from fitting.runs.readers import Reader, Track, as_table
 
 SUMMARY = "wandb-summary.json"
 """Last value of each metric of a run, in its folder `files`."""
@@ -28,7 +28,7 @@ SEPARATOR = " - "
 """Between run and metric in a chart's columns."""
 
 
-def recognizes(path: str) -> bool:
+def _recognizes(path: str) -> bool:
     """Whether it is an export of a runs page or a chart, or a folder of runs."""
     source = Path(path)
     if source.is_dir():
@@ -41,7 +41,7 @@ def recognizes(path: str) -> bool:
     return {"Name", "State"} <= names or is_chart(names)
 
 
-def read(path: str, track: Track) -> pd.DataFrame:
+def _read(path: str, track: Track) -> pd.DataFrame:
     """One row a run, with `run_id`, and `status` where the source says it.
 
     Raises:
@@ -134,3 +134,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
         else:
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+READER = Reader(_recognizes, _read)

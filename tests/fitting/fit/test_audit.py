@@ -14,7 +14,7 @@ from fitting.fit.audit import (
     form_spread,
     missed_by,
 )
-from fitting.fit.bend import Bend
+from fitting.fit.doubts import Bend
 from fitting.runs.table import check_runs
 from fitting.runs.tuned import TunedRuns, tuned_runs
 from fitting.surface.fit import Effort

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fitting.cells.spline import MeasuredOptimum
-from fitting.fit.bend import Bend, find_bends, fit_bend, threshold
+from fitting.fit.doubts import Bend, find_bends, fit_bend, threshold
 from tests.fixtures.runs import true_point, true_surface
 
 SIZES = tuple(1e8 * 2.0 ** np.arange(6))

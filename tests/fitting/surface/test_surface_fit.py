@@ -7,12 +7,12 @@ from fitting.errors import FitError, InputError
 from fitting.intervals import Z80
 from fitting.laws.evaluate import evaluate_law, law_log_sd
 from fitting.laws.law import Quantity
+from fitting.laws.plateau import surface_log_sd
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
 from fitting.robust import look, solve
 from fitting.runs.table import check_runs
 from fitting.runs.tuned import TunedRuns, tuned_runs
 from fitting.surface.fit import Effort, closeness, fit_surface, nearness, power_laws
-from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import OptimumLine, share_of
 from fitting.surface.prior import Transfer, line_from_law, neutral_prior
 from fitting.surface.solver import FREE, NOISE, SurfaceProblem, basis, prepare

@@ -3,8 +3,8 @@ import math
 import pytest
 
 from fitting.laws.law import Covariance
+from fitting.laws.plateau import optimum_gradient, surface_log_sd
 from fitting.laws.surface import COEFFICIENTS, Surface, Term, best_point, surface_of, weights
-from fitting.surface.interval import optimum_gradient, surface_log_sd
 
 THEORY = Surface(
     progress=Term(-4.0, 0.1, -0.8, -0.8, 0.8),
