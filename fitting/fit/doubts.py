@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from fitting.arrays import Floats
 from fitting.cells.spline import MeasuredOptimum
-from fitting.fit.levels import log_levels
 from fitting.laws.surface import Surface, best_point
 from fitting.runs.tuned import TunedRuns
 from fitting.surface.fit import SurfaceFit
@@ -102,9 +101,7 @@ def doubts_of(columns: TunedRuns, fit: SurfaceFit) -> list[str]:
 
 def low_outliers(columns: TunedRuns, fit: SurfaceFit) -> NDArray[np.bool_]:
     """Runs whose loss lies implausibly far below the fitted best of their cell."""
-    level = dict(zip(map(tuple, fit.cells.tolist()), log_levels(fit).tolist(), strict=True))
-    sizes = zip(columns.params.tolist(), columns.tokens.tolist(), strict=True)
-    best = np.array([level[size] for size in sizes])
+    best, _ = fit.paid(columns)
     return best - np.log(columns.loss) > max(LOW_SIGMAS * fit.residual_scale, FEWEST_LOW)
 
 

@@ -5,16 +5,17 @@ Arrays alone, so that a report can embed them; `fitting.fit.figure` draws them.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fitting.intervals import Z80
 from fitting.laws.evaluate import evaluate_law, log_sd_at
-from fitting.laws.surface import best_point, log_penalty
+from fitting.laws.surface import best_point
 from fitting.runs.tuned import tuned_runs
+from fitting.surface.fit import penalties
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -119,39 +120,6 @@ class Scope:
     target: tuple[float, float] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What points of one cell cost by the surface."""
-
-    fit: FittedLaws
-    params: float
-    tokens: float
-    least: float
-    """ln(1 + q) at the surface's optimum."""
-
-    def percent(self, lr: float, batch_tokens: float) -> float:
-        """Percent of the loss above the surface's best."""
-        return 100 * math.expm1(self.penalty(lr, batch_tokens) - self.least)
-
-    def penalty(self, lr: float, batch_tokens: float) -> float:
-        """ln(1 + q)."""
-        assert self.fit.surface is not None
-        return log_penalty(
-            self.fit.surface.surface,
-            params=self.params,
-            tokens=self.tokens,
-            lr=float(lr),
-            batch_tokens=float(batch_tokens),
-        )
-
-
-def cost_at(fit: FittedLaws, params: float, tokens: float) -> Cost:
-    """What points of one cell cost."""
-    assert fit.surface is not None
-    cost = Cost(fit, params, tokens, 0.0)
-    return replace(cost, least=cost.penalty(*best_point(fit.surface.surface, params, tokens)))
-
-
 def fit_data(runs: Runs, fit: FittedLaws) -> FitData:
     """What a fit's figure shows."""
     tuned = fit.surface is not None
@@ -169,7 +137,7 @@ def cell_panels(runs: Runs, fit: FittedLaws) -> tuple[CellPanel, ...]:
     assert fit.surface is not None
     columns = tuned_runs(runs)
     measured = {(optimum.params, optimum.tokens): optimum for optimum in fit.optima}
-    panels = []
+    levels, panels = fit.surface.levels, []
     order = np.argsort(-fit.surface.cells.prod(axis=1), kind="stable")
     for place in order.tolist():
         params, tokens = fit.surface.cells[place].tolist()
@@ -178,8 +146,7 @@ def cell_panels(runs: Runs, fit: FittedLaws) -> tuple[CellPanel, ...]:
         if len(np.unique(lr)) < 3 or len(np.unique(batch_tokens)) < 3:
             continue
         law = best_point(fit.surface.surface, params, tokens)
-        cost = cost_at(fit, params, tokens)
-        offset = fit.surface.offsets[place] + cost.least
+        here_at = partial(penalties, fit.surface.surface, params, tokens)
         grid_lr = np.geomspace(min(lr.min(), law[0]) / 1.3, max(lr.max(), law[0]) * 1.3, GRID)
         grid_batch = np.geomspace(
             min(batch_tokens.min(), law[1]) / 1.3, max(batch_tokens.max(), law[1]) * 1.3, GRID
@@ -190,10 +157,10 @@ def cell_panels(runs: Runs, fit: FittedLaws) -> tuple[CellPanel, ...]:
                 tokens=tokens,
                 lr=lr,
                 batch_tokens=batch_tokens,
-                cost=100 * np.expm1(np.log(columns.loss[here]) - offset),
+                cost=100 * np.expm1(np.log(columns.loss[here]) - levels[place]),
                 grid_lr=grid_lr,
                 grid_batch=grid_batch,
-                grid_cost=np.array([[cost.percent(a, b) for b in grid_batch] for a in grid_lr]),
+                grid_cost=100 * np.expm1(here_at(grid_lr[:, None], grid_batch) - here_at(*law)),
                 law=law,
                 measured=measured.get((params, tokens)),
             )
@@ -278,18 +245,9 @@ def residual_panel(runs: Runs, fit: FittedLaws) -> ResidualPanel:
     """Each tuned run's loss over the surface."""
     assert fit.surface is not None
     columns = tuned_runs(runs)
-    cells: list[list[float]] = fit.surface.cells.tolist()
-    costs = {(n, d): cost_at(fit, n, d) for n, d in cells}
-    offsets = {(n, d): o for (n, d), o in zip(cells, fit.surface.offsets.tolist(), strict=True)}
-    paid, residual = [], []
-    rows = np.column_stack(
-        [columns.params, columns.tokens, columns.lr, columns.batch_tokens, np.log(columns.loss)]
-    )
-    for n, d, lr, batch_tokens, log_loss in rows.tolist():
-        penalty = costs[n, d].penalty(lr, batch_tokens)
-        paid.append(100 * math.expm1(penalty - costs[n, d].least))
-        residual.append(100 * (log_loss - offsets[n, d] - penalty))
-    return ResidualPanel(paid=np.array(paid), residual=np.array(residual))
+    level, paid = fit.surface.paid(columns)
+    residual = 100 * (np.log(columns.loss) - level - paid)
+    return ResidualPanel(paid=100 * np.expm1(paid), residual=residual)
 
 
 def loss_panel(runs: Runs, fit: FittedLaws) -> LossPanel | None:
@@ -298,8 +256,7 @@ def loss_panel(runs: Runs, fit: FittedLaws) -> LossPanel | None:
         return None
     if fit.surface is not None:
         params, tokens = fit.surface.cells.T
-        least = [cost_at(fit, n, d).least for n, d in fit.surface.cells.tolist()]
-        loss = np.exp(fit.surface.offsets + np.array(least))
+        loss = np.exp(fit.surface.levels)
         fitted = fit.loss.predict(params, tokens).value
     else:
         used = runs.finished

@@ -34,8 +34,7 @@ from fitting.laws.law import Law, Quantity, Range
 from fitting.runs.columns import TUNING
 from fitting.runs.setting import RunSetting, require_one_setting
 from fitting.runs.table import Runs
-from fitting.runs.tuned import TunedRuns as Columns
-from fitting.runs.tuned import tuned_runs
+from fitting.runs.tuned import TunedRuns, tuned_runs
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface, power_laws
 from fitting.surface.line import OptimumLine, share_of
 from fitting.surface.prior import line_from_law, mup_line
@@ -127,7 +126,7 @@ def fit_laws(
     )
 
 
-def without_low_outliers(columns: Columns) -> tuple[Columns, list[str]]:
+def without_low_outliers(columns: TunedRuns) -> tuple[TunedRuns, list[str]]:
     """The runs without losses implausibly far below their cell's best, and what was left out.
 
     Such a loss would stand for the cell's best and cost the others their weight.
@@ -155,7 +154,7 @@ def affordable_bootstraps(runs: int) -> int:
 
 def fit_tuned(
     runs: Runs,
-    columns: Columns,
+    columns: TunedRuns,
     surface: SurfaceFit,
     *,
     line: OptimumLine | None,

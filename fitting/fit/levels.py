@@ -10,14 +10,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fitting.arrays import Floats
 from fitting.errors import FitError
 from fitting.intervals import Z80
-from fitting.laws.surface import best_point, log_penalty
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import LossFit
 from fitting.runs.table import Runs
-from fitting.runs.tuned import TunedRuns as Columns
+from fitting.runs.tuned import TunedRuns
 from fitting.surface.fit import SurfaceFit
 
 FEW_PERCENT, MANY_PERCENT = 0.02, 0.10
@@ -33,27 +31,13 @@ SEED = 0
 """Of starts and bootstraps, so that a table gives the same laws again."""
 
 
-def log_levels(fit: SurfaceFit) -> Floats:
-    """ln loss of each cell at the surface's optimum, shape (cells,)."""
-    found = []
-    for (params, tokens), offset in zip(fit.cells.tolist(), fit.offsets.tolist(), strict=True):
-        lr, batch_tokens = best_point(fit.surface, params, tokens)
-        found.append(
-            offset
-            + log_penalty(
-                fit.surface, params=params, tokens=tokens, lr=lr, batch_tokens=batch_tokens
-            )
-        )
-    return np.array(found)
-
-
 def fit_level(fit: SurfaceFit) -> Callable[[float, float], tuple[float, float]] | None:
     """The loss level of a surface fit's cells; None where they are too few for a law."""
     try:
         law = fit_loss(
             fit.cells[:, 0],
             fit.cells[:, 1],
-            np.exp(log_levels(fit)),
+            np.exp(fit.levels),
             rng=np.random.default_rng(SEED),
         )
     except FitError:
@@ -76,7 +60,7 @@ def fit_level_law(runs: Runs, surface: SurfaceFit | None) -> tuple[LossFit | Non
     try:
         if surface is not None and not repeats:
             cells = surface.cells
-            levels = np.exp(log_levels(surface))
+            levels = np.exp(surface.levels)
             return sound(fit_loss(cells[:, 0], cells[:, 1], levels, rng=rng)), None
         sizes = finished[["params", "tokens"]].drop_duplicates()
         if len(sizes) < FEWEST_SIZES_OF_LOSS:
@@ -112,27 +96,14 @@ def sound(loss: LossFit) -> LossFit:
     return loss
 
 
-def penalty_scatter(columns: Columns, fit: SurfaceFit) -> float | None:
+def penalty_scatter(columns: TunedRuns, fit: SurfaceFit) -> float | None:
     """Standard deviation of ln(loss / fit) as a share of ln penalty, over runs that pay 2% to 10%.
 
     Robust: 1.4826 times the median of |residual| / penalty; None with fewer than 10 such runs.
     """
-    lines = np.column_stack(
-        [columns.params, columns.tokens, columns.lr, columns.batch_tokens, np.log(columns.loss)]
-    )
-    best = {
-        (params, tokens): (offset, level - offset)
-        for (params, tokens), offset, level in zip(
-            fit.cells.tolist(), fit.offsets.tolist(), log_levels(fit).tolist(), strict=True
-        )
-    }
-    shares = []
-    for params, tokens, lr, batch_tokens, log_loss in lines.tolist():
-        offset, least = best[params, tokens]
-        here = log_penalty(
-            fit.surface, params=params, tokens=tokens, lr=lr, batch_tokens=batch_tokens
-        )
-        paid = here - least
-        if FEW_PERCENT <= paid <= MANY_PERCENT:
-            shares.append(abs(log_loss - offset - here) / paid)
-    return float(1.4826 * np.median(shares)) if len(shares) >= FEWEST_PAID else None
+    level, paid = fit.paid(columns)
+    tested = (paid >= FEW_PERCENT) & (paid <= MANY_PERCENT)
+    if tested.sum() < FEWEST_PAID:
+        return None
+    missed = np.abs(np.log(columns.loss) - level - paid)
+    return float(1.4826 * np.median(missed[tested] / paid[tested]))

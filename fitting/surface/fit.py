@@ -7,7 +7,8 @@ objective and how it is minimised.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
+from operator import mul
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from fitting.arrays import Floats
 from fitting.cells.spline import measured_optima
 from fitting.errors import FitError, InputError
 from fitting.laws.law import Covariance, Quantity
-from fitting.laws.surface import COEFFICIENTS, REFERENCE, Surface, best_point, surface_of
+from fitting.laws.surface import COEFFICIENTS, REFERENCE, Surface, best_point, surface_of, terms_of
 from fitting.robust import Solution, look, solve
 from fitting.runs.tuned import TunedRuns
 from fitting.surface.line import OptimumLine, combine, line_gradient, optimum_lines, shift_line
@@ -73,6 +74,35 @@ class SurfaceFit:
     """Share of the variance of ln loss within cells that the fit explains, weighted as fitted."""
     n: int
     """Runs used."""
+
+    @property
+    def levels(self) -> Floats:
+        """ln loss of each cell at its best lr and batch, shape (cells,)."""
+        params, tokens = self.cells.T
+        best = [best_point(self.surface, *cell) for cell in self.cells.tolist()]
+        return self.offsets + penalties(self.surface, params, tokens, *np.transpose(best))
+
+    def paid(self, runs: TunedRuns) -> tuple[Floats, Floats]:
+        """The level of each run's cell, and what its lr and batch cost, both in ln loss."""
+        place = {cell: number for number, cell in enumerate(map(tuple, self.cells.tolist()))}
+        sizes = zip(runs.params.tolist(), runs.tokens.tolist(), strict=True)
+        cell = [place[size] for size in sizes]
+        here = penalties(self.surface, runs.params, runs.tokens, runs.lr, runs.batch_tokens)
+        return self.levels[cell], here - (self.levels - self.offsets)[cell]
+
+
+def penalties(
+    surface: Surface,
+    params: Floats | float,
+    tokens: Floats | float,
+    lr: Floats | float,
+    batch_tokens: Floats | float,
+) -> Floats:
+    """ln(1 + q) for arrays that broadcast: `fitting.laws.surface.log_penalty` of each."""
+    at = zip((params, tokens, lr, batch_tokens), astuple(surface.reference), strict=True)
+    x = [1.0, *(np.log(value / reference) for value, reference in at)]
+    logs = (sum(map(mul, astuple(term), x)) for term in terms_of(surface))
+    return np.asarray(np.log1p(sum(np.exp(log) for log in logs)))
 
 
 @dataclass(frozen=True, slots=True)
