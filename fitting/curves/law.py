@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fitting.arrays import Floats, complex_slopes
 from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Reference
 from fitting.curves.path import make_path
 from fitting.errors import InputError
@@ -22,7 +23,6 @@ from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fitting.arrays import Floats
     from fitting.curves.fit import CurveFit
     from fitting.curves.path import Path
     from fitting.logs.series import Curve
@@ -208,10 +208,8 @@ def ordered(form: CurveForm, free: Mapping[str, Any]) -> Floats:
 
 
 def slopes_of(form: CurveForm, free: Floats, reference: Reference) -> Floats:
-    """d coefficient / d free parameter, shape (p, p), by complex steps: the maps are analytic."""
-    steps = free + 1e-30j * np.eye(len(free))
-    columns = form.coefficients(named(form, steps.T), reference)
-    return np.array([np.imag(column + 0j * steps[0]) / 1e-30 for column in columns.values()])
+    """d coefficient / d free parameter, shape (p, p)."""
+    return complex_slopes(lambda at: form.coefficients(named(form, at), reference).values(), free)
 
 
 def covariance_of_free(

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fitting.design.space import Candidates
-from fitting.errors import InputError
-from fitting.files import read_table
-from fitting.fit.predict import check_row
-from fitting.runs.table import convert_number, join_problems
+from fitting.runs.table import read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,41 +30,12 @@ def read_candidates(path: Path) -> tuple[Candidates, pd.DataFrame]:
     Raises:
         InputError: the file cannot be read, or a row lacks something or holds a bad value.
     """
-    table = read_table(path)
-    missing = [name for name in REQUIRED if name not in table]
-    if missing:
-        there = ", ".join(map(str, table.columns))
-        raise InputError(f"{path}: column {', '.join(missing)} missing, it has {there}")
-    if not len(table):
-        raise InputError(f"{path}: has no rows; give one a candidate")
-    names = [name for name in (*REQUIRED, "flops") if name in table]
-    columns: dict[str, pd.Series] = {}
-    problems: list[tuple[int, str]] = []
-    for name in names:
-        columns[name], found = convert_number(table[name], name)
-        empty = columns[name].isna() & (name in REQUIRED)
-        unknown = [(int(str(row)), "is empty") for row in table.index[empty]]
-        told = {row for row, _ in found}
-        problems += [
-            (row, f"{path} row {row}, column {name}: {what}")
-            for row, what in (*found, *(each for each in unknown if each[0] not in told))
-        ]
-    if problems:
-        raise InputError(join_problems(text for _, text in sorted(problems)))
-    for number in table.index:
-        row = {name: float(columns[name][number]) for name in REQUIRED}
-        check_row(row, where=f"{path} row {number}")
-    flops = 6 * columns["params"] * columns["tokens"]
-    if "flops" in columns:
-        flops = columns["flops"].fillna(flops)
-    arrays = [columns[name].to_numpy(float) for name in REQUIRED]
-    candidates = Candidates(
-        params=arrays[0],
-        tokens=arrays[1],
-        lr=arrays[2],
-        batch_tokens=arrays[3],
-        flops=flops.to_numpy(float),
-    )
+    numbers, table = read_columns(path, required=REQUIRED, optional=("flops",))
+    flops = 6 * numbers["params"] * numbers["tokens"]
+    if "flops" in numbers:
+        flops = numbers["flops"].fillna(flops)
+    columns = {name: numbers[name].to_numpy(float) for name in REQUIRED}
+    candidates = Candidates(**columns, flops=flops.to_numpy(float))
     return candidates, table.drop(columns=[name for name in UNKNOWN if name in table])
 
 

@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
     from fitting.laws.law import Quantity
 
-BOUNDS = {"params": (1e3, 1e15), "tokens": (1e3, 1e18), "lr": (1e-12, 10.0)}
-"""What a run can be; beyond it numbers overflow."""
-
 HIGHEST_PENALTY = 50.0
 """ln penalty above which a surface says nothing but that the run diverges."""
 
@@ -56,53 +53,20 @@ def read_asked_runs(path: Path) -> list[dict[str, float]]:
     Raises:
         InputError: the file cannot be read, or a row lacks params or tokens, or a value is bad.
     """
-    from fitting.files import read_table
-    from fitting.runs.table import convert_number, join_problems
+    from fitting.runs.table import read_columns
 
-    table = read_table(path)
-    missing = [name for name in REQUIRED if name not in table]
-    if missing:
-        there = ", ".join(map(str, table.columns))
-        raise InputError(f"{path}: column {', '.join(missing)} missing, it has {there}")
-    names = [name for name in (*REQUIRED, *OPTIONAL) if name in table]
-    problems: list[str] = []
-    columns = {}
-    for name in names:
-        columns[name], found = convert_number(table[name], name)
-        problems += [f"{path} row {row}, column {name}: {what}" for row, what in found]
-    if problems:
-        raise InputError(join_problems(problems))
-    if not len(table):
-        raise InputError(f"{path}: has no rows; give one a run")
+    numbers, _ = read_columns(path, required=REQUIRED, optional=OPTIONAL)
     rows = []
-    for place, number in enumerate(table.index):
-        given = {name: float(columns[name].iloc[place]) for name in names}
-        row = {name: value for name, value in given.items() if not math.isnan(value)}
+    for number, values in numbers.iterrows():
+        row = values.dropna().to_dict()
         if ("lr" in row) != ("batch_tokens" in row):
             has, lacks = ("lr", "batch_tokens") if "lr" in row else ("batch_tokens", "lr")
             raise InputError(
                 f"{path} row {number}: has {has} and no {lacks}; give both, or neither for the "
                 "best of them"
             )
-        check_row(row, where=f"{path} row {number}")
-        rows.append(row)
+        rows.append({str(name): float(value) for name, value in row.items()})
     return rows
-
-
-def check_row(row: Mapping[str, float], *, where: str) -> None:
-    """Refuse a row that no run can be.
-
-    Raises:
-        InputError: the row, the column and its bounds.
-    """
-    for name, (low, high) in BOUNDS.items():
-        if name in row and not low <= row[name] <= high:
-            raise InputError(f"{where}, column {name}: {row[name]:g} is not {low:g} to {high:g}")
-    if row.get("batch_tokens", 0.0) > row["tokens"]:
-        raise InputError(
-            f"{where}, column batch_tokens: {row['batch_tokens']:g} is more than the "
-            f"{row['tokens']:g} tokens of the run"
-        )
 
 
 def predict_runs(law: Law, rows: Sequence[Mapping[str, float]]) -> list[Prediction]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fitting.arrays import Floats
+from fitting.arrays import Floats, complex_slopes
 from fitting.loss.slopes import (
     Centre,
     Features,
@@ -112,13 +112,8 @@ def natural(family: Family, free: Floats, centre: Centre) -> dict[str, Any]:
 
 
 def natural_slope(family: Family, free: Floats, centre: Centre) -> Floats:
-    """d coefficient / d free parameter at one vector, shape (coefficients, p); exact.
-
-    By complex steps: the maps are analytic, and a step of 1e-30 has no cancellation.
-    """
-    steps = free + 1e-30j * np.eye(len(free))
-    columns = family.coefficients(dict(zip(family.names, steps.T, strict=True)), centre)
-    return np.array([np.imag(column + 0j * steps[0]) / 1e-30 for column in columns.values()])
+    """d coefficient / d free parameter at one vector, shape (coefficients, p)."""
+    return complex_slopes(lambda steps: natural(family, steps.T, centre).values(), free)
 
 
 def chinchilla_coefficients(free: Mapping[str, Any], centre: Centre) -> dict[str, Any]:

@@ -8,7 +8,7 @@ or rejected with a reason (`fitting.runs.outcomes`), and what looks odd is a cau
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import pandas as pd
 
 from fitting.errors import InputError, nearest_name
 from fitting.files import FIRST_ROW, read_table, write_table
-from fitting.runs.columns import COLUMNS, NUMERIC, REQUIRED, STATUSES, TEXT, TUNING
+from fitting.runs.columns import COLUMNS, REQUIRED, STATUSES, TUNING
 from fitting.runs.oddities import find_cautions, find_unit_problems
 from fitting.runs.outcomes import (
     Rejection,
@@ -28,6 +28,9 @@ from fitting.runs.outcomes import (
     judge_runs,
     summarize_runs,
 )
+
+BOUNDS = {"params": (1e3, 1e15), "tokens": (1e3, 1e18), "lr": (1e-12, 10.0)}
+"""What a run can be; beyond it numbers overflow."""
 
 NAMED_PROBLEMS = 3
 """Problems of a table that one message spells out; the rest are counted."""
@@ -114,6 +117,65 @@ def read_runs(paths: str | Path | Sequence[str | Path]) -> Runs:
     if not given:
         raise InputError("runs: no file given; name a CSV or Parquet file")
     return merge_tables([(str(path), read_table(Path(path))) for path in given])
+
+
+def read_columns(
+    path: Path, *, required: Sequence[str], optional: Sequence[str] = ()
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Columns of runs that may have no loss yet: as numbers, and the file's own table.
+
+    Args:
+        path: a CSV or Parquet file, one row a run.
+        required: columns that every row must say.
+        optional: those that are read where they are there.
+
+    Raises:
+        InputError: a column is missing, a cell is bad, there are no rows, or a row is of no
+            possible run.
+    """
+    table = read_table(path)
+    missing = [name for name in required if name not in table]
+    if missing:
+        there = ", ".join(map(str, table.columns))
+        raise InputError(f"{path}: column {', '.join(missing)} missing, it has {there}")
+    if not len(table):
+        raise InputError(f"{path}: has no rows; give one a run")
+    columns: dict[str, pd.Series] = {}
+    problems: dict[tuple[int, str], str] = {}
+    for name in (name for name in (*required, *optional) if name in table):
+        columns[name], found = convert_number(table[name], name)
+        problems |= {(row, name): what for row, what in found}
+        if name in required:
+            empty = table.index[columns[name].isna()]
+            problems = {(int(str(row)), name): "is empty" for row in empty} | problems
+    if problems:
+        raise InputError(
+            join_problems(
+                f"{path} row {row}, column {name}: {what}"
+                for (row, name), what in sorted(problems.items())
+            )
+        )
+    numbers = pd.DataFrame(columns)
+    for row, values in numbers.iterrows():
+        run = {str(name): float(value) for name, value in values.dropna().items()}
+        check_run(run, where=f"{path} row {row}")
+    return numbers, table
+
+
+def check_run(run: Mapping[str, float], *, where: str) -> None:
+    """Refuse what no run can be.
+
+    Raises:
+        InputError: the row, the column and its bounds.
+    """
+    for name, (low, high) in BOUNDS.items():
+        if name in run and not low <= run[name] <= high:
+            raise InputError(f"{where}, column {name}: {run[name]:g} is not {low:g} to {high:g}")
+    if run.get("batch_tokens", 0.0) > run["tokens"]:
+        raise InputError(
+            f"{where}, column batch_tokens: {run['batch_tokens']:g} is more than the "
+            f"{run['tokens']:g} tokens of the run"
+        )
 
 
 def check_runs(table: pd.DataFrame, *, where: str = "runs") -> Runs:
@@ -214,13 +276,19 @@ def to_types(table: pd.DataFrame) -> tuple[pd.DataFrame, list[tuple[int, str]]]:
     columns: dict[str, pd.Series] = {}
     problems: list[tuple[int, str]] = []
     for name, values in table.items():
-        convert = CONVERTERS.get(str(name), convert_carried)
-        columns[str(name)], found = convert(values)
+        columns[str(name)], found = convert_column(values, str(name))
         problems += [(row, f"column {name}: {what}") for row, what in found]
     typed = pd.DataFrame(columns)
     if not problems:
         problems = find_unit_problems(typed)
     return typed, sorted(problems, key=lambda problem: problem[0])
+
+
+def convert_column(values: pd.Series, name: str) -> Converted:
+    """A column typed, and what is wrong with it by row number."""
+    if name not in COLUMNS:
+        return convert_carried(values)
+    return convert_text(values, name) if COLUMNS[name].text else convert_number(values, name)
 
 
 def convert_number(values: pd.Series, name: str) -> Converted:
@@ -303,13 +371,3 @@ def join_problems(problems: Iterable[str]) -> str:
     rest = len(listed) - NAMED_PROBLEMS
     shown = "; ".join(listed[:NAMED_PROBLEMS])
     return shown + (f"; and {rest} more problem{'s' if rest > 1 else ''}" if rest > 0 else "")
-
-
-def converter(name: str) -> Callable[[pd.Series], Converted]:
-    """How the column `name` is typed and checked."""
-    convert = convert_text if COLUMNS[name].text else convert_number
-    return lambda values: convert(values, name)
-
-
-CONVERTERS = {name: converter(name) for name in (*NUMERIC, *TEXT)}
-"""How each known column is typed and checked, by name."""
