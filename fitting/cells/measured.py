@@ -13,13 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fitting.arrays import Floats
-from fitting.cells.optimum import draw_minima
+from fitting.cells.optimum import drawn_polynomial
 from fitting.cells.polynomial import (
-    FAR,
     LogPolynomial,
     evaluate_monomials,
-    fit_polynomial,
-    start_weight,
 )
 from fitting.cells.spline import SmoothCell, smooth_cell, smooth_minimum
 from fitting.runs.tuned import TunedRuns
@@ -80,21 +77,18 @@ def few_runs(runs: TunedRuns) -> MeasuredCell | None:
     at = np.log(np.column_stack([runs.lr, runs.batch_tokens]))
     if len(at) < FEWEST_RUNS or min(len(np.unique(column)) for column in at.T) < FEWEST_VALUES:
         return None
-    log_loss = np.log(runs.loss)
-    centre = np.average(at, axis=0, weights=start_weight(log_loss))
-    fit = fit_polynomial(at - centre, log_loss, names=VARIED)
-    farther = fit_polynomial(at - centre, log_loss, names=VARIED, near_gap=FAR)
-    box = np.stack([at.min(axis=0), at.max(axis=0)]) - centre
-    minima = draw_minima(
-        fit, box, shift=farther.minimum - fit.minimum, rng=np.random.default_rng(0)
+    fit, centre, minima = drawn_polynomial(
+        at, np.log(runs.loss), names=VARIED, rng=np.random.default_rng(0)
     )
-    inside = bool(((fit.minimum > box[0] + EDGE) & (fit.minimum < box[1] - EDGE)).all())
+    low, high = at.min(axis=0), at.max(axis=0)
+    place = fit.minimum + centre
+    inside = bool(((place > low + EDGE) & (place < high - EDGE)).all())
     return MeasuredCell(
-        loss_at=lambda place: loss_by(fit, place - centre),
-        low=box[0] + centre,
-        high=box[1] + centre,
+        loss_at=lambda at: loss_by(fit, at - centre),
+        low=low,
+        high=high,
         best=math.exp(fit.value),
-        place=fit.minimum + centre if inside else None,
+        place=place if inside else None,
         sd=minima.std(axis=0),
         runs=len(at),
     )

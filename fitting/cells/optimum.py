@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,8 +25,6 @@ from fitting.cells.polynomial import (
     start_weight,
 )
 from fitting.runs.table import Runs
-from fitting.text import Lines, plain_text
-from fitting.units import format_interval, format_size
 
 TUNED = tuple(CURVATURE)
 """What a cell's optimum is sought in: lr, batch_tokens, weight_decay."""
@@ -69,11 +66,6 @@ class BestValue:
     tried: tuple[float, float] | None
     """Lowest and highest value among finished runs; None where none is known."""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values; the status by its name in lower case."""
-        names = ("value", "low", "high", "log_sd", "tried")
-        return {"status": self.status.name.lower()} | {name: getattr(self, name) for name in names}
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CellOptimum:
@@ -104,27 +96,6 @@ class CellOptimum:
     def inside(self) -> bool:
         """Whether everything fitted has its best value inside the values tried."""
         return self.log_covariance is not None
-
-    def summary(self) -> str:
-        """The best values with their intervals, or why there is none, as plain text."""
-        lines = [
-            f"{format_size(self.params, self.tokens)}: "
-            f"{self.n} runs, {self.outliers} outliers, {self.diverged} diverged"
-        ]
-        for name, best in self.best.items():
-            said = best.status.value
-            if best.value is not None and best.low is not None and best.high is not None:
-                said = format_interval(best.value, best.low, best.high)
-            lines.append(f"  {name}: {said}")
-        if self.loss is not None and self.noise is not None:
-            lines.append(f"  loss: {self.loss:.4f}, noise of one run {100 * self.noise:.2f}%")
-        return plain_text([Lines(tuple(lines))])
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        names = ("params", "tokens", "loss", "loss_log_sd", "noise", "n", "outliers", "diverged")
-        plain = {name: getattr(self, name) for name in names}
-        return plain | {name: best.to_dict() for name, best in self.best.items()}
 
 
 def find_optima(runs: Runs, *, seed: int = 0) -> list[CellOptimum]:
@@ -165,18 +136,10 @@ def find_cell_optimum(
         return unfitted(runs, params=params, tokens=tokens, names=names)
     log_x = np.log(used[list(names)].to_numpy(dtype=np.float64))
     log_loss = np.log(used["loss"].to_numpy(dtype=np.float64))
-    centre = np.average(log_x, axis=0, weights=start_weight(log_loss))
-    fit = fit_polynomial(log_x - centre, log_loss, names=names)
-    wider = fit_polynomial(log_x - centre, log_loss, names=names, near_gap=FAR)
-    box = np.stack([log_x.min(axis=0), log_x.max(axis=0)]) - centre
-    minima = draw_minima(fit, box, shift=wider.minimum - fit.minimum, rng=rng)
+    fit, centre, minima = drawn_polynomial(log_x, log_loss, names=names, rng=rng)
     best = {
         name: bound_or_point(
-            runs,
-            name,
-            point=fit.minimum[i] + centre[i],
-            draws=minima[:, i] + centre[i],
-            tried=log_x[:, i],
+            runs, name, point=fit.minimum[i] + centre[i], draws=minima[:, i], tried=log_x[:, i]
         )
         for i, name in enumerate(names)
     }
@@ -198,21 +161,35 @@ def find_cell_optimum(
     )
 
 
-def draw_minima(
-    fit: LogPolynomial, box: Floats, *, shift: Floats, rng: np.random.Generator
-) -> Floats:
-    """Minima of polynomials drawn from the fit's covariance, shape (samples, variables).
+def drawn_polynomial(
+    log_x: Floats, log_loss: Floats, *, names: tuple[str, ...], rng: np.random.Generator
+) -> tuple[LogPolynomial, Floats, Floats]:
+    """The polynomial through runs, its centre, and minima of others drawn from its covariance.
 
-    They may leave the box by its own width: an interval that ended at the grid would be too
-    narrow. `shift`, the move of the minimum when farther runs weigh more, is one standard
+    The draws may leave the box of the runs by its own width: an interval that ended at the grid
+    would be too narrow. The move of the minimum when farther runs weigh more is one standard
     deviation of the error of the polynomial itself.
+
+    Args:
+        log_x: ln of what was varied, shape (runs, variables).
+        log_loss: shape (runs,).
+        names: the variables.
+        rng: of the draws.
+
+    Returns:
+        The fit in ln over the centre; the centre, shape (variables,); minima in ln, shape
+        (samples, variables).
     """
+    centre = np.average(log_x, axis=0, weights=start_weight(log_loss))
+    fit = fit_polynomial(log_x - centre, log_loss, names=names)
+    shift = fit_polynomial(log_x - centre, log_loss, names=names, near_gap=FAR).minimum
     root = np.linalg.cholesky(fit.covariance)
     theta = fit.theta + rng.standard_normal((SAMPLES, len(fit.theta))) @ root.T
-    width = box[1] - box[0]
-    starts = np.broadcast_to(fit.minimum, (SAMPLES, len(width)))
-    minima = descend(theta, fit.powers, starts, np.stack([box[0] - width, box[1] + width]))
-    return minima + shift * rng.standard_normal((SAMPLES, 1))
+    low, high = log_x.min(axis=0) - centre, log_x.max(axis=0) - centre
+    wide = np.stack([2 * low - high, 2 * high - low])
+    minima = descend(theta, fit.powers, np.broadcast_to(fit.minimum, (SAMPLES, len(low))), wide)
+    minima += (shift - fit.minimum) * rng.standard_normal((SAMPLES, 1))
+    return fit, centre, minima + centre
 
 
 def bound_or_point(

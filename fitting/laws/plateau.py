@@ -13,10 +13,12 @@ from fitting.laws.surface import (
     COEFFICIENTS,
     Surface,
     SurfacePoint,
+    Term,
     best_batch,
     best_lr,
     best_point,
     log_penalty,
+    log_point,
     log_sum,
     log_terms,
     terms_of,
@@ -44,7 +46,7 @@ class Plateau:
 
 @dataclass(frozen=True, slots=True)
 class Curvature:
-    """Second derivatives of ln loss in (ln lr, ln B)."""
+    """Second derivatives in (ln lr, ln B)."""
 
     lr: float
     lr_batch: float
@@ -147,15 +149,24 @@ def curvature(surface: Surface, params: float, tokens: float) -> Curvature:
     Raises:
         FitError: the surface has no optimum.
     """
-    lr, batch_tokens = best_point(surface, params, tokens)
-    logs = log_terms(surface, SurfacePoint(params, tokens, lr, batch_tokens))
-    values = [math.exp(a) for a in logs]
-    scale = 1 + math.fsum(values)
-    pairs = list(zip(values, terms_of(surface), strict=True))
+    pairs = terms_at(surface, SurfacePoint(params, tokens, *best_point(surface, params, tokens)))
+    scale = 1 + math.fsum(q for q, _ in pairs)
+    bend = second_derivatives(pairs)
+    return Curvature(bend.lr / scale, bend.lr_batch / scale, bend.batch_tokens / scale)
+
+
+def terms_at(surface: Surface, at: SurfacePoint) -> list[tuple[float, Term]]:
+    """Each term's value q_k at a point, with its exponents."""
+    values = [math.exp(a) for a in log_terms(surface, at)]
+    return list(zip(values, terms_of(surface), strict=True))
+
+
+def second_derivatives(pairs: Sequence[tuple[float, Term]]) -> Curvature:
+    """Second derivatives of q in (ln lr, ln B)."""
     return Curvature(
-        lr=math.fsum(q * term.lr**2 for q, term in pairs) / scale,
-        lr_batch=math.fsum(q * term.lr * term.batch_tokens for q, term in pairs) / scale,
-        batch_tokens=math.fsum(q * term.batch_tokens**2 for q, term in pairs) / scale,
+        lr=math.fsum(q * term.lr**2 for q, term in pairs),
+        lr_batch=math.fsum(q * term.lr * term.batch_tokens for q, term in pairs),
+        batch_tokens=math.fsum(q * term.batch_tokens**2 for q, term in pairs),
     )
 
 
@@ -231,21 +242,12 @@ def optimum_gradient(
     term's inputs (1, ln N, ln D, ln lr, ln B), dF/dw_kj = q_k (u_j g_k + e_j), where e_j is the
     unit vector of lr or batch, or 0.
     """
-    lr, batch_tokens = best_point(surface, params, tokens)
-    at = SurfacePoint(params, tokens, lr, batch_tokens)
-    ref = surface.reference
-    inputs = {
-        "const": 1.0,
-        "params": math.log(params / ref.params),
-        "tokens": math.log(tokens / ref.tokens),
-        "lr": math.log(lr / ref.lr),
-        "batch_tokens": math.log(batch_tokens / ref.batch_tokens),
-    }
-    values = [math.exp(a) for a in log_terms(surface, at)]
-    pairs = list(zip(values, terms_of(surface), strict=True))
-    aa = math.fsum(q * term.lr**2 for q, term in pairs)
-    ab = math.fsum(q * term.lr * term.batch_tokens for q, term in pairs)
-    bb = math.fsum(q * term.batch_tokens**2 for q, term in pairs)
+    at = SurfacePoint(params, tokens, *best_point(surface, params, tokens))
+    x = log_point(surface, at)
+    inputs = {"const": 1.0, **{name: getattr(x, name) for name in SurfacePoint.__slots__}}
+    pairs = terms_at(surface, at)
+    bend = second_derivatives(pairs)
+    aa, ab, bb = bend.lr, bend.lr_batch, bend.batch_tokens
     scale = aa * bb - ab * ab
     in_lr, in_batch = {}, {}
     names = iter(COEFFICIENTS)

@@ -15,7 +15,7 @@ gap is a1 / (S lr) + a2 / B^(1/2) + a3 lr.
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import FitError, InputError
@@ -106,12 +106,7 @@ def surface_from(quantity: Quantity) -> Surface:
         raise InputError(f"surface: form '{quantity.form}' is not a surface; three-term would be")
     return surface_of(
         [quantity.coefficients[name] for name in COEFFICIENTS],
-        reference=SurfacePoint(
-            params=quantity.reference.get("params", REFERENCE.params),
-            tokens=quantity.reference.get("tokens", REFERENCE.tokens),
-            lr=quantity.reference.get("lr", REFERENCE.lr),
-            batch_tokens=quantity.reference.get("batch_tokens", REFERENCE.batch_tokens),
-        ),
+        reference=replace(REFERENCE, **quantity.reference),
         covariance=quantity.covariance,
     )
 
@@ -120,16 +115,10 @@ def surface_quantity(
     surface: Surface, *, n: int | None = None, r2: float | None = None
 ) -> Quantity:
     """The `[surface]` table of a law file; `surface_from` of it gives the same surface."""
-    at = surface.reference
     return Quantity(
         form="three-term",
         coefficients=dict(zip(COEFFICIENTS, weights(surface), strict=True)),
-        reference={
-            "params": at.params,
-            "tokens": at.tokens,
-            "lr": at.lr,
-            "batch_tokens": at.batch_tokens,
-        },
+        reference=asdict(surface.reference),
         covariance=surface.covariance,
         n=n,
         r2=r2,

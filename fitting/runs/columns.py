@@ -108,9 +108,6 @@ COLUMNS: dict[str, Column] = {
 }
 """Every column that means something, in the order they are written."""
 
-NUMERIC = tuple(name for name, column in COLUMNS.items() if not column.text)
-"""Columns held as float64, counts too: 6 N D overflows int64 above 9.2e18."""
-
 TEXT = tuple(name for name, column in COLUMNS.items() if column.text)
 """Columns held as text."""
 

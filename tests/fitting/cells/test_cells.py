@@ -168,7 +168,6 @@ def test_too_few_runs_are_said_to_be_too_few() -> None:
     found = optimum(table.iloc[[0, 8, 16, 24]])
     assert found.best["lr"].status is OptimumStatus.TOO_FEW
     assert found.loss is None
-    assert "too few" in found.summary()
 
 
 def test_what_was_not_varied_has_no_optimum() -> None:
@@ -240,18 +239,3 @@ def test_measured_optima_agree_with_the_smoothed_surface_of_the_step_law_runs(
     (cell,) = [c for c in inside if (c.params, c.tokens) == (536872960, 50000000000)]
     assert cell.best["lr"].value is not None
     assert 1e-3 < cell.best["lr"].value < 4e-3
-
-
-def test_an_optimum_turns_into_plain_values() -> None:
-    table, _ = simulate(np.random.default_rng(11))
-    plain = optimum(table).to_dict()
-    assert plain["lr"]["status"] == "inside"
-    assert plain["lr"]["low"] < plain["lr"]["value"] < plain["lr"]["high"]
-    assert plain["weight_decay"] == {
-        "status": "not_varied",
-        "value": None,
-        "low": None,
-        "high": None,
-        "log_sd": None,
-        "tried": None,
-    }
