@@ -128,16 +128,16 @@ def together_notes(cells: Floats) -> list[str]:
     ]
 
 
-def wants_default_prior(runs: Runs, group: RunSetting) -> bool:
-    """Whether the default prior applies: runs that say too little of AdamW's lr and batch.
+def says_too_little(runs: Runs, setting: RunSetting) -> bool:
+    """Whether runs say too little of AdamW's lr and batch for a prior to be left out.
 
     Fewer than 100 tuned runs, params spanning less than a decade, or a batch that is swept in no
     cell; under muP and CompleteP always. Nothing is published of other optimizers.
     """
     tuned = runs.tuned
-    if group.optimizer != "adamw" or len(tuned) == 0:
+    if setting.optimizer != "adamw" or len(tuned) == 0:
         return False
-    if group.parametrization != "sp" or not varies(runs, "batch_tokens"):
+    if setting.parametrization != "sp" or not varies(runs, "batch_tokens"):
         return True
     span = float(tuned["params"].max() / tuned["params"].min())
     return len(tuned) < FEW_RUNS or span < A_DECADE

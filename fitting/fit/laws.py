@@ -20,11 +20,11 @@ from fitting.fit.audit import Audit, audit_surface, form_spread, missed_by
 from fitting.fit.doubts import Bend, doubts_of, find_bends, low_outliers
 from fitting.fit.enough import (
     check_tuned,
+    says_too_little,
     schedule_notes,
     together_notes,
     unused_notes,
     varies,
-    wants_default_prior,
 )
 from fitting.fit.levels import SEED, fit_level, fit_level_law, penalty_scatter
 from fitting.fit.result import FittedLaws, PriorShare
@@ -64,6 +64,7 @@ def fit_laws(
     runs: Runs,
     *,
     prior: Law | None = None,
+    only_if_needed: bool = False,
     target: tuple[float, float] | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> FittedLaws:
@@ -73,6 +74,7 @@ def fit_laws(
         runs: one parametrization, optimizer and corpus.
         prior: a law whose lr and batch, widened for another setting, are combined with the
             runs; None for the runs alone.
+        only_if_needed: whether the prior counts only where `says_too_little` holds of the runs.
         target: params and tokens that the fit is for; near cells then count for more.
         progress: called with what is being done.
 
@@ -81,8 +83,10 @@ def fit_laws(
             not fit.
         FitError: nothing at all can be fitted.
     """
-    group = require_one_setting(runs)
-    line = prior_line(prior, group)
+    setting = require_one_setting(runs)
+    if only_if_needed and not says_too_little(runs, setting):
+        prior = None
+    line = prior_line(prior, setting)
     notes = [*runs.cautions, *unused_notes(runs), *schedule_notes(runs)]
     surface = tuned = None
     progress("fitting the surface")
@@ -106,7 +110,7 @@ def fit_laws(
     if surface is None and loss is None:
         raise FitError("runs: " + "; ".join(note for note in notes if note.startswith("no ")))
     return FittedLaws(
-        group=group,
+        setting=setting,
         surface=surface,
         penalty_scatter=None if surface is None else penalty_scatter(columns, surface),
         lr=None if tuned is None else tuned.lr,
@@ -117,12 +121,13 @@ def fit_laws(
         optima=() if tuned is None else tuned.optima,
         audits=() if tuned is None else tuned.audits,
         bends=() if tuned is None else tuned.bends,
-        prior=None if surface is None else prior_share(surface, prior, group),
+        prior_name=None if prior is None else prior.name,
+        prior=None if surface is None else prior_share(surface, prior, setting),
         target=target,
         doubts=() if surface is None else tuple(doubts_of(columns, surface)),
         notes=tuple(notes),
         runs=runs.report,
-        range=range_of_runs(runs, group, tuned=surface is not None),
+        range=range_of_runs(runs, setting, tuned=surface is not None),
     )
 
 
@@ -194,19 +199,7 @@ def fit_tuned(
     )
 
 
-def wants_prior(runs: Runs) -> bool:
-    """Whether the default prior applies: AdamW, and runs that say too little alone.
-
-    See `fitting.fit.enough.wants_default_prior`; under muP and CompleteP always, whose prior is
-    another (`fitting.surface.prior.mup_line`).
-
-    Raises:
-        InputError: the table mixes parametrizations, optimizers or corpora.
-    """
-    return wants_default_prior(runs, require_one_setting(runs))
-
-
-def prior_line(prior: Law | None, group: RunSetting) -> OptimumLine | None:
+def prior_line(prior: Law | None, setting: RunSetting) -> OptimumLine | None:
     """The optimum's line by a law, for the parametrization of the runs.
 
     Raises:
@@ -218,21 +211,21 @@ def prior_line(prior: Law | None, group: RunSetting) -> OptimumLine | None:
     if missing:
         raise InputError(f"--prior {prior.name}: gives no {' and no '.join(sorted(missing))}")
     optimizer = prior.range.optimizer or "adamw"
-    if optimizer != group.optimizer:
+    if optimizer != setting.optimizer:
         raise InputError(
-            f"--prior {prior.name}: is a law of {optimizer}, the runs are of {group.optimizer}; "
+            f"--prior {prior.name}: is a law of {optimizer}, the runs are of {setting.optimizer}; "
             "use --prior none"
         )
     parts = prior.quantities["lr"], prior.quantities["batch_tokens"]
-    return line_from_law(*parts) if same_setting(prior, group) else mup_line(*parts)
+    return line_from_law(*parts) if same_setting(prior, setting) else mup_line(*parts)
 
 
-def same_setting(prior: Law, group: RunSetting) -> bool:
+def same_setting(prior: Law, setting: RunSetting) -> bool:
     """Whether a law was measured in the parametrization of the runs."""
-    return group.parametrization == (prior.range.parametrization or "sp")
+    return setting.parametrization == (prior.range.parametrization or "sp")
 
 
-def prior_share(fit: SurfaceFit, prior: Law | None, group: RunSetting) -> PriorShare | None:
+def prior_share(fit: SurfaceFit, prior: Law | None, setting: RunSetting) -> PriorShare | None:
     """How much of the optimum at the largest cell came from the prior."""
     if prior is None or fit.runs_line is None or fit.line is None:
         return None
@@ -240,7 +233,7 @@ def prior_share(fit: SurfaceFit, prior: Law | None, group: RunSetting) -> PriorS
     lr, batch_tokens = share_of(fit.runs_line, fit.line, params, tokens)
     return PriorShare(
         name=prior.name,
-        carried_to=None if same_setting(prior, group) else group.parametrization,
+        carried_to=None if same_setting(prior, setting) else setting.parametrization,
         params=params,
         tokens=tokens,
         lr=1 - lr,
@@ -265,7 +258,7 @@ def find_cliff(runs: Runs, lr: Quantity) -> tuple[float | None, list[str]]:
     return min(above, default=None), [said] if below else []
 
 
-def range_of_runs(runs: Runs, group: RunSetting, *, tuned: bool) -> Range:
+def range_of_runs(runs: Runs, setting: RunSetting, *, tuned: bool) -> Range:
     """The setting of the runs that the laws were fitted to."""
     used = runs.tuned if tuned else runs.finished
 
@@ -280,8 +273,8 @@ def range_of_runs(runs: Runs, group: RunSetting, *, tuned: bool) -> Range:
         tokens_per_param=ends(used["tokens"] / used["params"]),
         batch_tokens=ends(used["batch_tokens"]) if tuned else None,
         flops=ends(6 * used["params"] * used["tokens"]),
-        optimizer=group.optimizer,
-        parametrization=group.parametrization,
+        optimizer=setting.optimizer,
+        parametrization=setting.parametrization,
         schedule=", ".join(schedules) or None,
         seq_len=int(lengths[0]) if len(lengths) == 1 and math.isfinite(lengths[0]) else None,
         params_meaning="non-embedding",

@@ -87,7 +87,7 @@ class PriorShare:
 class FittedLaws:
     """What a table of runs says; None where it says nothing, with the reason in `notes`."""
 
-    group: RunSetting
+    setting: RunSetting
     """Parametrization and optimizer of the runs."""
     surface: SurfaceFit | None
     penalty_scatter: float | None
@@ -104,6 +104,8 @@ class FittedLaws:
     audits: tuple[Audit, ...]
     bends: tuple[Bend, ...]
     """Where the optimum bends in log-log."""
+    prior_name: str | None
+    """Of the law that was combined with the runs; None for none."""
     prior: PriorShare | None
     target: tuple[float, float] | None
     doubts: tuple[str, ...]
@@ -133,7 +135,7 @@ class FittedLaws:
             command: what made it, for `[source]`.
         """
         count = f"{self.runs.used:,} runs"
-        base = "" if math.isnan(self.group.base_d_model) else f"lr is that of {self.group}. "
+        base = "" if math.isnan(self.setting.base_d_model) else f"lr is that of {self.setting}. "
         source = Source(
             key=name,
             title=f"Fit of {count} by plan fit",
@@ -218,7 +220,7 @@ class FittedLaws:
         """What was fitted to what."""
         names = [name.replace("_", " ") for name in self.quantities() if name != "surface"]
         cells = "" if self.surface is None else f" in {len(self.surface.cells)} cells"
-        return f"{', '.join(names)} fitted to {self.runs.used:,} runs{cells} of {self.group}"
+        return f"{', '.join(names)} fitted to {self.runs.used:,} runs{cells} of {self.setting}"
 
     def law_blocks(self) -> list[Lines]:
         """What is said of lr, batch and weight decay."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fitting.design import RANGES, known_at, next_runs, target_space
 from fitting.design.files import proposals_table, read_candidates
 from fitting.errors import InputError
+from fitting.fit.enough import says_too_little
 from fitting.fit.laws import prior_line
 from fitting.runs.columns import TUNING
 from fitting.runs.setting import (
@@ -87,7 +88,9 @@ def propose(runs: Runs | None, request: Request) -> Answer:
             raise InputError(
                 f"runs: column {', '.join(missing)} missing; a design needs each run's lr and batch"
             )
-    law = choose_prior(runs, request.prior, request.law_files)
+    law, only_if_needed = choose_prior(request.prior, request.law_files)
+    if only_if_needed and runs is not None and not says_too_little(runs, group):
+        law = None
     line = prior_line(law, group)
     done = tried_runs(runs)
     rows = None

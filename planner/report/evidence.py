@@ -219,15 +219,15 @@ def read_sweep(folder: Path) -> About | None:
 
 def with_runs(found: Evidence, progress: Callable[[str], None]) -> Evidence:
     """The evidence with its runs, fitted again as the law file says it was."""
-    from fitting.fit.laws import fit_laws, wants_prior
+    from fitting.fit.laws import fit_laws
     from fitting.runs.table import read_runs
 
     runs = read_runs(found.files.runs)
     found = replace(found, runs=runs)
     command = "" if found.law is None else found.law.source.command
     prior = (option_values(command, "--prior") or [""])[0]
-    if not prior:
-        prior = DEFAULT_LAWS["lr"] if wants_prior(runs) else "none"
+    by_default = not prior
+    prior = prior or DEFAULT_LAWS["lr"]
     if prior != "none" and prior not in found.book:
         return replace(
             found, notes=(f"the runs were not fitted again: no law '{prior}', their prior",)
@@ -236,6 +236,7 @@ def with_runs(found: Evidence, progress: Callable[[str], None]) -> Evidence:
         fit = fit_laws(
             runs,
             prior=None if prior == "none" else found.book[prior],
+            only_if_needed=by_default,
             target=fit_target(command),
             progress=progress,
         )

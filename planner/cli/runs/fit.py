@@ -23,7 +23,7 @@ from planner.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fitting.laws.law import Law
+    pass
 
 EXAMPLES = """Examples:
 
@@ -86,8 +86,8 @@ def fit(
     with working() as say:
         say("reading")
         table = read_runs(runs)
-        law = choose_prior(table, prior, laws or [])
-        found = fit_laws(table, prior=law, target=size, progress=say)
+        law, only_if_needed = choose_prior(prior, laws or [])
+        found = fit_laws(table, prior=law, only_if_needed=only_if_needed, target=size, progress=say)
         if plot is not None:
             from fitting.figures import save_figure
             from fitting.fit.figure import fit_figure
@@ -96,7 +96,7 @@ def fit(
             say("drawing")
             save_figure(fit_figure(fit_data(table, found)), plot)
     if out is not None:
-        command = _say_command(runs, prior=law, laws=laws or [], target=target)
+        command = _say_command(runs, prior=found.prior_name, laws=laws or [], target=target)
         replace_file(out, found.to_law(out.stem, f"{command} --out {out}").content)
     written = [f"written: {path}" for path in (out, plot) if path is not None]
     emit(found.to_dict(), "\n".join([found.summary(), *written]), as_json=as_json)
@@ -126,10 +126,10 @@ def _fit_metric(
 
 
 def _say_command(
-    runs: list[Path], *, prior: Law | None, laws: list[Path], target: Size | None
+    runs: list[Path], *, prior: str | None, laws: list[Path], target: Size | None
 ) -> str:
     """The command that makes this fit again, the prior spelt out."""
-    words = ["plan", "fit", *map(str, runs), "--prior", "none" if prior is None else prior.name]
+    words = ["plan", "fit", *map(str, runs), "--prior", prior or "none"]
     for path in laws:
         words += ["--laws", str(path)]
     return shlex.join(words if target is None else [*words, "--target", target.text])

@@ -5,11 +5,11 @@ import pytest
 from fitting.errors import FitError
 from fitting.fit.enough import (
     check_tuned,
+    says_too_little,
     schedule_notes,
     together_notes,
     unused_notes,
     varies,
-    wants_default_prior,
 )
 from fitting.runs.setting import require_one_setting
 from fitting.runs.table import Runs, check_runs
@@ -126,7 +126,7 @@ def test_the_default_prior_is_for_runs_that_say_too_little(
     table: pd.DataFrame, *, wanted: bool
 ) -> None:
     checked = runs(table)
-    assert wants_default_prior(checked, require_one_setting(checked)) is wanted
+    assert says_too_little(checked, require_one_setting(checked)) is wanted
 
 
 def test_sizes_at_one_tokens_per_param_are_said_to_rise_together() -> None:
