@@ -49,7 +49,9 @@ class Noise:
     """Noise of single rows and of blocks."""
 
     scale: float
-    """Robust standard deviation of a row, > 0."""
+    """Robust standard deviation of a row, > 0. It is 4% too high, by the level's own noise, and where
+    a curve bends, whose neighbours lie above it: 29% over the first 300 rows of a power law from
+    step 20 on."""
     local: Floats
     """The same of the rows just before each row, at least `scale`, shape (n,)."""
     tail: float

@@ -145,13 +145,18 @@ def test_faults_do_not_depend_on_the_unit_of_the_loss(
     ]
 
 
-@settings(max_examples=15)
-@given(st.integers(0, 1000))
-def test_a_spike_changes_the_noise_estimate_little(seed: int) -> None:
-    log = steady(seed=seed)
-    before, after = (measure_noise(each.loss).scale for each in (log, with_spike(log, size=5.0)))
-    # Of all seeds allowed here half move it less than 2%, one in 34 more than 10%, none over 16%.
-    assert after == pytest.approx(before, rel=0.2)
+def test_a_spike_changes_the_noise_estimate_little() -> None:
+    moved = []
+    for seed in range(60):
+        log = steady(seed=seed)
+        before, after = (
+            measure_noise(each.loss).scale for each in (log, with_spike(log, size=5.0))
+        )
+        moved.append(after / before)
+    # Of 300 rows the estimate itself has an error of 8%, and a spike disturbs the level of 19 of
+    # them: one log in 30 moves by more than 10%, none of 1,001 by more than 16%.
+    assert abs(np.median(moved) - 1) < 0.03
+    assert max(np.abs(np.log(moved))) < 0.2
 
 
 @pytest.mark.slow
