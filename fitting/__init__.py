@@ -1,13 +1,10 @@
 """From runs to laws: the runs table, laws, surfaces, loss laws, fits and their audit.
 
-Rooms: `errors`, `units`; `laws`, `forms`, `tables` (law files); `runs`, `columns`, `outcomes`,
-`cautions`, `groups`, `table_files`, `readers` (runs tables); `cells`, `cell_fit` (optima of one
-cell); `surface` and `surface_*` (loss over lr and batch); `loss` and `loss_*` (loss over params
-and tokens); `practice` (published recipes); `tuned`, `levels`, `timescale`, `audit`, `bend`,
-`doubts`, `fitted`, `fitted_report`, `fitted_text` (all laws of a table); `trend` (metrics other
-than loss); `schemas`, `importing`, `prediction`, `plot_data`, `plots`; `design` (which run to do
-next); `run_log`, `log_noise`, `log_faults` (a run's log while it trains); `probe_law`,
-`sensitivity` (stability).
+Ground: `errors`, `units`, `arrays`, `intervals`, `text`, `files`, `figures`, `robust`. Rooms, each
+with its doors in its own docstring, low to high: `laws` (what a law is; math only), `runs` (the
+runs table), `logs` (one run's log), `cells` (best values of one cell), `surface` (loss over lr and
+batch), `loss` (over params and tokens), `curves` (against step), `probes` (stability), `fit` (all
+laws of a table), `design` (what to run next).
 
 Public names load on use, so that a plan does not wait for arrays. Nothing here imports `proxies`
 or `planner`, and nothing here needs torch.

@@ -1,8 +1,7 @@
-"""Loss against step: curves read, laws fitted to them, schedules designed by them.
+"""Loss against step: laws fitted to curves, forecasts and schedules designed by them.
 
-Rooms: `files` (curves and schedules on disk) · `paths` (what a law sees of a schedule: summed lr,
-changes of lr) · `forms` (loss of a path and its gradient) · `problem` (what a fit minimises) ·
-`fit` (many starts at once) · `intervals` (resampled blocks, curves held out) · `law` (a law file,
-and its forecast) · `design` (the schedule with the lowest forecast) · `extend` (a run in
-progress) · `plots`.
+Doors: `fit.fit_curves`, `forms.CURVE_FORMS`; `law.curve_law`, `law.law_of_fit`, `law.forecast`;
+`schedule_design.design` (the schedule with the lowest forecast); `extend.extend` (a run in
+progress); `path.make_path` (what a law sees of a schedule); `figure.curve_figure`. Curves are read
+by `fitting.logs.series`.
 """

@@ -49,8 +49,8 @@ class Noise:
     """Noise of single rows and of blocks."""
 
     scale: float
-    """Robust standard deviation of a row, > 0. It is 4% too high, by the level's own noise, and where
-    a curve bends, whose neighbours lie above it: 29% over the first 300 rows of a power law from
+    """Robust standard deviation of a row, > 0; 4% too high by the level's own noise, more where a
+    curve bends, as neighbours then lie above it: 29% over the first 300 rows of a power law from
     step 20 on."""
     local: Floats
     """The same of the rows just before each row, at least `scale`, shape (n,)."""

@@ -26,7 +26,7 @@ READERS = ("tensorboard", "mlflow", "wandb", "optuna", "csv")
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class RunsReader:
     """What reads one tool's logs."""
 
     knows: Callable[[str], bool]
@@ -68,11 +68,11 @@ def detect_source(path: str) -> str:
     raise InputError(f"{path}: holds nothing known; say what it is with --from {'|'.join(READERS)}")
 
 
-def load_reader(kind: str) -> Reader:
+def load_reader(kind: str) -> RunsReader:
     """A reader by its name."""
     if kind == "csv":
-        return Reader(lambda path: Path(path).is_file(), _read_file)
-    reader: Reader = import_module(f"fitting.runs.readers.{kind}").READER
+        return RunsReader(lambda path: Path(path).is_file(), _read_file)
+    reader: RunsReader = import_module(f"fitting.runs.readers.{kind}").READER
     return reader
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.runs.readers import Reader, Track, as_table
+from fitting.runs.readers import RunsReader, Track, as_table
 
 STATES = {"1": "running", "2": "scheduled", "3": "finished", "4": "failed", "5": "killed"}
 """MLflow's RunStatus by number (mlflow/protos/service.proto)."""
@@ -89,4 +89,4 @@ def last_value(file: Path) -> str:
     return found
 
 
-READER = Reader(_recognizes, _read)
+READER = RunsReader(_recognizes, _read)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.runs.readers import Reader, Track, as_table
+from fitting.runs.readers import RunsReader, Track, as_table
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -109,4 +109,4 @@ def study_rows(study: Study, path: str) -> list[dict[str, object]]:
     ]
 
 
-READER = Reader(_recognizes, _read)
+READER = RunsReader(_recognizes, _read)

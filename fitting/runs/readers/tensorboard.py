@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fitting.errors import InputError
-from fitting.runs.readers import Reader, Track, as_table
+from fitting.runs.readers import RunsReader, Track, as_table
 
 EVENT_FILES = "*tfevents*"
 """Names of event files."""
@@ -94,4 +94,4 @@ def hyperparameters(events: Any) -> dict[str, object]:
     }
 
 
-READER = Reader(_recognizes, _read)
+READER = RunsReader(_recognizes, _read)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fitting.errors import InputError
 from fitting.files import read_table
-from fitting.runs.readers import Reader, Track, as_table
+from fitting.runs.readers import RunsReader, Track, as_table
 
 SUMMARY = "wandb-summary.json"
 """Last value of each metric of a run, in its folder `files`."""
@@ -136,4 +136,4 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, object]:
     return flat
 
 
-READER = Reader(_recognizes, _read)
+READER = RunsReader(_recognizes, _read)
