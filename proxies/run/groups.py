@@ -93,7 +93,10 @@ def param_groups(
         )
     factors = multipliers(parametrization, optimizer=optimizer)
     decay = DECAY_RULES[decay_rule](parametrization, factors)
-    block_eps = None if optimizer.eps is None else optimizer.eps * factors.block_eps
+    block_eps = outer_eps = None
+    if optimizer.eps is not None:
+        block_eps = optimizer.eps * factors.block_eps
+        outer_eps = optimizer.eps * factors.outer_eps
     embedding = ParamGroup(
         name="embedding",
         pattern=PATTERNS["embedding"],
@@ -101,7 +104,7 @@ def param_groups(
         lr=lr,
         weight_decay=weight_decay * decay.embedding,
         betas=(optimizer.beta1, optimizer.beta2),
-        eps=optimizer.eps,
+        eps=outer_eps,
         init_std=init_std,
     )
     head = replace(embedding, name="head", pattern=PATTERNS["head"], weight_decay=weight_decay)

@@ -9,6 +9,7 @@ With m = d_model / base width and r = n_layers / base layers (CompleteP's table 
                                 lr, wd       lr / m, wd m           lr r^(alpha-1) / m, wd m
     block norms, hidden biases  lr           lr                     lr r^(alpha-1)
     eps inside blocks           eps          eps / m                eps r^-alpha / m
+    eps of the others           eps          eps / m                eps / m
     attention logits            1/sqrt(h)    sqrt(base h) / h       sqrt(base h) / h
     residual branches           1            1                      r^-alpha
     output logits               1            1 / m                  1 / m
@@ -91,6 +92,8 @@ class Multipliers:
     matrix_weight_decay: float = 1.0
     block_vector_lr: float = 1.0
     block_eps: float = 1.0
+    outer_eps: float = 1.0
+    """On the eps of embedding, final norm and head: their gradients, too, shrink as 1/m."""
     residual: float = 1.0
     logits: float = 1.0
 
@@ -243,6 +246,7 @@ def _completep(m: float, r: float) -> Multipliers:
         matrix_weight_decay=m,
         block_vector_lr=r ** (COMPLETEP_ALPHA - 1),
         block_eps=r**-COMPLETEP_ALPHA / m,
+        outer_eps=1 / m,
         residual=r**-COMPLETEP_ALPHA,
         logits=1 / m,
     )
