@@ -24,14 +24,19 @@ class Optimum:
     """Whether lrs below and above the lowest mean loss were tried."""
 
 
-def whole_seeds(rows: pd.DataFrame) -> list[int]:
-    """Seeds that have a loss at every lr of the rows."""
-    return [int(seed) for seed in _by_seed(rows).dropna(axis=1).columns]
+def whole_seeds(rows: pd.DataFrame, *, lrs: int) -> list[int]:
+    """Seeds that were run at so many lrs, whatever came of it."""
+    return [seed for seed in sorted(set(rows.seed)) if (rows.seed == seed).sum() == lrs]
 
 
 def mean_losses(rows: pd.DataFrame, seeds: Sequence[int]) -> pd.Series[float]:
-    """Mean loss by log2 lr over `seeds`, one of them perhaps several times."""
-    return _by_seed(rows).reindex(columns=list(seeds)).dropna().mean(axis=1)
+    """Mean loss by log2 lr over `seeds`, one of them perhaps several times.
+
+    An lr at which one of them did not finish is left out.
+    """
+    losses = rows.assign(loss=rows.loss.where(rows.status == "finished"))
+    wide = losses.pivot(index="log2_lr", columns="seed", values="loss")
+    return wide.reindex(columns=list(seeds)).dropna().mean(axis=1)
 
 
 def find_optimum(losses: pd.Series[float], *, reach: int = 2) -> Optimum:
@@ -58,9 +63,3 @@ def seed_error(number: Callable[[Sequence[int]], float], seeds: Sequence[int]) -
         return math.nan
     found = [number(some) for some in itertools.product(seeds, repeat=len(seeds))]
     return float(np.std(found) / math.sqrt(1 - 1 / len(seeds)))
-
-
-def _by_seed(rows: pd.DataFrame) -> pd.DataFrame:
-    """Losses by log2 lr, a column a seed; NaN where a run did not finish."""
-    losses = rows.assign(loss=rows.loss.where(rows.status == "finished"))
-    return losses.pivot(index="log2_lr", columns="seed", values="loss")

@@ -53,7 +53,7 @@ RECORDED = Path(__file__).parents[2] / "notebooks" / "schedule_transfer.csv"
 WIDTHS, LENGTHS, SEEDS = (64, 128), (500, 1000), (0, 1, 2)
 HEAD_DIM, N_LAYERS = 32, 2
 SEQUENCES, SEQ_LEN = 8, 128
-LOG2_LRS = {"trunk": range(-12, -6), "linear": range(-11, -6), "cosine": range(-11, -6)}
+LOG2_LRS = {"linear": range(-11, -6), "cosine": range(-11, -6), "trunk": range(-12, -6)}
 """By what is trained: the decays of WSD and the constant lr have one grid for all."""
 REFERENCE = "cosine 10%"
 BOUND_STEPS = 1000
@@ -231,7 +231,10 @@ def cells_of(runs: pd.DataFrame) -> Cells:
 
 def shared_seeds(schedules: dict[str, pd.DataFrame]) -> list[int]:
     """Seeds that every schedule has at all its lrs."""
-    return sorted(set.intersection(*[set(whole_seeds(rows)) for rows in schedules.values()]))
+    found = [
+        set(whole_seeds(rows, lrs=len(LOG2_LRS[rows.kind.iloc[0]]))) for rows in schedules.values()
+    ]
+    return sorted(set.intersection(*found))
 
 
 def measured_logs(schedules: dict[str, pd.DataFrame], seeds: Sequence[int]) -> dict[str, float]:
