@@ -36,12 +36,12 @@ import torch
 
 from proxies.corpus import Corpus, open_corpus
 from proxies.run.batching import Batching
+from proxies.run.options import TrainOptions
 from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.result import RunResult
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.schedule.convex_bound import best_peak_lr
 from proxies.run.shape import Shape
-from proxies.run.options import TrainOptions
-from proxies.run.result import RunResult
 from proxies.run.spec import RunSpec
 from proxies.train.loop import advance, finish, keep_in
 from proxies.train.state import capture_state, restore_state, start_state

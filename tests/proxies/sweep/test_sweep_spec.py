@@ -282,13 +282,13 @@ def test_a_silent_spec_has_the_base_of_its_rule(
         run = first_run(each)
         assert run.init_std == init_std
         assert run.parametrization.embedding_multiplier == multiplier
-        assert run.grad_clip == 1
+        assert run.optimizer.grad_clip == 1
     assert settle_base(settled, like=None) == settled
 
 
 def test_a_head_has_the_init_that_the_spec_gives_it() -> None:
     run = first_run(based("mup", run="head_init_std = 0.3"))
-    assert {g.name: g.init_std for g in run.make_groups()}["head"] == 0.3
+    assert {g.name: g.init_std for g in run.groups}["head"] == 0.3
     with pytest.raises(InputError, match=r"\[run\] head_init_std: 0\.3, but the head is the emb"):
         based("mup", run="head_init_std = 0.3", model="tied_embeddings = true")
 

@@ -95,7 +95,15 @@ def with_multiplier(spec: RunSpec, value: float) -> RunSpec:
         varied(with_parts(BASE), z_loss=1e-3, micro_batch_sequences=3),
         varied(with_parts(BASE), dtype="bfloat16"),
     ],
-    ids=["mup gqa", "completep tied", "mup qk-norm", "mup x10", "sp qk-norm tied", "micro z", "bf16"],
+    ids=[
+        "mup gqa",
+        "completep tied",
+        "mup qk-norm",
+        "mup x10",
+        "sp qk-norm tied",
+        "micro z",
+        "bf16",
+    ],
 )
 def test_each_trial_has_the_losses_of_its_solo_run(base: RunSpec) -> None:
     specs = different_trials(base)
