@@ -9,11 +9,11 @@ sources as bytes, of which no run repeats any. A constant run and the WSD runs o
 are one run until a decay begins, so they are trained as one trunk with branches. Rows are kept as
 they come, and a second call goes on. Weights and products are float32, compiled, on one thread.
 
-`report` takes each schedule's best lr at each width and length: the minimum of a parabola in ln lr
-through the five lrs around the lowest mean loss, a level a seed. It prints the ratio to cosine to
-10% beside the ratio of the last-iterate bound's best peaks (arXiv 2501.18965), errors bootstrapped
-over seeds, and the power of the bound's ratio that fits best at one width and length, with what it
-is off by at the others.
+`report` takes each schedule's best lr at each width and length: the minimum of a cubic in ln lr
+through the five mean losses around the lowest (`best_lr` says why no parabola). It prints the ratio
+to cosine to 10% beside the ratio of the last-iterate bound's best peaks (arXiv 2501.18965), errors
+bootstrapped over seeds, and the power of the bound's ratio that fits best at one width and length,
+by five lrs and by parabolas through three, with what it is off by at the others.
 """
 
 from __future__ import annotations
@@ -237,9 +237,14 @@ def shared_seeds(schedules: dict[str, pd.DataFrame]) -> list[int]:
     return sorted(set.intersection(*found))
 
 
-def measured_logs(schedules: dict[str, pd.DataFrame], seeds: Sequence[int]) -> dict[str, float]:
+def measured_logs(
+    schedules: dict[str, pd.DataFrame], seeds: Sequence[int], *, lrs: int = 5
+) -> dict[str, float]:
     """ln of each schedule's best lr over the reference's."""
-    best = {name: find_optimum(mean_losses(rows, seeds)).ln_lr for name, rows in schedules.items()}
+    best = {
+        name: find_optimum(mean_losses(rows, seeds), lrs=lrs).ln_lr
+        for name, rows in schedules.items()
+    }
     return {name: best[name] - best[REFERENCE] for name in make_schedules(BOUND_STEPS)}
 
 
@@ -254,10 +259,10 @@ def bound_logs(steps: int = BOUND_STEPS) -> dict[str, float]:
     return {name: value - best[REFERENCE] for name, value in best.items()}
 
 
-def fit_power(schedules: dict[str, pd.DataFrame], seeds: Sequence[int]) -> float:
+def fit_power(schedules: dict[str, pd.DataFrame], seeds: Sequence[int], *, lrs: int = 5) -> float:
     """p that brings p times the bound's log ratios nearest to the measured: least squares of all
     pairs, which is a line with a free level over the schedules."""
-    measured, bound = measured_logs(schedules, seeds), bound_logs()
+    measured, bound = measured_logs(schedules, seeds, lrs=lrs), bound_logs()
     return float(np.polyfit([bound[name] for name in measured], list(measured.values()), 1)[0])
 
 
@@ -292,9 +297,11 @@ def report(runs: pd.DataFrame) -> str:
             for (width, steps), other in cells.items()
             if (width, steps) != cell
         )
+        three = partial(fit_power, schedules, lrs=3)
         lines.append(
-            f"{cell[0]} x {cell[1]} ({len(seeds)} seeds): power {power:.2f} ± {error:.2f}; worst "
-            f"factor of a pair {worst_factor(schedules, power):.2f}, elsewhere {others or 'none'}"
+            f"{cell[0]} x {cell[1]} ({len(seeds)} seeds): power {power:.2f} ± {error:.2f} (by "
+            f"three lrs {three(seeds):.2f} ± {seed_error(three, seeds):.2f}); worst factor of a "
+            f"pair {worst_factor(schedules, power):.2f}, elsewhere {others or 'none'}"
         )
     lines.append("* at the edge of the sweep" if "*" in "".join(lines[2:]) else "")
     lines.append(f"{len(runs)} runs, {runs.seconds.sum() / 3600:.2f} core hours")
