@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from fitting.design import next_runs
     from fitting.fit.laws import fit_laws
     from fitting.fit.predict import predict_runs
-    from fitting.laws.law import read_law
-    from fitting.logs.curve_files import read_curve
+    from fitting.laws.file import read_law
+    from fitting.logs.series import read_curve
     from fitting.runs.table import Runs, read_runs, write_runs
 
 __all__ = [
@@ -45,8 +45,8 @@ _ROOMS = {
     "fit_laws": "fit.laws",
     "next_runs": "design",
     "predict_runs": "fit.predict",
-    "read_curve": "logs.curve_files",
-    "read_law": "laws.law",
+    "read_curve": "logs.series",
+    "read_law": "laws.file",
     "read_runs": "runs.table",
     "write_runs": "runs.table",
 }

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 import re
+from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNITS = {"": 1.0, "K": 1e3, "M": 1e6, "B": 1e9, "G": 1e9, "T": 1e12}
 """Decimal multipliers of a count, upper case."""
@@ -84,6 +88,60 @@ def format_small(value: float, digits: int = 3) -> str:
         return f"{rounded:.12g}"
     mantissa, exponent = f"{rounded:.{digits - 1}e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def format_size(params: float, tokens: float) -> str:
+    """A size in words.
+
+    Example:
+        >>> format_size(5.37e8, 1e11)
+        '537M params, 100B tokens'
+    """
+    return f"{format_count(params)} params, {format_count(tokens)} tokens"
+
+
+def format_range(low: float, high: float, show: Callable[[float], str] = format_small) -> str:
+    """Two ends in words.
+
+    Example:
+        >>> format_range(1.6e-3, 2.2e-3), format_range(6e7, 1e9, format_count)
+        ('1.6e-3 to 2.2e-3', '60M to 1B')
+    """
+    return f"{show(low)} to {show(high)}"
+
+
+def format_interval(
+    value: float, low: float, high: float, show: Callable[[float], str] = format_small
+) -> str:
+    """A value with the interval around it.
+
+    Example:
+        >>> format_interval(1.9e-3, 1.6e-3, 2.2e-3)
+        '1.9e-3 (1.6e-3 to 2.2e-3)'
+    """
+    return f"{show(value)} ({format_range(low, high, show)})"
+
+
+def format_change(share: float) -> str:
+    """A small change as a signed percentage.
+
+    Example:
+        >>> format_change(0.0041), format_change(-0.1)
+        ('+0.41%', '-10.00%')
+    """
+    return f"{100 * share:+.2f}%"
+
+
+def format_spread(log_sd: float) -> str:
+    """A standard deviation of ln(value) as a percentage, or as a factor from 100% on.
+
+    Example:
+        >>> format_spread(0.1), format_spread(1.0)
+        ('11%', 'a factor of 2.7')
+    """
+    if log_sd >= math.log(2):
+        return f"a factor of {math.exp(log_sd):.2g}"
+    return f"{format_small(100 * math.expm1(log_sd), 2)}%"
 
 
 def round_significant(value: float, digits: int) -> float:

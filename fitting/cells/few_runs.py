@@ -17,25 +17,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fitting.arrays import Floats
 from fitting.laws.surface import (
     Setting,
     Surface,
     best_point,
     log_terms,
     optimal_shares,
-    surface_of,
     terms_of,
 )
-from fitting.surface.prior import neutral_prior
-from fitting.surface.solver import basis
-
-Floats = NDArray[np.float64]
+from fitting.robust import SQUARE, STEADY, Evaluated, Problem, solve
 
 CONST_SD = 1.5
 """Prior sd of the log of each term: the optimum may lie a factor 4 from the start."""
 
 EXPONENT_SD = 0.5
 """Prior sd of each exponent."""
+
+PRIOR_SD = np.repeat([CONST_SD, EXPONENT_SD], [3, 4])
+"""In the order of `Start.weights`."""
 
 NOISE = 0.002
 """Run-to-run sd of ln loss (0.2%, Step Law's runs)."""
@@ -97,11 +97,6 @@ class LocalFit:
     """ln of the lowest loss, which the level is relative to."""
 
 
-def neutral_surface() -> Surface:
-    """The surface of published theory, before any run (`fitting.surface.prior`)."""
-    return surface_of((basis() @ neutral_prior().mean).tolist())
-
-
 def start_at(
     surface: Surface, params: float, tokens: float, *, lr: float, batch_tokens: float
 ) -> Start:
@@ -154,31 +149,35 @@ def fit_cell(start: Start, tried: Tried) -> LocalFit:
 
 
 def solve_cell(start: Start, at: Floats, gap: Floats, *, best: float) -> LocalFit:
-    """Levenberg-Marquardt on residuals whitened by level, form and noise, with the prior."""
-    mean = np.array(start.weights)
-    precision = np.diag(np.repeat([CONST_SD, EXPONENT_SD], [3, 4]) ** -2.0)
+    """The fit whose residuals, whitened by level, form and noise, are least with the prior."""
     noise = NOISE**2 * (1 + (np.maximum(gap, 0) / NEAR) ** 2)
     inverse = np.linalg.inv(smooth(at, at) + np.diag(noise))
-    weights, damping = mean, 1e-3
-    value, slope = rise(weights, at)
-    objective = (gap - value) @ inverse @ (gap - value)
-    for _ in range(STEPS):
-        matrix = slope.T @ inverse @ slope + precision
-        pull = slope.T @ inverse @ (gap - value) - precision @ (weights - mean)
-        trial = weights + np.linalg.solve(matrix + damping * np.diag(np.diag(matrix)), pull)
-        moved, moved_slope = rise(trial, at)
-        shift = trial - mean
-        lower = (gap - moved) @ inverse @ (gap - moved) + shift @ precision @ shift
-        if lower < objective:
-            settled = objective - lower < 1e-7 * objective
-            weights, value, slope, objective = trial, moved, moved_slope, lower
-            damping /= 5
-        else:
-            settled = damping > 1e6
-            damping *= 5
-        if settled:
-            break
-    return LocalFit(at, weights, noise, inverse @ (gap - value), best)
+    whiten = np.linalg.cholesky(inverse).T
+    mean = np.array(start.weights)
+    problem = Problem(
+        model=LocalModel(),
+        features=(at, whiten),
+        observed=whiten @ gap,
+        ridge=PRIOR_SD**-2,
+        towards=mean,
+        delta=1.0,
+        norm=SQUARE,
+        pace=STEADY,
+    )
+    weights = solve(problem, mean[None], steps=STEPS).free[0]
+    return LocalFit(at, weights, noise, inverse @ (gap - rise(weights, at)[0]), best)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalModel:
+    """ln(1 + q) of one cell, whitened."""
+
+    def evaluate(self, features: tuple[Floats, Floats], free: Floats) -> Evaluated:
+        """Values, shape (b, n), and their slopes, shape (b, 7, n), for weights of shape (b, 7)."""
+        at, whiten = features
+        found = [rise(weights, at) for weights in free]
+        values, slopes = (np.stack(parts) for parts in zip(*found, strict=True))
+        return values @ whiten.T, (whiten @ slopes).transpose(0, 2, 1)
 
 
 def rise(weights: Floats, at: Floats) -> tuple[Floats, Floats]:
@@ -226,7 +225,7 @@ def optimum_variance(fit: LocalFit, place: Floats, varied: NDArray[np.bool_]) ->
     around = place + STEP * np.concatenate([units, -units])
     slopes = rise(fit.weights, around)[1]
     runs_slope = rise(fit.weights, fit.at)[1]
-    prior = np.repeat([CONST_SD, EXPONENT_SD], [3, 4]) ** 2.0
+    prior = PRIOR_SD**2
     total = smooth(fit.at, fit.at) + np.diag(fit.noise) + (runs_slope * prior) @ runs_slope.T
     across = smooth(around, fit.at) + (slopes * prior) @ runs_slope.T
     own = smooth(around, around) + (slopes * prior) @ slopes.T

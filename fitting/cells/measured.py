@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.cells.optimum import draw_minima
 from fitting.cells.polynomial import (
     FAR,
@@ -21,7 +22,7 @@ from fitting.cells.polynomial import (
     start_weight,
 )
 from fitting.cells.spline import SmoothCell, lowest, smooth_cell
-from fitting.surface.solver import Floats, Runs
+from fitting.surface.solver import Runs
 
 FEWEST_RUNS = 6
 """Runs below which a polynomial in lr and batch is its prior."""

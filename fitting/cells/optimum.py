@@ -12,9 +12,9 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from fitting.arrays import Floats
 from fitting.cells.polynomial import (
     CURVATURE,
     FAR,
@@ -26,9 +26,8 @@ from fitting.cells.polynomial import (
     start_weight,
 )
 from fitting.runs.table import Runs
-from fitting.units import format_count, format_small
-
-Floats = npt.NDArray[np.float64]
+from fitting.text import Lines, plain_text
+from fitting.units import format_interval, format_size
 
 TUNED = tuple(CURVATURE)
 """What a cell's optimum is sought in: lr, batch_tokens, weight_decay."""
@@ -109,18 +108,17 @@ class CellOptimum:
     def summary(self) -> str:
         """The best values with their intervals, or why there is none, as plain text."""
         lines = [
-            f"{format_count(self.params)} params, {format_count(self.tokens)} tokens: "
+            f"{format_size(self.params, self.tokens)}: "
             f"{self.n} runs, {self.outliers} outliers, {self.diverged} diverged"
         ]
         for name, best in self.best.items():
             said = best.status.value
             if best.value is not None and best.low is not None and best.high is not None:
-                ends = f"{format_small(best.low)} to {format_small(best.high)}"
-                said = f"{format_small(best.value)} ({ends})"
+                said = format_interval(best.value, best.low, best.high)
             lines.append(f"  {name}: {said}")
         if self.loss is not None and self.noise is not None:
             lines.append(f"  loss: {self.loss:.4f}, noise of one run {100 * self.noise:.2f}%")
-        return "\n".join(lines)
+        return plain_text([Lines(tuple(lines))])
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

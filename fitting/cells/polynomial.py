@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from fitting.arrays import Floats
+
 Powers = npt.NDArray[np.int64]
 
 NEAR = 0.01

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.cells.few_runs import (
-    Floats,
     LocalFit,
     Start,
     Tried,
@@ -27,7 +27,7 @@ from fitting.cells.few_runs import (
     places,
     predict,
 )
-from fitting.surface.interval import Z80
+from fitting.intervals import Z80
 
 ARM = math.log(2)
 """How far the second and third run lie from the first, in ln."""

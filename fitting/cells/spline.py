@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.surface.solver import Floats, Integers, Runs
+from fitting.arrays import Floats, Integers
+from fitting.surface.solver import Runs
 
 if TYPE_CHECKING:
     from scipy.interpolate import RBFInterpolator

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.curves.forms import Paths
-from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import last_row
 from fitting.curves.path import make_path
 from fitting.curves.problem import BLOCKS, Data, block_means, gather
 from fitting.curves.schedule_design import Begun, design
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
+from fitting.intervals import ends_of
+from fitting.logs.series import Curve
 
 if TYPE_CHECKING:
+    from fitting.arrays import Floats
     from fitting.curves.law import CurveLaw
-    from fitting.loss.slopes import Floats
 
 SOON = 1.1
 """A decay begun now that ends at this multiple of the steps done: what stopping here would give."""
@@ -96,12 +96,9 @@ def extend(law: CurveLaw, log: Curve, *, steps: int, warmup_steps: float = 0.0) 
         log_end, slope_end = last_row(law, make_path(schedule, warmup_steps=warmup_steps))
         moved = slope_end - slope_now[:, -1]
         sd = math.sqrt(max(float(moved @ law.covariance @ moved), 0.0) + variance)
-        loss, factor = math.exp(log_end + offset), math.exp(HALF_WIDTH * sd)
-        ways.append(
-            Continuation(
-                name=name, schedule=schedule, loss=loss, low=loss / factor, high=loss * factor
-            )
-        )
+        loss = math.exp(log_end + offset)
+        low, high = ends_of(loss, sd)
+        ways.append(Continuation(name=name, schedule=schedule, loss=loss, low=low, high=high))
     coming = np.linspace(step, (step + steps) / 2, 101)[1:]
     return Extension(
         step=step,

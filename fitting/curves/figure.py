@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fitting.curves.problem import block_means
-from fitting.files import replace_file
-from fitting.fit.figure import LAW, MEASURED, check_suffix
+from fitting.figures import LAW, MEASURED, QUIET, make_figure, open_axes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fitting.arrays import Floats
     from fitting.curves.fit import CurveFit
-    from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
+    from fitting.logs.series import Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +71,10 @@ def curve_plot_data(fit: CurveFit, curves: Sequence[Curve], *, caption: str) -> 
     return CurvePlotData(panels, 100 * fit.scatter, caption)
 
 
-def write_curve_plot(data: CurvePlotData, path: Path) -> None:
-    """Draw a fit and write the figure, whole or not at all.
-
-    Raises:
-        InputError: another ending than .png, .pdf or .svg, matplotlib is absent, or the folder
-            cannot be written to.
-    """
-    check_suffix(path)
-    buffer = io.BytesIO()
-    curve_figure(data).savefig(buffer, format=path.suffix[1:], dpi=130)
-    replace_file(path, buffer.getvalue())
-
-
 def curve_figure(data: CurvePlotData) -> Figure:
     """A column a curve: loss above, residuals in the middle, lr below."""
-    from matplotlib.figure import Figure
-
     columns = len(data.panels)
-    figure = Figure(figsize=(1.2 + 3.8 * columns, 7.0), layout="constrained")
+    figure = make_figure(1.2 + 3.8 * columns, 7.0, caption=data.caption)
     axes = figure.subplots(
         3, columns, squeeze=False, sharex="col", sharey="row", height_ratios=(3, 1.4, 1)
     )
@@ -100,10 +82,10 @@ def curve_figure(data: CurvePlotData) -> Figure:
     for panel, (top, middle, bottom) in zip(data.panels, axes.T, strict=True):
         draw_loss(top, panel)
         draw_residuals(middle, panel, data.scatter)
-        bottom.plot(panel.step, panel.lr, color="#555555")
+        bottom.plot(panel.step, panel.lr, color=QUIET)
         bottom.set_xlabel("optimizer steps")
         for axis in (top, middle, bottom):
-            axis.spines[["top", "right"]].set_visible(False)
+            open_axes(axis)
     low, high = min(finals), max(finals)
     axes[0, 0].set_ylim(low - 0.06 * (high - low), high + 0.06 * (high - low))
     axes[2, 0].set_ylim(bottom=0)
@@ -111,7 +93,6 @@ def curve_figure(data: CurvePlotData) -> Figure:
         axes[:, 0], ("loss, nats per token", "measured over law, %", "lr"), strict=True
     ):
         axis.set_ylabel(label)
-    figure.supxlabel(data.caption, fontsize=9, color="#555555")
     return figure
 
 

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fitting.curves.forms import CURVE_FORMS, SUM_UNIT, CurveForm, Paths, Reference
-from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.path import make_path
 from fitting.errors import InputError
+from fitting.intervals import Z80
+from fitting.laws.file import make_law
 from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fitting.arrays import Floats
     from fitting.curves.fit import CurveFit
     from fitting.curves.path import Path
-    from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
+    from fitting.logs.series import Curve
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +43,12 @@ class Forecast:
     @property
     def low(self) -> Floats:
         """Lower end of the 80% interval."""
-        return np.asarray(self.loss * np.exp(-HALF_WIDTH * self.log_sd))
+        return np.asarray(self.loss * np.exp(-Z80 * self.log_sd))
 
     @property
     def high(self) -> Floats:
         """Upper end of the 80% interval."""
-        return np.asarray(self.loss * np.exp(HALF_WIDTH * self.log_sd))
+        return np.asarray(self.loss * np.exp(Z80 * self.log_sd))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,11 +123,12 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
     quantity = law.quantities.get("curve")
     if quantity is None:
         raise InputError(f"{where}: has no table [curve]; plan curve fit writes one")
-    if quantity.form not in CURVE_FORMS:
+    forms = {row.form: row.released() for row in CURVE_FORMS.values()}
+    if quantity.form not in forms:
         raise InputError(
-            f"{where} [curve] form '{quantity.form}': no curve; one of {', '.join(CURVE_FORMS)}"
+            f"{where} [curve] form '{quantity.form}': no curve; one of {', '.join(forms)}"
         )
-    form = CURVE_FORMS[quantity.form]
+    form = forms[quantity.form]
     peaks = None if law.range.lr is None else (law.range.lr[0], law.range.lr[1])
     unsaid = math.nan if quantity.covariance is None else 0.0
     scatter = unsaid if quantity.scatter is None else quantity.scatter
@@ -146,7 +148,7 @@ def curve_law(law: Law, *, where: str) -> CurveLaw:
 def law_of_fit(
     fit: CurveFit, curves: Sequence[Curve], *, name: str, command: str, warmup_steps: float
 ) -> Law:
-    """A fit as a law; `fitting.laws.law.law_to_toml` writes it.
+    """A fit as a law, with the content of its file.
 
     Args:
         fit: from `fitting.curves.fit.fit_curves`.
@@ -176,17 +178,16 @@ def law_of_fit(
     )
     peaks = [float(curve.lr.max()) for curve in curves]
     ends = [float(curve.step[-1]) for curve in curves]
-    return Law(
-        name=name,
+    return make_law(
+        name,
         source=Source(
             key=name,
             title=f"loss against step, fitted to {len(curves)} curves",
             evidence="fitted",
             command=command,
         ),
-        range=Range(lr=[min(peaks), max(peaks)], steps=[min(ends), max(ends)]),
+        limits=Range(lr=[min(peaks), max(peaks)], steps=[min(ends), max(ends)]),
         quantities={"curve": quantity},
-        content=b"",
     )
 
 

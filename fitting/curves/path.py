@@ -18,8 +18,8 @@ from fitting.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
+    from fitting.arrays import Floats
+    from fitting.logs.series import Curve
 
 PIECES = 150
 """Pieces that the changes of a schedule are cut into, beside its rows (a test bounds the error)."""

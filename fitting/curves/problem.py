@@ -11,27 +11,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.forms import CURVE_FORMS, CurveForm, Paths, Reference
+from fitting.curves.forms import Paths, Reference
 from fitting.curves.path import make_path, means_about
 from fitting.errors import InputError
-from fitting.logs.curve_files import FEWEST_ROWS
+from fitting.logs.series import FEWEST_ROWS
 from fitting.robust import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
+    from fitting.arrays import Floats
+    from fitting.curves.forms import CurveForm
     from fitting.curves.path import Path
-    from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
-
-EXTENDED = {"log_q": float(np.log(0.8)), "log_r": float(np.log(0.85))}
-"""Exponents that the extended form holds: of those tried on the 25M model of 2503.12811 they
-foretell its held-out curves best; at 100M 0.9 and 0.85 do (tests/benchmarks/curve_laws.py)."""
-
-PUBLISHED = {"log_q": 0.0, "log_r": 0.0}
-"""The multi-power law as published."""
+    from fitting.logs.series import Curve
 
 USUAL = {
     "log_floor": (-0.12, 0.2),
@@ -55,31 +49,6 @@ PULL = 5.0
 
 BLOCKS = 8
 """Blocks that each curve is cut into: rows nearer than that share their error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A form with some of its free parameters held at a value."""
-
-    form: CurveForm
-    held: Mapping[str, float]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Parameters that are still free."""
-        return tuple(name for name in self.form.names if name not in self.held)
-
-    def whole(self, free: Floats) -> Floats:
-        """All parameters, from those still free, shape (b, p)."""
-        columns = {name: np.full(len(free), value) for name, value in self.held.items()}
-        columns |= dict(zip(self.names, free.T, strict=True))
-        return np.stack([columns[name] for name in self.form.names], axis=1)
-
-    def evaluate(self, paths: Paths, free: Floats) -> tuple[Floats, Floats]:
-        """ln loss and its slope in those still free; see `CurveForm`."""
-        log_loss, slope = self.form.evaluate(paths, self.whole(free))
-        kept = [i for i, name in enumerate(self.form.names) if name not in self.held]
-        return log_loss, slope[:, kept]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +109,19 @@ def warmup_end(curve: Curve) -> float:
     return float(curve.step[int(np.argmin(np.append(still, False)))])
 
 
-def pose(shape: Held, data: Data) -> Problem[Held]:
+def pose(shape: CurveForm, data: Data) -> Problem[CurveForm]:
     """What is minimised."""
     last = np.flatnonzero(np.diff(np.append(data.run, -1)))
     lowest = float(data.log_loss[last].min())
     usual = [USUAL[name] for name in shape.names]
     relative = lowest * np.array([name in HEIGHTS for name in shape.names])
     return Problem(
-        family=shape,
+        model=shape,
         features=data.paths,
-        log_loss=data.log_loss,
+        observed=data.log_loss,
         ridge=np.array([PULL / spread**2 for _, spread in usual]),
         towards=np.array([value for value, _ in usual]) + relative,
+        accelerate=True,
     )
 
 
@@ -159,12 +129,3 @@ def block_means(values: Floats, data: Data) -> Floats:
     """Mean of the rows of each block, shape (blocks,)."""
     found: Floats = np.bincount(data.block, values) / np.bincount(data.block)
     return found
-
-
-FORMS: Mapping[str, Held] = {
-    "extended": Held(CURVE_FORMS["multi-power"], EXTENDED),
-    "multi-power": Held(CURVE_FORMS["multi-power"], PUBLISHED),
-    "annealing": Held(CURVE_FORMS["annealing"], {}),
-    "power": Held(CURVE_FORMS["power-in-lr-sum"], {}),
-}
-"""What `plan curve fit --form` offers."""

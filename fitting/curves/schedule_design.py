@@ -17,12 +17,12 @@ from scipy.optimize import minimize
 from fitting.curves.law import named
 from fitting.curves.path import make_path
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 
 if TYPE_CHECKING:
+    from fitting.arrays import Floats
     from fitting.curves.law import CurveLaw
     from fitting.curves.path import Path
-    from fitting.loss.slopes import Floats
 
 NODES = 60
 """Most nodes of a designed schedule; closer together towards the end, where it bends most."""

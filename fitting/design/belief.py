@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import FitError
 from fitting.fit.enough import tuned_columns
 from fitting.laws.surface import REFERENCE, Surface, best_point, surface_of
+from fitting.robust import solve
 from fitting.surface.fit import closeness, nearness
 from fitting.surface.line import Line, line_gradient, optimum_lines
 from fitting.surface.prior import WeightPrior, neutral_prior
-from fitting.surface.solver import Floats, Runs, basis, prepare, solve
+from fitting.surface.solver import Runs, basis, prepare
 
 if TYPE_CHECKING:
     from fitting.runs.table import Runs as Table
@@ -107,9 +109,10 @@ def believed_surface(
     problem = prepare(runs, mean=prior.mean, precision=precision)
     weight = nearness(problem, NEAR)
     if target is not None:
-        weight = weight * closeness(problem.cells, target)[problem.cell]
-    state = solve(problem, prior.mean[None], weight[None], steps=STEPS, tolerance=1e-5)
-    found = surface_of((basis() @ state.weights[0]).tolist())
+        cells = problem.cells.of_run
+        weight = weight * closeness(problem.model.sizes, target)[cells]
+    free = solve(problem, prior.mean[None], run_weights=weight[None], steps=STEPS, tolerance=1e-5)
+    found = surface_of((basis() @ free.best()).tolist())
     try:
         best_point(found, REFERENCE.params, REFERENCE.tokens)
     except FitError:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats, Integers
 from fitting.design.belief import Done
 from fitting.design.space import Candidates, Space
-from fitting.surface.solver import Floats, Integers
 
 SAME_CELL = 0.01
 """Distance in ln params and ln tokens within which two cells are one, as in the runs table."""

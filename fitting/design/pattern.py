@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.laws.plateau import curvature
 from fitting.laws.surface import Surface, best_point
-from fitting.surface.solver import Floats
 
 EXTRA = 0.006
 """ln loss over the optimum's at the points around it: three times a run's noise."""

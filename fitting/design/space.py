@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import InputError
-from fitting.surface.solver import Floats
 
 LEVELS = 4
 """Sizes a ladder has below its largest, a factor 2 apart each in params and in tokens."""

@@ -11,22 +11,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fitting.arrays import Floats
 from fitting.cells.measured import Measured, measure_cell
 from fitting.cells.spline import FEWEST_RUNS
 from fitting.errors import FitError
 from fitting.fit.bend import Bend
-from fitting.laws.law import Range, distance_squared
+from fitting.intervals import Z80
+from fitting.laws.evaluate import distance_squared
+from fitting.laws.law import Range
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
-from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import Line
-from fitting.surface.solver import Floats, Runs
-from fitting.units import format_count, format_small
+from fitting.surface.solver import Runs
+from fitting.units import format_count, format_range, format_small, format_spread
 
 FEWEST_CELLS = 3
 """Cells that a fit needs to be worth auditing."""
@@ -134,9 +138,8 @@ def held_of(found: list[bool | None]) -> str:
 
 
 def say_error(log_errors: list[float]) -> str:
-    """Root mean square of errors in ln, as a percentage."""
-    typical = math.sqrt(sum(error * error for error in log_errors) / len(log_errors))
-    return f"{format_small(100 * math.expm1(typical), 2)}%"
+    """Root mean square of errors in ln, in words."""
+    return format_spread(math.sqrt(sum(error * error for error in log_errors) / len(log_errors)))
 
 
 FitLevel = Callable[[SurfaceFit], Callable[[float, float], tuple[float, float]] | None]
@@ -319,14 +322,14 @@ def range_of(runs: Runs) -> Range:
 
 def describe(runs: Runs, corner: str) -> str:
     """The range of a corner's own quantity, in words."""
-    if corner == "largest compute":
-        flops = 6 * runs.params * runs.tokens
-        low, high = format_small(float(flops.min()), 2), format_small(float(flops.max()), 2)
-        return f"{low} FLOPs" if low == high else f"{low} to {high} FLOPs"
-    values: Floats = runs.tokens if corner == "largest tokens" else runs.params
-    unit = "tokens" if corner == "largest tokens" else "params"
-    low, high = format_count(float(values.min())), format_count(float(values.max()))
-    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+    unit = corner.removeprefix("largest ")
+    values = {"params": runs.params, "tokens": runs.tokens}.get(unit)
+    if values is None:
+        values, unit = 6 * runs.params * runs.tokens, "FLOPs"
+    show = partial(format_small, digits=2) if unit == "FLOPs" else format_count
+    low, high = float(values.min()), float(values.max())
+    words = show(low) if show(low) == show(high) else format_range(low, high, show)
+    return f"{words} {unit}"
 
 
 def cell_table(runs: Runs) -> Floats:

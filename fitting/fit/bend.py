@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.cells.spline import Optimum
 from fitting.laws.surface import Surface, best_point
-from fitting.surface.solver import Floats
 from fitting.units import format_error
 
 FEWEST_SIZES = 4

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import FitError
-from fitting.surface.solver import Floats
 from fitting.surface.solver import Runs as Columns
 
 if TYPE_CHECKING:

@@ -7,30 +7,21 @@ matplotlib is imported inside.
 
 from __future__ import annotations
 
-import io
 import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.errors import InputError
-from fitting.files import replace_file
-from fitting.fit.figure_data import fit_data
-from fitting.units import format_count, format_small
+from fitting.figures import LAW, MEASURED, TARGET, log_axes, make_figure, open_axes
+from fitting.units import format_count, format_size, format_small
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from fitting.fit.figure_data import CellPanel, FitData, LawPanel, LossPanel, ResidualPanel
-    from fitting.fit.result import FittedLaws
-    from fitting.runs.table import Runs
-
-SUFFIXES = (".png", ".pdf", ".svg")
-"""Endings that a figure may be written under."""
 
 NEAR = 3.0
 """Percent of the loss: runs that pay less are those a law is judged by."""
@@ -38,41 +29,9 @@ NEAR = 3.0
 COSTS = (0.1, 0.3, 1.0, 3.0, 10.0)
 """Contours: percent of the loss above the law's best."""
 
-LAW, MEASURED, TARGET = "#0072B2", "#222222", "#D55E00"
-"""Colours by role, of Okabe and Ito's palette, told apart by colour-blind readers."""
-
-
-def write_plot(runs: Runs, fit: FittedLaws, path: Path) -> None:
-    """Draw a fit and write the figure, whole or not at all.
-
-    Raises:
-        InputError: another ending than .png, .pdf or .svg, matplotlib is absent, or the folder
-            cannot be written to.
-    """
-    check_suffix(path)
-    buffer = io.BytesIO()
-    fit_figure(fit_data(runs, fit)).savefig(buffer, format=path.suffix[1:], dpi=130)
-    replace_file(path, buffer.getvalue())
-
-
-def check_suffix(path: Path) -> None:
-    """Refuse an ending that no figure is written under, or a missing matplotlib.
-
-    Raises:
-        InputError: which of the two.
-    """
-    from importlib.util import find_spec
-
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path}: ends in '{path.suffix}'; a figure is {', '.join(SUFFIXES)}")
-    if find_spec("matplotlib") is None:
-        raise InputError("--plot: needs matplotlib; pip install 'windtunnel[report]'")
-
 
 def fit_figure(data: FitData) -> Figure:
     """The figure of a fit, three panels a row."""
-    from matplotlib.figure import Figure
-
     draws: list[Callable[[Axes], None]] = [cell_drawer(panel) for panel in data.cells]
     draws += [law_drawer(panel) for panel in data.laws]
     if data.residuals is not None:
@@ -81,12 +40,9 @@ def fit_figure(data: FitData) -> Figure:
         draws.append(loss_drawer(data.loss))
     columns = min(3, len(draws))
     rows = math.ceil(len(draws) / columns)
-    figure = Figure(figsize=(5.2 * columns, 4.2 * rows + 0.6), layout="constrained")
+    figure = make_figure(5.2 * columns, 4.2 * rows + 0.6, caption=data.caption)
     for place, draw in enumerate(draws, start=1):
-        axes = figure.add_subplot(rows, columns, place)
-        axes.spines[["top", "right"]].set_visible(False)
-        draw(axes)
-    figure.supxlabel(data.caption, fontsize=9, color="#555555")
+        draw(open_axes(figure.add_subplot(rows, columns, place)))
     return figure
 
 
@@ -108,7 +64,7 @@ def cell_drawer(panel: CellPanel) -> Callable[[Axes], None]:
         axes.plot(panel.law[1], panel.law[0], "x", color=LAW, ms=9, mew=2.5)
         lower = panel.measured is None or panel.law[0] <= panel.measured.lr
         mark(axes, "law", panel.law, LAW, below=lower)
-        title = f"{format_count(panel.params)} params, {format_count(panel.tokens)} tokens"
+        title = format_size(panel.params, panel.tokens)
         at = panel.measured
         if at is not None:
             face = "none" if at.edge else TARGET
@@ -207,17 +163,3 @@ def loss_drawer(panel: LossPanel) -> Callable[[Axes], None]:
         )
 
     return draw
-
-
-def log_axes(axes: Axes, *, x: Callable[[float], str], y: Callable[[float], str]) -> None:
-    """Log axes with ticks at 1, 2 and 5 in the words of people."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    for axis, show in ((axes.xaxis, x), (axes.yaxis, y)):
-        low, high = axis.get_view_interval()
-        wide = math.log10(high / low) > 1.5
-        axis.set_major_locator(LogLocator(subs=(1.0, 3.0) if wide else (1.0, 2.0, 3.0, 5.0, 7.0)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _, show=show: show(value)))
-        axis.set_minor_formatter(NullFormatter())

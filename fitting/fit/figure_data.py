@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.fit.enough import tuned_columns
-from fitting.fit.summary import log_sd_at
-from fitting.laws.law import evaluate_law
+from fitting.intervals import Z80
+from fitting.laws.evaluate import evaluate_law, log_sd_at
 from fitting.laws.surface import best_point, log_penalty
-from fitting.surface.interval import Z80
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fitting.arrays import Floats
     from fitting.cells.spline import Optimum
     from fitting.fit.result import FittedLaws
     from fitting.laws.law import Quantity, Range
     from fitting.runs.table import Runs
-    from fitting.surface.solver import Floats
 
 MOST_CELLS = 6
 """Cells drawn, largest compute first."""

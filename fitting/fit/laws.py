@@ -31,7 +31,8 @@ from fitting.fit.enough import (
 from fitting.fit.levels import SEED, fit_level, fit_level_law, penalty_scatter
 from fitting.fit.result import FittedLaws, PriorShare
 from fitting.fit.weight_decay import fit_timescale
-from fitting.laws.law import Law, Quantity, Range, evaluate_law
+from fitting.laws.evaluate import evaluate_law
+from fitting.laws.law import Law, Quantity, Range
 from fitting.runs.columns import TUNING
 from fitting.runs.setting import Group, require_one_group
 from fitting.runs.table import Runs

@@ -10,14 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import FitError
+from fitting.intervals import Z80
 from fitting.laws.surface import best_point, log_penalty
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import LossFit
 from fitting.runs.table import Runs
 from fitting.surface.fit import SurfaceFit
-from fitting.surface.interval import Z80
-from fitting.surface.solver import Floats
 from fitting.surface.solver import Runs as Columns
 
 FEW_PERCENT, MANY_PERCENT = 0.02, 0.10

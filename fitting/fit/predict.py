@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+from fitting.intervals import ends_of
+from fitting.laws.evaluate import distance_squared, evaluate_law, law_log_sd
 from fitting.laws.forms import FORMS
-from fitting.laws.law import Law, distance_squared, evaluate_law, law_log_sd
+from fitting.laws.law import Law
 from fitting.laws.surface import best_point, log_penalty, surface_from
-from fitting.surface.interval import Z80
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -174,8 +175,7 @@ def predict_run(law: Law, loss: Quantity, row: Mapping[str, float]) -> Predictio
     value = level * math.exp(log_paid)
     if variance is None:
         return Prediction(value, None, None)
-    half = math.exp(Z80 * math.sqrt(variance))
-    return Prediction(value, value / half, value * half)
+    return Prediction(value, *ends_of(value, math.sqrt(variance)))
 
 
 def level_variance(loss: Quantity, law: Law, point: Mapping[str, float]) -> float | None:

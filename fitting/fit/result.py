@@ -11,10 +11,12 @@ from enum import Enum
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from fitting.fit.summary import law_lines, loss_lines, say_size, wrap
-from fitting.laws.law import Law, Quantity, Range, Source, law_to_toml
+from fitting.fit.summary import law_block, loss_block
+from fitting.laws.file import make_law
+from fitting.laws.law import Law, Quantity, Range, Source
 from fitting.laws.surface import surface_quantity
-from fitting.units import format_count
+from fitting.text import Block, Lines, plain_text
+from fitting.units import format_count, format_range, format_size
 
 if TYPE_CHECKING:
     from fitting.cells.spline import Optimum
@@ -77,7 +79,7 @@ class PriorShare:
         )
         return (
             f"{law} gave {self.lr:.0%} of what is known of lr and {self.batch_tokens:.0%} "
-            f"of batch at {say_size(self.params, self.tokens)}; the runs gave the rest"
+            f"of batch at {format_size(self.params, self.tokens)}; the runs gave the rest"
         )
 
 
@@ -140,10 +142,7 @@ class FittedLaws:
             caution=self.caution(),
             command=command,
         )
-        law = Law(
-            name=name, source=source, range=self.range, quantities=self.quantities(), content=b""
-        )
-        return replace(law, content=law_to_toml(law).encode())
+        return make_law(name, source=source, limits=self.range, quantities=self.quantities())
 
     def caution(self) -> str:
         """What a plan by these laws must say: the verdict and the doubts, unless all is well."""
@@ -198,23 +197,20 @@ class FittedLaws:
 
     def summary(self) -> str:
         """The fit in plain text, at most 80 columns."""
-        blocks = [
-            [self.title(), self.verdict.value],
-            *self.law_blocks(),
-            [
-                self.runs.summary(),
-                self.prior_line(),
-                *(f"doubt: {doubt}" for doubt in self.doubts),
-                *(f"note: {note}" for note in self.notes),
-            ],
-            [f"audit: {audit.sentence()}" for audit in self.audits]
-            + [f"bend: {bend.sentence()}" for bend in self.bends],
-            [] if self.loss is None else loss_lines(self.loss, of_cells=self.surface is not None),
-            ["± is one standard error; brackets hold 80%", self.range_line()],
-        ]
-        return "\n\n".join(
-            "\n".join(wrap(line) for line in block if line) for block in blocks if any(block)
-        )
+        return plain_text(self.blocks())
+
+    def blocks(self) -> list[Block]:
+        """The fit as text: verdict, laws, what was left out, audit, loss, range."""
+        found: list[Block] = [Lines((self.title(), self.verdict.value)), *self.law_blocks()]
+        notes = [self.runs.summary(), self.prior_line()]
+        notes += [f"doubt: {doubt}" for doubt in self.doubts]
+        notes += [f"note: {note}" for note in self.notes]
+        audits = [f"audit: {audit.sentence()}" for audit in self.audits]
+        audits += [f"bend: {bend.sentence()}" for bend in self.bends]
+        found += [Lines(tuple(notes)), Lines(tuple(audits))]
+        if self.loss is not None:
+            found.append(loss_block(self.loss, of_cells=self.surface is not None))
+        return [*found, Lines(("± is one standard error; brackets hold 80%", self.range_line()))]
 
     def title(self) -> str:
         """What was fitted to what."""
@@ -222,15 +218,15 @@ class FittedLaws:
         cells = "" if self.surface is None else f" in {len(self.surface.cells)} cells"
         return f"{', '.join(names)} fitted to {self.runs.used:,} runs{cells} of {self.group}"
 
-    def law_blocks(self) -> list[list[str]]:
-        """Lines on lr, batch and weight decay."""
+    def law_blocks(self) -> list[Lines]:
+        """What is said of lr, batch and weight decay."""
         at = self.target
         if at is None and self.surface is not None:
             cells: list[list[float]] = self.surface.cells.tolist()
             params, tokens = max(cells, key=lambda cell: cell[0] * cell[1])
             at = params, tokens
         return [
-            law_lines(
+            law_block(
                 name,
                 quantity,
                 limits=self.range,
@@ -252,7 +248,7 @@ class FittedLaws:
         spans = {"params": self.range.params, "tokens": self.range.tokens}
         spans["batch"] = self.range.batch_tokens
         return "range: " + ", ".join(
-            f"{name} {format_count(span[0])} to {format_count(span[1])}"
+            f"{name} {format_range(span[0], span[1], format_count)}"
             for name, span in spans.items()
             if span is not None
         )

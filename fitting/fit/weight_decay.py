@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.cells.optimum import CellOptimum
 from fitting.laws.law import Covariance, Quantity
-from fitting.surface.solver import Floats
 
 FEWEST_CELLS = 3
 """Cells with a best weight decay that a slope in D / N needs."""

@@ -1,21 +1,157 @@
-"""What can be wrong with one table of a law file, said so that its author can mend it."""
+"""Law files: TOML read, checked and written.
+
+A law file has `[source]`, `[range]` and any of the tables in `QUANTITIES`. The same format serves
+the shipped law book, `plan fit --out` and a user's `--laws`.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+import tomllib
+from dataclasses import fields
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-from fitting.errors import nearest_name
+from fitting.errors import InputError, nearest_name
 from fitting.laws.forms import FORMS, INPUTS
+from fitting.laws.law import COUNTS, QUANTITIES, Covariance, Law, Quantity, Range, Source
 
 if TYPE_CHECKING:
-    from fitting.laws.law import Covariance, Quantity
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pydantic import TypeAdapter
 
 LARGEST_LOG_SD = 10.0
 """A standard deviation of ln above this, a factor of 20,000, says nothing and overflows."""
 
 NEGATIVE_EIGENVALUE = -1e-4
 """Lowest eigenvalue a correlation matrix may have: six printed digits round it this far."""
+
+
+def read_law(path: Path, *, trusted: bool = False) -> Law:
+    """Read a law file.
+
+    Args:
+        path: the TOML file; its stem is the law's name.
+        trusted: skip the schema check, for files that the tests have checked.
+
+    Raises:
+        InputError: the file is missing, is not TOML, or breaks the schema; one line.
+    """
+    try:
+        content = path.read_bytes()
+        raw = tomllib.loads(content.decode("utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply to be a law file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not a text file in UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from error
+    law = build_law(raw, name=path.stem, content=content, trusted=trusted)
+    if not trusted:
+        check_law(law, where=str(path))
+    return law
+
+
+def build_law(raw: Mapping[str, Any], *, name: str, content: bytes, trusted: bool) -> Law:
+    """A law from a parsed file; keys are checked only in so far as the dataclasses do.
+
+    Raises:
+        InputError: an untrusted file has an unknown table or key, or a value of the wrong type.
+    """
+    for key in () if trusted else raw:
+        if key not in (*QUANTITIES, "source", "range"):
+            known = nearest_name(key, (*QUANTITIES, "source", "range"))
+            raise InputError(f"law {name}: unknown table [{key}]{known}")
+    if not trusted and "source" not in raw:
+        raise InputError(f"law {name}: has no [source] table (plan laws show step-law prints one)")
+    read = _from_trusted if trusted else _from_untrusted
+    return Law(
+        name=name,
+        source=read(Source, raw["source"], f"law {name} [source]"),
+        range=read(Range, raw.get("range", {}), f"law {name} [range]"),
+        quantities={
+            key: read(Quantity, raw[key], f"law {name} [{key}]") for key in QUANTITIES if key in raw
+        },
+        content=content,
+    )
+
+
+def check_law(law: Law, *, where: str) -> None:
+    """Refuse a law whose numbers do not fit its forms.
+
+    Raises:
+        InputError: the table and key, what is wrong, what would be right.
+    """
+    for name in COUNTS:
+        limits = getattr(law.range, name)
+        if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1] < math.inf):
+            raise InputError(f"{where} [range] {name}: {limits} is not [low, high] above 0")
+    if not law.quantities:
+        raise InputError(f"{where}: has none of the tables {', '.join(QUANTITIES)}")
+    for name, quantity in law.quantities.items():
+        problem = quantity_problem(quantity)
+        if problem is not None:
+            raise InputError(f"{where} [{name}] {problem}")
+
+
+def make_law(
+    name: str, *, source: Source, limits: Range, quantities: Mapping[str, Quantity]
+) -> Law:
+    """A law that was not read: its content is the law file that says the same."""
+    import tomli_w
+
+    raw: dict[str, Any] = {"source": part_to_dict(source), "range": part_to_dict(limits)}
+    raw |= {key: part_to_dict(quantity) for key, quantity in quantities.items()}
+    content = tomli_w.dumps(raw).encode()
+    return Law(name=name, source=source, range=limits, quantities=quantities, content=content)
+
+
+def part_to_dict(part: Source | Range | Quantity | Covariance) -> dict[str, Any]:
+    """The fields of a part that are not at their empty default."""
+    values = {f.name: getattr(part, f.name) for f in fields(part)}
+    return {
+        name: part_to_dict(value) if isinstance(value, Covariance) else value
+        for name, value in values.items()
+        if value is not None and value not in ("", {}, [])
+    }
+
+
+def _from_trusted(kind: type[Any], raw: Mapping[str, Any], where: str) -> Any:
+    """A part of a file that the tests have checked."""
+    if "covariance" not in raw:
+        return kind(**raw)
+    return kind(**{**raw, "covariance": Covariance(**raw["covariance"])})
+
+
+def _from_untrusted(kind: type[Any], raw: object, where: str) -> Any:
+    """A part of a user's file, its types checked.
+
+    Raises:
+        InputError: the first key that is unknown, missing or of the wrong type.
+    """
+    import json
+
+    from pydantic import ValidationError
+
+    # Through JSON, because only there does strict mode (a quoted "1.79" is no number) take tables.
+    try:
+        return _part_schemas()[kind].validate_json(json.dumps(raw, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"])
+        raise InputError(f"{where} {key}: {first['msg'].lower()}") from error
+
+
+@cache
+def _part_schemas() -> dict[type[Any], TypeAdapter[Any]]:
+    """pydantic's schema of each part; kept, because building one takes longer than using it."""
+    from pydantic import TypeAdapter
+
+    return {kind: TypeAdapter(kind) for kind in (Source, Range, Quantity)}
 
 
 def quantity_problem(quantity: Quantity) -> str | None:

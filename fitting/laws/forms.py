@@ -1,9 +1,10 @@
 """The forms that a law's quantity may take, each a function of named inputs.
 
 A form says which inputs it needs, gives the value at a point, and, where its covariance can be
-used, the gradient of ln(value) by coefficient name. Only `math` is used. Loss families live in
-`fitting.laws.loss`, the three-term surface in `fitting.laws.surface`; their names are listed here
-so that a law file can be checked without them.
+used, the gradient of ln(value) by coefficient name. Only `math` is used. Loss families are the rows
+of `fitting.laws.loss`; the three-term surface and the loss against step live in
+`fitting.laws.surface` and `fitting.curves`, and their names are listed here so that a law file can
+be checked without them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from fitting.laws.loss import FAMILIES, LossFamily, loss_log_gradient, predict_loss
+
 if TYPE_CHECKING:
-    from fitting.laws.law import Point, Quantity
+    from fitting.laws.law import Quantity
 
 INPUTS = {
     "params": "N, parameters; non-embedding unless params_meaning says otherwise",
@@ -50,6 +53,10 @@ SURFACE_COEFFICIENTS = " ".join(
     for name in ("const", "params", "tokens", "lr", "batch_tokens")
 )
 """The weights w of the three-term surface, by term and input."""
+
+
+Point = Mapping[str, float]
+"""Inputs of a law by name, all above 0; `INPUTS` lists them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,32 +181,6 @@ def stay_silent(quantity: Quantity, point: Point) -> None:
     """No absolute value."""
 
 
-def evaluate_loss_family(quantity: Quantity, point: Point) -> float:
-    """Loss in nats per token by the family of `fitting.laws.loss` that the form names."""
-    from fitting.laws.loss import predict_loss
-
-    return predict_loss(
-        quantity.form,
-        quantity.coefficients,
-        params=point["params"],
-        tokens=point["tokens"],
-        unique_tokens=point.get("unique_tokens"),
-    )
-
-
-def loss_family_log_gradient(quantity: Quantity, point: Point) -> dict[str, float]:
-    """Gradient of ln(loss) by coefficient name."""
-    from fitting.laws.loss import loss_log_gradient
-
-    return loss_log_gradient(
-        quantity.form,
-        quantity.coefficients,
-        params=point["params"],
-        tokens=point["tokens"],
-        unique_tokens=point.get("unique_tokens"),
-    )
-
-
 def form(
     formula: str,
     evaluate: Callable[[Quantity, Point], float | None],
@@ -223,34 +204,24 @@ def form(
     )
 
 
-def loss_form(formula: str, required: str, *, positive: str = "", numbered: bool = False) -> Form:
-    """A loss family of `fitting.laws.loss`."""
+def loss_form(name: str, family: LossFamily) -> Form:
+    """A family of the loss as a form."""
+
+    def inputs(point: Point) -> dict[str, float]:
+        return {key: point[key] for key in ("params", "tokens", "unique_tokens") if key in point}
+
     return form(
-        formula,
-        evaluate_loss_family,
-        required=required,
-        positive=positive,
+        family.formula,
+        lambda quantity, point: predict_loss(name, quantity.coefficients, **inputs(point)),
+        required=family.required,
+        positive=family.positive,
         inputs="params tokens",
-        further="mixed terms" if numbered else "none",
-        log_gradient=loss_family_log_gradient,
+        further="mixed terms" if family.numbered else "none",
+        log_gradient=lambda quantity, point: loss_log_gradient(
+            name, quantity.coefficients, **inputs(point)
+        ),
     )
 
-
-LOSS_FORMS: dict[str, Form] = {
-    "chinchilla": loss_form("E + A / N^alpha + B / D^beta", "E A B alpha beta", positive="A B"),
-    "skaling": loss_form("E + (A / N^alpha + B / D^beta)^k", "E A B alpha beta k", positive="A B"),
-    "n-dependent": loss_form("E + A / N^a + B N^c / D^(b + e ln N)", "E A a B c b e"),
-    "farseer": loss_form(
-        "exp(s N^q + S) + exp(b1 N^b2 + Q) D^(-exp(a1 N^a2 + E))", "s q S b1 b2 Q a1 a2 E"
-    ),
-    "data-constrained": loss_form(
-        "E + A / N'^alpha + B / D'^beta, N' and D' effective (2305.16264)",
-        "E A B alpha beta r_params r_tokens",
-        positive="A B alpha r_params r_tokens",
-    ),
-    "mixed-terms": loss_form("E + sum of c_k N^a_k D^b_k U^u_k, k = 1, 2, ...", "E", numbered=True),
-}
-"""Families of L(N, D); coefficients of `mixed-terms` are numbered c1, a1, b1, u1, c2, ..."""
 
 FORMS: dict[str, Form] = {
     "power": form(
@@ -320,5 +291,5 @@ FORMS: dict[str, Form] = {
         required="L0 A alpha",
         positive="L0 A alpha",
     ),
-} | LOSS_FORMS
+} | {name: loss_form(name, family) for name, family in FAMILIES.items()}
 """Every form that a law file may name."""

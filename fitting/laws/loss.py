@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 Coefficients = Mapping[str, float]
 
@@ -94,7 +95,7 @@ def predict_loss(
         unique_tokens: distinct tokens; None, or more than `tokens`, means that nothing repeats.
     """
     unique = tokens if unique_tokens is None else min(unique_tokens, tokens)
-    return FAMILIES[family](params, tokens, unique, coefficients)
+    return FAMILIES[family].value(params, tokens, unique, coefficients)
 
 
 def loss_log_gradient(
@@ -127,12 +128,43 @@ def loss_log_gradient(
     return gradient
 
 
-FAMILIES: dict[str, Callable[[float, float, float, Coefficients], float]] = {
-    "chinchilla": chinchilla,
-    "skaling": skaling,
-    "n-dependent": n_dependent,
-    "farseer": farseer,
-    "data-constrained": data_constrained,
-    "mixed-terms": mixed_terms,
+class LossFamily(NamedTuple):
+    """One family of L(N, D), all that a law file and `plan laws show` need of it."""
+
+    value: Callable[[float, float, float, Coefficients], float]
+    """Loss at params, tokens and unique tokens."""
+    formula: str
+    """The equation in plain text."""
+    required: str
+    """Coefficients that must be given."""
+    positive: str = ""
+    """Those of them that must be above 0."""
+    numbered: bool = False
+    """Whether further coefficients are those of terms numbered c1, a1, b1, u1, c2, ..."""
+
+
+FAMILIES: dict[str, LossFamily] = {
+    "chinchilla": LossFamily(
+        chinchilla, "E + A / N^alpha + B / D^beta", "E A B alpha beta", positive="A B"
+    ),
+    "skaling": LossFamily(
+        skaling, "E + (A / N^alpha + B / D^beta)^k", "E A B alpha beta k", positive="A B"
+    ),
+    "n-dependent": LossFamily(n_dependent, "E + A / N^a + B N^c / D^(b + e ln N)", "E A a B c b e"),
+    "farseer": LossFamily(
+        farseer,
+        "exp(s N^q + S) + exp(b1 N^b2 + Q) D^(-exp(a1 N^a2 + E))",
+        "s q S b1 b2 Q a1 a2 E",
+    ),
+    "data-constrained": LossFamily(
+        data_constrained,
+        "E + A / N'^alpha + B / D'^beta, N' and D' effective (2305.16264)",
+        "E A B alpha beta r_params r_tokens",
+        positive="A B alpha r_params r_tokens",
+    ),
+    "mixed-terms": LossFamily(
+        mixed_terms, "E + sum of c_k N^a_k D^b_k U^u_k, k = 1, 2, ...", "E", numbered=True
+    ),
 }
-"""Loss families by the form's name in a law file."""
+"""Loss families by the form's name in a law file. `fitting.loss.families` has those that are fitted
+in the free parameters of a solver, with their slopes."""

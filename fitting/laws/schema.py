@@ -1,16 +1,11 @@
-"""JSON schemas of the files of this package: law files and rows of a runs table.
-
-What `fitting.laws.law` and `fitting.runs.columns` read is the source: nothing is said twice here.
-"""
+"""The JSON schema of law files; what `fitting.laws.law` reads is its source."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from fitting.laws.forms import FORMS
 from fitting.laws.law import COUNTS, QUANTITIES, Quantity, Range, Source
-from fitting.runs.columns import COLUMNS, REQUIRED, STATUSES, Column
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -50,37 +45,3 @@ def law_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "$defs": tables,
     }
-
-
-def runs_schema() -> dict[str, Any]:
-    """The JSON schema of a runs table as a list of rows, one a run, with each column's meaning.
-
-    An unknown value is null or left out; a null loss is that of a run that diverged. Columns of
-    one's own are carried along.
-    """
-    return {
-        "$schema": DRAFT,
-        "title": "runs table",
-        "description": "Rows of a runs table (CSV or Parquet), one training run each.",
-        "type": "array",
-        "items": {
-            "type": "object",
-            "properties": {name: column_schema(name, column) for name, column in COLUMNS.items()},
-            "required": list(REQUIRED),
-        },
-    }
-
-
-def column_schema(name: str, column: Column) -> dict[str, Any]:
-    """One column: its type, its bounds, its meaning."""
-    known = name in REQUIRED and column.finite
-    kind = "string" if column.text else "number"
-    found: dict[str, Any] = {"description": column.meaning}
-    found["type"] = kind if known else [kind, "null"]
-    if name == "status":
-        found["enum"] = [*STATUSES, "", None]
-    if column.low > -math.inf:
-        found["minimum" if column.low_allowed else "exclusiveMinimum"] = column.low
-    if column.below < math.inf:
-        found["exclusiveMaximum"] = column.below
-    return found

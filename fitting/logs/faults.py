@@ -25,8 +25,8 @@ from fitting.logs.noise import BLOCK, Noise, block_medians, measure_noise
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fitting.arrays import Floats
     from fitting.logs.series import RunLog
-    from fitting.loss.slopes import Floats
 
 CHANCE = 0.01
 """False alarms a healthy log."""

@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from fitting.arrays import Floats
 
 NOISE = 0.005
 """Prior scale of the noise in ln loss: run-to-run spread and what the linear form misses."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fitting.loss.slopes import Floats
+    from fitting.arrays import Floats
 
 PAIRS = 8
 """Neighbours on either side whose middle is a row's level; pairs of them cancel a straight line."""

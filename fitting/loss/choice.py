@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.loss.families import FAMILIES, draw_starts
-from fitting.loss.slopes import Features, Floats, centre_of, to_features
-from fitting.robust import Solution, make_problem, search, solve
+from fitting.arrays import Floats
+from fitting.loss.families import FAMILIES, draw_starts, make_problem
+from fitting.loss.slopes import Features, centre_of, to_features
+from fitting.robust import Solution, search, solve
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

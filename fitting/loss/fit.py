@@ -15,6 +15,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from fitting.errors import FitError, InputError, nearest_name
+from fitting.intervals import Z80
 from fitting.loss.choice import (
     COMPARABLE,
     EDGES,
@@ -26,15 +27,16 @@ from fitting.loss.choice import (
     suited_families,
     weigh_candidates,
 )
-from fitting.loss.families import FAMILIES, draw_starts, natural, natural_slope
-from fitting.loss.result import Z80, Alternative, LossFit, Reach
-from fitting.robust import Problem, make_problem, solve
+from fitting.loss.families import FAMILIES, draw_starts, make_problem, natural, natural_slope
+from fitting.loss.result import Alternative, LossFit, Reach
+from fitting.robust import Problem, solve
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from fitting.arrays import Floats
     from fitting.loss.families import Family
-    from fitting.loss.slopes import Centre, Floats
+    from fitting.loss.slopes import Centre
 
 BOOTSTRAPS = 200
 """Refits behind covariance and intervals."""
@@ -222,13 +224,13 @@ def irreducible_profile(
     stronger one would be what identifies E. A share is in the range when its objective is within
     2%, or 3/n where that is more, of the lowest: 3 in log likelihood if residuals were Laplace's.
     """
-    member = problem.family
+    member = problem.model
     if "log_e" not in member.names:
         return None
     place = member.names.index("log_e")
     value = float(np.exp(free[place]))
     starts = np.vstack(
-        [free, draw_starts(member, float(problem.log_loss.mean()), count=24, rng=rng)]
+        [free, draw_starts(member, float(problem.observed.mean()), count=24, rng=rng)]
     )
     weights = np.broadcast_to(table.weight, (len(starts), len(table.weight)))
     loose = replace(problem, ridge=np.minimum(problem.ridge, 1.0))
@@ -287,7 +289,7 @@ def size_scatter(problem: Problem[Family], free: Floats, table: LossTable) -> fl
     seen = table.params != sizes[:, None]
     starts = np.tile(free, (len(sizes), 1))
     refits = solve(problem, starts, run_weights=seen * table.weight, steps=60, tolerance=1e-6)
-    error = problem.log_loss - problem.family.evaluate(problem.features, refits.free)[0]
+    error = problem.observed - problem.model.evaluate(problem.features, refits.free)[0]
     chance = 0.0
     square = 0.0
     for one, unseen in zip(error, ~seen, strict=True):

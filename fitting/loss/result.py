@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from enum import Enum
 from html import escape
@@ -10,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fitting.arrays import Floats
+from fitting.intervals import Z80
 from fitting.laws.forms import FORMS
 from fitting.laws.law import Covariance, Quantity
 from fitting.loss.families import FAMILIES, natural
-from fitting.loss.slopes import Centre, Floats, to_features
-from fitting.units import format_count, format_small
+from fitting.loss.slopes import Centre, to_features
+from fitting.text import Group, Lines, Table, plain_text
+from fitting.units import format_count, format_range, format_small
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike
-
-Z80 = 1.2815515594457831
-"""Half-width of a Gaussian's central 80% in standard deviations."""
 
 
 class FitStatus(Enum):
@@ -315,42 +314,44 @@ class LossFit:
 
     def summary(self) -> str:
         """The fit in plain text, at most 80 columns."""
-        lines = [f"loss: {self.family} fitted to {self.n} runs; {self.status.value}"]
-        lines.append(f"form: {FORMS[self.form].formula}")
-        lines += self.coefficient_lines()
+        head = [f"loss: {self.family} fitted to {self.n} runs; {self.status.value}"]
+        head.append(f"form: {FORMS[self.form].formula}")
+        tail = []
         if self.held_out:
             missed = ", ".join(f"{label} {error:.2%}" for label, error in self.held_out.items())
-            lines.append(f"error on the largest runs, held out: by {missed}")
+            tail.append(f"error on the largest runs, held out: by {missed}")
         others = [
             f"{name} {error:.2%}" for name, error in self.errors.items() if name != self.family
         ]
         if others and self.held_out:
-            lines.append(f"other families, mean held-out error: {', '.join(others)}")
+            tail.append(f"other families, mean held-out error: {', '.join(others)}")
         left_out = [f"{count} ({reason})" for reason, count in self.rejected.items()]
-        lines.append(f"left out: {', '.join(left_out) or 'none'}")
-        lines.append(
+        tail.append(f"left out: {', '.join(left_out) or 'none'}")
+        tail.append(
             f"scatter {self.scatter:.2%} of runs, {self.size_scatter:.2%} of sizes; "
             f"R2 {self.r2:.4f}, ridge {self.ridge:g}, "
             f"condition number {format_small(self.condition, 2)}"
         )
-        lines += self.correlation_lines()
-        spans = [
-            f"{format_count(a)} to {format_count(b)}"
-            for a, b in zip(self.lowest, self.highest, strict=True)
-        ]
-        lines.append(f"range: params {spans[0]}, tokens {spans[1]}")
-        lines += [f"warning: {said}" for said in self.warnings]
-        wrapped = [textwrap.fill(line, 80, subsequent_indent="  ") for line in lines]
-        return "\n".join(wrapped)
+        tail += self.correlation_lines()
+        params, tokens = (
+            format_range(*ends, format_count)
+            for ends in zip(self.lowest, self.highest, strict=True)
+        )
+        tail.append(f"range: params {params}, tokens {tokens}")
+        tail += [f"warning: {said}" for said in self.warnings]
+        return plain_text(
+            [Group((Lines(tuple(head)), self.coefficient_table(), Lines(tuple(tail))))]
+        )
 
-    def coefficient_lines(self) -> list[str]:
+    def coefficient_table(self) -> Table:
         """Each coefficient with its 80% interval."""
-        return [
-            f"  {name:<8} {format_small(value, 4)} ({format_small(low)} to {format_small(high)})"
-            for (name, value), (low, high) in zip(
+        rows = (
+            (name, f"{format_small(value, 4)} ({format_range(*ends)})")
+            for (name, value), ends in zip(
                 self.coefficients.items(), self.intervals.values(), strict=True
             )
-        ]
+        )
+        return Table(rows=tuple(rows), indent=2)
 
     def correlation_lines(self) -> list[str]:
         """Correlations over 0.5 between exponents, as one line or none."""

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Evaluated = tuple[Floats, Floats]
-"""ln loss, shape (b, n), and its slope in the free parameters, shape (b, p, n)."""
+from fitting.arrays import Floats
+from fitting.robust import Evaluated
 
 HIGHEST = 300.0
 """Exponents are cut here so that exp cannot overflow; no real term comes near."""

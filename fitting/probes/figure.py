@@ -5,22 +5,20 @@ matplotlib is imported inside.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.errors import FitError
-from fitting.files import replace_file
-from fitting.fit.figure import LAW, MEASURED, TARGET, log_axes
+from fitting.figures import LAW, MEASURED, QUIET, TARGET, log_axes, make_figure, open_axes
 from fitting.probes.law import predict_probe, usable
 from fitting.units import format_count, format_small
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from matplotlib.figure import Figure
 
-    from fitting.probes.law import Floats, ProbeLaw
+    from fitting.arrays import Floats
+    from fitting.probes.law import ProbeLaw
     from fitting.runs.table import Runs
 
 POINTS = 80
@@ -47,6 +45,8 @@ class StabilityPlotData:
     sizes: tuple[SizePanel, ...]
     target: SizePanel | None
     column: str
+    lr_slope: float
+    params_slope: float
     threshold: float
     caption: str
 
@@ -72,28 +72,17 @@ def stability_plot_data(
         sizes=tuple(panel(size) for size in law.params),
         target=None if params is None else panel(params),
         column=law.column,
+        lr_slope=law.lr_slope,
+        params_slope=law.params_slope,
         threshold=threshold,
         caption=f"{len(table)} runs; {law.form} law of lr and params",
     )
 
 
-def write_stability_plot(
-    runs: Runs, law: ProbeLaw | None, path: Path, *, threshold: float, params: float | None
-) -> None:
-    """Draw a probe's law and write the figure, whole or not at all.
-
-    Raises:
-        FitError: there is no law to draw.
-        InputError: the folder cannot be written to.
-    """
-    if law is None:
-        raise FitError("--plot: no probe has a law; the report says why")
-    from matplotlib.figure import Figure
-
-    data = stability_plot_data(runs, law, threshold=threshold, params=params)
-    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
+def stability_figure(data: StabilityPlotData) -> Figure:
+    """The runs of each size, the law through them, the threshold and the target."""
+    figure = make_figure(6.4, 4.6, caption=data.caption)
+    axes = open_axes(figure.add_subplot())
     for size, mark in zip(data.sizes, "osD^vP*X" * len(data.sizes), strict=False):
         axes.plot(size.lr, size.value, mark, color=MEASURED, ms=4)
         axes.plot(size.law_lr, size.law, color=LAW, linewidth=1)
@@ -102,16 +91,13 @@ def write_stability_plot(
         axes.plot(data.target.law_lr, data.target.law, color=TARGET, linestyle="--", linewidth=1.2)
         place = (data.target.law_lr[0], data.target.law[0])
         axes.annotate(f"{format_count(data.target.params)}, foretold", place, fontsize=8)
-    axes.axhline(data.threshold, color="#555555", linewidth=0.8)
+    axes.axhline(data.threshold, color=QUIET, linewidth=0.8)
     log_axes(axes, x=format_small, y=format_small)
     axes.set_xlabel("peak lr")
     axes.set_ylabel(data.column.replace("_", " "))
     axes.set_title(
-        f"{data.column.replace('_', ' ')} grows as lr^{law.lr_slope:.2f} "
-        f"params^{law.params_slope:.2f}",
+        f"{data.column.replace('_', ' ')} grows as lr^{data.lr_slope:.2f} "
+        f"params^{data.params_slope:.2f}",
         fontsize=10,
     )
-    figure.supxlabel(data.caption, fontsize=8, color="#555555")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=path.suffix[1:], dpi=130)
-    replace_file(path, buffer.getvalue())
+    return figure

@@ -15,15 +15,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+from fitting.arrays import Floats
+from fitting.intervals import student_half_width
+from fitting.robust import SOFT, Problem, look, solve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
 
-Floats = NDArray[np.float64]
+    from fitting.robust import Evaluated
+
 
 FEWEST_RUNS = 6
 """Runs that a law of lr and params needs: twice its three numbers."""
@@ -31,12 +37,9 @@ FEWEST_RUNS = 6
 FEWEST_LRS = 3
 """Distinct lrs below which a slope in lr says nothing of its curvature."""
 
-SOFT = 0.5
+SOFT_FROM = 0.5
 """Deviation in ln v, or in v of a linear law, from which a run counts for less. *Assumed*: seeds
 of one setting differ by about half as much."""
-
-COVERED = 0.8
-"""Probability that an interval aims at."""
 
 SLOPES = (1.0, 2.0, 4.0)
 """Of ln v in ln lr, where a rising law starts its search."""
@@ -144,11 +147,10 @@ def choose_form(form: str, x: Floats, z: Floats, y: Floats) -> tuple[str, Floats
 
     The two are compared by the corrected Akaike criterion on soft deviations.
     """
-    power = solve("power", plain_start(x, z, y), x, z, y)
+    power = fit_form("power", plain_start(x, z, y)[None], x, z, y)
     if form != "rising" or len(y) < FEWEST_RUNS + 2:
         return ("linear" if form == "linear" else "power", *power[:3])
-    tried = [solve("rising", start, x, z, y) for start in rising_starts(x, z, y)]
-    rising = min(tried, key=lambda found: found[3])
+    rising = fit_form("rising", rising_starts(x, z, y), x, z, y)
     if criterion(rising[3], 5, len(y)) < criterion(power[3], 3, len(y)):
         return ("rising", *rising[:3])
     return ("power", *power[:3])
@@ -166,48 +168,72 @@ def plain_start(x: Floats, z: Floats, y: Floats) -> Floats:
     return np.asarray(found, dtype=np.float64)
 
 
-def rising_starts(x: Floats, z: Floats, y: Floats) -> list[Floats]:
+def rising_starts(x: Floats, z: Floats, y: Floats) -> Floats:
     """The upper half of the values as the power, the lowest quarter as the floor."""
     upper = y >= np.median(y)
     floor = float(np.quantile(y, 0.15))
     level = float(np.median(y[upper]))
     middle, size = float(np.median(x[upper])), float(np.median(z[upper]))
-    return [
-        np.array([level - slope * middle - 0.5 * slope * size, slope, 0.5 * slope, floor, 0.3])
-        for slope in SLOPES
-    ]
+    return np.array(
+        [
+            [level - slope * middle - 0.5 * slope * size, slope, 0.5 * slope, floor, 0.3]
+            for slope in SLOPES
+        ]
+    )
 
 
-def solve(
-    form: str, start: Floats, x: Floats, z: Floats, y: Floats
+def fit_form(
+    form: str, starts: Floats, x: Floats, z: Floats, y: Floats
 ) -> tuple[Floats, Floats, float, float]:
     """Parameters, their covariance, the scatter of runs, and the soft sum of squares."""
-    from scipy.optimize import least_squares
+    problem = Problem(
+        model=ProbeModel(form),
+        features=(x, z),
+        observed=y,
+        ridge=np.zeros(starts.shape[1]),
+        towards=np.zeros(starts.shape[1]),
+        delta=SOFT_FROM,
+        norm=SOFT,
+    )
+    found = solve(problem, starts, tolerance=1e-12)
+    theta = found.best()
+    squares = 2 * float(found.objective.min())
+    scatter = math.sqrt(squares / max(len(y) - len(theta), 1))
+    curvature = look(problem, theta[None], mu=0.0).curvature[0] * problem.delta**2
+    covariance = np.asarray(scatter**2 * np.linalg.pinv(curvature), dtype=np.float64)
+    return theta, covariance, scatter, squares
 
-    def miss(theta: Floats) -> Floats:
-        return np.asarray(evaluate(form, theta, x, z) - y, dtype=np.float64)
 
-    found = least_squares(miss, start, loss="soft_l1", f_scale=SOFT)
-    scatter = math.sqrt(2 * found.cost / max(len(y) - len(start), 1))
-    jacobian = np.asarray(found.jac, dtype=np.float64)
-    covariance = np.asarray(scatter**2 * np.linalg.pinv(jacobian.T @ jacobian), dtype=np.float64)
-    return found.x, covariance, scatter, float(2 * found.cost)
+@dataclass(frozen=True, slots=True)
+class ProbeModel:
+    """ln v, or v of a linear law."""
 
+    form: str
 
-def evaluate(form: str, theta: Any, x: Any, z: Any) -> Any:
-    """ln v, or v of a linear law, at centred ln lr and ln params."""
-    moving = theta[0] + theta[1] * x + theta[2] * z
-    if form != "rising":
-        return moving
-    return np.logaddexp(theta[3] + theta[4] * z, moving)
+    def evaluate(self, at: tuple[Floats, Floats], free: Floats) -> Evaluated:
+        """Values, shape (b, n), and their slopes, shape (b, p, n).
+
+        Args:
+            at: centred ln lr and ln params, each of shape (n,).
+            free: (a, s, t) or (a, s, t, f, u), shape (b, p).
+        """
+        x, z = at
+        rows = np.stack([np.ones_like(x), x, z])
+        moving = free[:, :3] @ rows
+        if self.form != "rising":
+            return moving, np.broadcast_to(rows, (len(free), *rows.shape)).copy()
+        floor = free[:, 3:] @ rows[[0, 2]]
+        values = np.logaddexp(floor, moving)
+        share = np.exp(moving - values)[:, None]
+        return values, np.concatenate([share * rows, (1 - share) * rows[[0, 2]]], axis=1)
 
 
 def predict_probe(law: ProbeLaw, *, lr: float, params: float) -> Estimate:
     """The probe of a run at `lr` and `params`, with the 80% interval of a single run."""
     x, z = math.log(lr) - law.centre[0], math.log(params) - law.centre[1]
-    value = float(evaluate(law.form, law.theta, x, z))
-    slope = slopes(lambda theta: float(evaluate(law.form, theta, x, z)), law.theta)
-    half = half_width(law, slope, lone_scatter(law, z))
+    values, slopes = ProbeModel(law.form).evaluate((np.array([x]), np.array([z])), law.theta[None])
+    value = float(values[0, 0])
+    half = half_width(law, slopes[0, :, 0], lone_scatter(law, z))
     ends = (value, value - half, value + half)
     return Estimate(*(ends if law.form == "linear" else map(bounded_exp, ends)))
 
@@ -238,7 +264,7 @@ def crossing_lr(law: ProbeLaw, *, params: float, threshold: float) -> Estimate |
         return Estimate(0.0, 0.0, 0.0)
     value = solve_lr(law.theta)
     scatter = lone_scatter(law, z) / float(law.theta[1])
-    half = half_width(law, slopes(solve_lr, law.theta), scatter)
+    half = half_width(law, central_slopes(solve_lr, law.theta), scatter)
     return Estimate(*(bounded_exp(value + law.centre[0] + k * half) for k in (0, -1, 1)))
 
 
@@ -256,13 +282,11 @@ def lone_scatter(law: ProbeLaw, z: float) -> float:
 
 def half_width(law: ProbeLaw, slope: Floats, scatter: float) -> float:
     """Half of the 80% interval of something with these slopes in the parameters."""
-    from scipy.stats import t
-
     sd = math.sqrt(max(float(slope @ law.covariance @ slope), 0.0) + scatter**2)
-    return float(t.ppf((1 + COVERED) / 2, max(law.freedom, 1))) * sd
+    return student_half_width(max(law.freedom, 1)) * sd
 
 
-def slopes(function: Any, theta: Floats) -> Floats:
+def central_slopes(function: Callable[[Floats], float], theta: Floats) -> Floats:
     """Central differences of a function of the parameters."""
     steps = 1e-5 * np.maximum(np.abs(theta), 1.0)
     return np.array(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import InputError
+from fitting.intervals import student_half_width
 from fitting.runs.table import read_runs
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ EXPONENT = 0.462
 
 FEWEST_BUDGETS = 3
 """Distinct numbers of tokens that tell an exponent and leave an error."""
-
-COVERED = 0.8
-"""Probability of the interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +52,9 @@ class NoiseFit:
         """80% interval of one more run's noise scale; None where its width is not known."""
         if self.log_sd is None:
             return None, None
-        from scipy.special import stdtrit
-
         far = (math.log(tokens) - self.centre) ** 2 / self.spread
         sd = self.log_sd * math.sqrt(1 + 1 / self.n + far)
-        half = math.exp(float(stdtrit(self.n - 2, (1 + COVERED) / 2)) * sd)
+        half = math.exp(student_half_width(self.n - 2) * sd)
         return self.at(tokens) / half, self.at(tokens) * half
 
 

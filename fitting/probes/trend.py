@@ -23,6 +23,7 @@ import numpy as np
 from scipy import stats
 
 from fitting.errors import InputError
+from fitting.intervals import student_half_width
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -47,9 +48,6 @@ BENDS: dict[str, tuple[Direction, Direction]] = {
 }
 """Alternatives of Kendall's tau before and after the cut, by the bend's name."""
 
-LEVEL = 0.8
-"""Level of the interval of a foretold value."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PowerLaw:
@@ -69,7 +67,7 @@ class PowerLaw:
         """Value and 80% interval of one run at a compute."""
         x = math.log(flops / self.center)
         sd = self.scatter * math.sqrt(1 + 1 / self.runs + x * x / self.spread)
-        half = float(stats.t.ppf((1 + LEVEL) / 2, self.runs - 2)) * sd
+        half = student_half_width(self.runs - 2) * sd
         value = self.intercept + self.slope * x
         return math.exp(value), math.exp(value - half), math.exp(value + half)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 REQUIRED = ("params", "tokens", "loss")
 """Columns that every runs table has; enough for a loss law."""
@@ -117,3 +118,39 @@ NUMERIC = tuple(name for name, column in COLUMNS.items() if not column.text)
 
 TEXT = tuple(name for name, column in COLUMNS.items() if column.text)
 """Columns held as text."""
+
+
+def runs_schema() -> dict[str, Any]:
+    """The JSON schema of a runs table as a list of rows, one a run, with each column's meaning.
+
+    An unknown value is null or left out; a null loss is that of a run that diverged. Columns of
+    one's own are carried along.
+    """
+    from fitting.laws.schema import DRAFT
+
+    return {
+        "$schema": DRAFT,
+        "title": "runs table",
+        "description": "Rows of a runs table (CSV or Parquet), one training run each.",
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {name: _column_schema(name, column) for name, column in COLUMNS.items()},
+            "required": list(REQUIRED),
+        },
+    }
+
+
+def _column_schema(name: str, column: Column) -> dict[str, Any]:
+    """One column: its type, its bounds, its meaning."""
+    known = name in REQUIRED and column.finite
+    kind = "string" if column.text else "number"
+    found: dict[str, Any] = {"description": column.meaning}
+    found["type"] = kind if known else [kind, "null"]
+    if name == "status":
+        found["enum"] = [*STATUSES, "", None]
+    if column.low > -math.inf:
+        found["minimum" if column.low_allowed else "exclusiveMinimum"] = column.low
+    if column.below < math.inf:
+        found["exclusiveMaximum"] = column.below
+    return found

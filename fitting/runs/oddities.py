@@ -11,7 +11,7 @@ import pandas as pd
 
 from fitting.runs.columns import SMALLEST_COUNT
 from fitting.runs.outcomes import REASONS, Outcome
-from fitting.units import format_count
+from fitting.units import format_size
 
 MOST_STEPS = 2e6
 """More steps than any language model was trained for; beyond it, with a batch below
@@ -166,8 +166,7 @@ def caution_breadth(finished: pd.DataFrame, cell: pd.Series[int]) -> list[str]:
     if cell.nunique() == 1:
         params, tokens = finished["params"].iloc[0], finished["tokens"].iloc[0]
         found.append(
-            f"all runs share one cell ({format_count(params)} params, {format_count(tokens)} "
-            "tokens): no law over size; add a size"
+            f"all runs share one cell ({format_size(params, tokens)}): no law over size; add a size"
         )
     if not {"lr", "batch_tokens"} <= set(finished.columns):
         return [*found, "no lr and batch_tokens: these runs are fitted for the loss alone"]

@@ -15,13 +15,11 @@ from enum import StrEnum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from fitting.arrays import Floats
 from fitting.errors import InputError
 from fitting.runs.columns import COLUMNS
-
-Floats = npt.NDArray[np.float64]
 
 DIVERGED_RATIO = 1.5
 """A loss above this many times the best of its cell means divergence (design contract)."""

@@ -11,23 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.cells.spline import measured_optima
 from fitting.errors import FitError, InputError
 from fitting.laws.law import Covariance, Quantity
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, Surface, best_point, surface_of
+from fitting.robust import Solution, look, solve
 from fitting.surface.line import Line, combine, line_gradient, optimum_lines, shift_line
 from fitting.surface.prior import neutral_prior
 from fitting.surface.solver import (
     FREE,
     NOISE,
-    Floats,
-    Problem,
     Runs,
-    State,
+    SurfaceProblem,
     basis,
-    normal_matrix,
     prepare,
-    solve,
 )
 
 NEAR = 0.03
@@ -127,28 +125,33 @@ def fit_surface(
     known = neutral_prior()
     precision: Floats = np.linalg.inv(known.covariance).astype(np.float64)
     problem = prepare(runs, mean=known.mean, precision=precision)
-    if np.bincount(problem.cell).max() < 3:
+    cell = problem.cells.of_run
+    if np.bincount(cell).max() < 3:
         raise FitError("surface: no (params, tokens) cell has 3 runs; add runs at one size")
     weight = nearness(problem)
     if target is not None:
-        weight = weight * closeness(problem.cells, target)[problem.cell]
+        weight = weight * closeness(problem.model.sizes, target)[cell]
     rng = np.random.default_rng(effort.seed)
-    state = best_start(problem, weight, rng=rng, starts=effort.starts)
-    free = state.weights[0]
+    found = best_start(problem, weight, rng=rng, starts=effort.starts)
+    free = found.free[0]
     plain = surface_of((basis() @ free).tolist())
     best_point(plain, REFERENCE.params, REFERENCE.tokens)
-    spread = free_covariance(problem, weight, state, rng=rng, count=effort.bootstraps)
+    view = look(problem, found.free, run_weights=weight[None], level=found.level)
+    spread = free_covariance(
+        problem, weight, free, view.curvature[0], rng=rng, count=effort.bootstraps
+    )
+    residual = view.residual[0] * NOISE
     surface, runs_line, line = with_prior(free, spread, line_prior)
     return SurfaceFit(
         surface=surface,
         runs_line=runs_line,
         line=line,
         scatter=measured_scatter(runs, surface, target),
-        cells=problem.cells,
-        offsets=state.offset[0],
-        residual_scale=residual_scale(problem, state),
-        r2=explained(problem, state, weight),
-        n=len(problem.log_loss),
+        cells=problem.model.sizes,
+        offsets=view.level[0],
+        residual_scale=residual_scale(problem, residual),
+        r2=explained(problem, residual, weight),
+        n=len(problem.observed),
     )
 
 
@@ -172,11 +175,18 @@ def check_runs(runs: Runs) -> None:
         raise FitError("surface: no runs to fit")
 
 
-def nearness(problem: Problem, near: float = NEAR) -> Floats:
+def nearness(problem: SurfaceProblem, near: float = NEAR) -> Floats:
     """Weight of each run: 1 / (1 + (gap / near)^2), gap its ln loss over its cell's best."""
-    best = np.minimum.reduceat(problem.log_loss, problem.start)
-    weight: Floats = 1 / (1 + ((problem.log_loss - best[problem.cell]) / near) ** 2)
+    weight: Floats = 1 / (1 + (gap_to_best(problem) / near) ** 2)
     return weight
+
+
+def gap_to_best(problem: SurfaceProblem) -> Floats:
+    """ln loss of each run over the best of its cell."""
+    cells = problem.cells
+    best = np.minimum.reduceat(problem.observed, cells.start)
+    gap: Floats = problem.observed - best[cells.of_run]
+    return gap
 
 
 def closeness(cells: Floats, target: tuple[float, float]) -> Floats:
@@ -187,17 +197,25 @@ def closeness(cells: Floats, target: tuple[float, float]) -> Floats:
     return relative
 
 
-def best_start(problem: Problem, weight: Floats, *, rng: np.random.Generator, starts: int) -> State:
+def best_start(
+    problem: SurfaceProblem, weight: Floats, *, rng: np.random.Generator, starts: int
+) -> Solution:
     """The lowest of the minima from the prior mean and from draws around it; one member."""
     spread = rng.normal(scale=0.3, size=(starts, len(FREE)))
     spread[0] = 0
-    state = solve(problem, problem.mean + spread, np.broadcast_to(weight, (starts, len(weight))))
-    lowest = int(np.argmin(state.objective))
-    return solve(problem, state.weights[[lowest]], weight[None])
+    weights = np.broadcast_to(weight, (starts, len(weight)))
+    found = solve(problem, problem.towards + spread, run_weights=weights, steps=100, tolerance=1e-6)
+    return solve(problem, found.best()[None], run_weights=weight[None], steps=100, tolerance=1e-6)
 
 
 def free_covariance(
-    problem: Problem, weight: Floats, state: State, *, rng: np.random.Generator, count: int
+    problem: SurfaceProblem,
+    weight: Floats,
+    free: Floats,
+    curvature: Floats,
+    *,
+    rng: np.random.Generator,
+    count: int,
 ) -> Floats | None:
     """Covariance of the free weights: of bootstraps, plus what the ridge's own sd adds.
 
@@ -207,15 +225,20 @@ def free_covariance(
     """
     if count < 2:
         return None
-    samples = bootstrap(problem, weight, state.weights[0], rng=rng, count=count)
-    inverse = np.linalg.inv(normal_matrix(problem, state)[0])
+    samples = bootstrap(problem, weight, free, rng=rng, count=count)
+    inverse = np.linalg.inv(curvature + problem.precision)
     ridge = inverse @ problem.precision @ inverse
     covariance: Floats = np.cov(samples.T) + (ridge + ridge.T) / 2
     return covariance
 
 
 def bootstrap(
-    problem: Problem, weight: Floats, start: Floats, *, rng: np.random.Generator, count: int
+    problem: SurfaceProblem,
+    weight: Floats,
+    start: Floats,
+    *,
+    rng: np.random.Generator,
+    count: int,
 ) -> Floats:
     """Free weights of `count` refits to resampled runs, shape (count, 12)."""
     blocks = []
@@ -224,20 +247,21 @@ def bootstrap(
         members = min(25, count - first)
         weights = weight * resampled(problem, rng=rng, members=members)
         # Refits differ by far more than what a looser tolerance leaves.
-        state = solve(problem, np.tile(start, (members, 1)), weights, steps=15, tolerance=1e-4)
-        blocks.append(state.weights)
+        starts = np.tile(start, (members, 1))
+        blocks.append(solve(problem, starts, run_weights=weights, steps=15, tolerance=1e-4).free)
     return np.concatenate(blocks)
 
 
-def resampled(problem: Problem, *, rng: np.random.Generator, members: int) -> Floats:
+def resampled(problem: SurfaceProblem, *, rng: np.random.Generator, members: int) -> Floats:
     """How often each run is drawn, shape (members, n).
 
     Whole cells are drawn, so that what a cell's runs share is counted as error once. Fewer than
     `FEWEST_CELLS` say too little of how cells differ: then runs are drawn too, within cells.
     """
-    sizes = np.bincount(problem.cell)
+    cell = problem.cells.of_run
+    sizes = np.bincount(cell)
     cells = len(sizes)
-    drawn = rng.multinomial(cells, np.full(cells, 1 / cells), size=members)[:, problem.cell]
+    drawn = rng.multinomial(cells, np.full(cells, 1 / cells), size=members)[:, cell]
     if cells >= FEWEST_CELLS:
         return drawn.astype(np.float64)
     repeats = [rng.multinomial(size, np.full(size, 1 / size), size=members) for size in sizes]
@@ -329,17 +353,15 @@ def power_laws(fit: SurfaceFit) -> tuple[Quantity, Quantity]:
     return laws[0], laws[1]
 
 
-def residual_scale(problem: Problem, state: State) -> float:
+def residual_scale(problem: SurfaceProblem, residual: Floats) -> float:
     """1.4826 times the median absolute residual of ln loss within NEAR of the cell's best."""
-    best = np.minimum.reduceat(problem.log_loss, problem.start)
-    near = problem.log_loss - best[problem.cell] < NEAR
-    return float(1.4826 * np.median(np.abs(state.residual[0, near])) * NOISE)
+    near = gap_to_best(problem) < NEAR
+    return float(1.4826 * np.median(np.abs(residual[near])))
 
 
-def explained(problem: Problem, state: State, weight: Floats) -> float:
+def explained(problem: SurfaceProblem, residual: Floats, weight: Floats) -> float:
     """1 - weighted residual variance / weighted variance of ln loss within cells."""
-    total = np.add.reduceat(weight, problem.start)
-    mean = np.add.reduceat(weight * problem.log_loss, problem.start) / total
-    spread = np.sum(weight * (problem.log_loss - mean[problem.cell]) ** 2)
-    left = np.sum(weight * (state.residual[0] * NOISE) ** 2)
-    return float(1 - left / spread)
+    cells = problem.cells
+    mean = cells.means(problem.observed, weight)
+    spread = np.sum(weight * (problem.observed - mean[cells.of_run]) ** 2)
+    return float(1 - np.sum(weight * residual**2) / spread)

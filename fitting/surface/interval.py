@@ -9,9 +9,6 @@ import math
 
 from fitting.laws.surface import COEFFICIENTS, Setting, Surface, best_point, log_terms, terms_of
 
-Z80 = 1.2815515655446004
-"""Half width of a normal distribution's central 80%, in standard deviations."""
-
 
 def surface_log_sd(surface: Surface, params: float, tokens: float) -> tuple[float, float] | None:
     """Standard deviations of ln lr* and ln B* from the covariance of the weights.

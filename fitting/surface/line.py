@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.laws.surface import COEFFICIENTS, REFERENCE
-from fitting.surface.solver import FREE, Floats, basis
+from fitting.surface.solver import FREE, basis
 
 LINE = ("lr_const", "lr_params", "lr_tokens", "batch_const", "batch_params", "batch_tokens")
 """Coefficients of ln lr* and ln B* over the reference, in the order of every vector here."""

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fitting.arrays import Floats
 from fitting.errors import InputError
 from fitting.laws.law import Quantity
-from fitting.laws.surface import REFERENCE
+from fitting.laws.surface import REFERENCE, Surface, surface_of
 from fitting.surface.line import Line
-from fitting.surface.solver import FREE, Floats
+from fitting.surface.solver import FREE, basis
 
 NEUTRAL: dict[str, tuple[float, float]] = {
     "progress_const": (-4.0, 3.0),
@@ -72,6 +73,11 @@ def neutral_prior() -> WeightPrior:
     """The prior of a fit that is told nothing."""
     values = np.array([NEUTRAL[name] for name in FREE])
     return WeightPrior(mean=values[:, 0], covariance=np.diag(values[:, 1] ** 2))
+
+
+def neutral_surface() -> Surface:
+    """The surface of published theory, before any run."""
+    return surface_of((basis() @ neutral_prior().mean).tolist())
 
 
 def line_from_law(lr: Quantity, batch_tokens: Quantity, *, transfer: Transfer = TRANSFER) -> Line:

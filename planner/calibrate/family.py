@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
 from proxies.run.groups import TUNED, base_settings
 from proxies.sweep.cells import expand_cells

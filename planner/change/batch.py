@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
 from planner.change.base import Run, go_on, replan, timescale_tokens
 from planner.change.change import Change, Number, Track

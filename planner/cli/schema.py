@@ -61,7 +61,7 @@ def _make_spec_schema() -> dict[str, Any]:
 
 def _make_runs_schema() -> dict[str, Any]:
     """The schema of a runs table's rows."""
-    from fitting.laws.schema import runs_schema
+    from fitting.runs.columns import runs_schema
 
     return runs_schema()
 

@@ -18,10 +18,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from fitting.intervals import Z80
 from planner.facts.accelerators import Accelerator, accelerators
-
-Z80 = 1.2815515655446004
-"""Half-width of a central 80% interval of a normal distribution, in standard deviations."""
 
 UNSEEN_LOG_SD = 0.25
 """Added in square for an accelerator of which no whole run is known; assumed."""

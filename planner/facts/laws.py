@@ -13,7 +13,8 @@ from importlib import import_module
 from pathlib import Path
 
 from fitting.errors import InputError, nearest_name
-from fitting.laws.law import Law, read_law
+from fitting.laws.file import read_law
+from fitting.laws.law import Law
 
 DEFAULT_LAWS = {
     "lr": "step-law",

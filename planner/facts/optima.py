@@ -14,7 +14,8 @@ from importlib import import_module
 from pathlib import Path
 
 from fitting.errors import InputError
-from fitting.laws.law import Law, evaluate_law
+from fitting.laws.evaluate import evaluate_law
+from fitting.laws.law import Law
 from planner.facts.anchor import Anchor, make_anchor, own_errors
 from planner.facts.recipes import number_or_none, whole_or_none
 

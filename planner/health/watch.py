@@ -14,18 +14,18 @@ import numpy as np
 
 from fitting.curves.law import forecast
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
 from fitting.logs.faults import FEWEST_ROWS, Fault, find_above, find_faults, groups
 from fitting.logs.noise import measure_noise
+from fitting.logs.series import Curve
 from fitting.units import format_small
 from planner.recommendation.schedule import planned_curve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from fitting.arrays import Floats
     from fitting.curves.law import CurveLaw
     from fitting.logs.series import RunLog
-    from fitting.loss.slopes import Floats
     from planner.plan.document import Plan
 
 OTHER_LR = 0.05

@@ -10,14 +10,15 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fitting.intervals import Z80
+from fitting.laws.evaluate import log_distances
 from fitting.laws.forms import FORMS, ema_fraction
-from fitting.laws.law import log_distances
 from fitting.units import format_small
 from planner.plan.words.anchors import explain_anchors, explain_elsewhere
 from planner.plan.words.experts import explain_experts
 from planner.plan.words.growth import explain_growth
 from planner.plan.words.limited_data import explain_data
-from planner.recommendation.estimate import Z80, Estimate, Witness
+from planner.recommendation.estimate import Estimate, Witness
 from planner.request.budget import explain_budget
 
 if TYPE_CHECKING:

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, TypeVar
 
-from fitting.laws.law import Law, evaluate_law, read_law
+from fitting.laws.evaluate import evaluate_law, speaks_of
+from fitting.laws.file import read_law
+from fitting.laws.law import Law
 from planner.facts.recipes import nearest_recipes
 from planner.plan import document as doc
 from planner.recommendation.elsewhere import SETUPS
 from planner.recommendation.estimate import Estimate
-from planner.recommendation.numbers import Hyperparameters, speaks_of
+from planner.recommendation.numbers import Hyperparameters
 from planner.recommendation.place import BATCH_REACH, Landscape
 from proxies.run.parametrization import Parametrization
 from proxies.run.schedule import Schedule

@@ -20,8 +20,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from fitting.laws.law import Range, evaluate_law, log_distances
-from fitting.laws.law import distance_squared as outside
+from fitting.laws.evaluate import distance_squared as outside
+from fitting.laws.evaluate import evaluate_law, log_distances
+from fitting.laws.law import Range
 from planner.recommendation.elsewhere import move_variance, setup_variance
 from planner.recommendation.estimate import FORM_LOG_SD, OWN_FORM_LOG_SD, Estimate
 

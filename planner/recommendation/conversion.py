@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+from fitting.intervals import Z80
 from fitting.laws.law import Law
-from planner.recommendation.estimate import Z80
 from proxies.run.parametrization import (
     OPTIMIZERS,
     Parametrization,

@@ -26,13 +26,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws.law import Law, Quantity, distance_squared, evaluate_law, law_log_sd
+from fitting.intervals import ends_of
+from fitting.laws.evaluate import distance_squared, evaluate_law, law_log_sd
+from fitting.laws.law import Law, Quantity
 
 if TYPE_CHECKING:
     from planner.recommendation.anchoring import Carried
-
-Z80 = 1.2815515655446004
-"""Half-width of a central 80% interval of a normal distribution, in standard deviations."""
 
 SANE = {
     "lr": (1e-9, 10.0),
@@ -131,10 +130,7 @@ class Estimate:
 
 def around(value: float, log_sd: float | None) -> tuple[float | None, float | None]:
     """Ends of the 80% interval of a value; None where its width is not known."""
-    if log_sd is None:
-        return None, None
-    half = math.exp(Z80 * log_sd)
-    return value / half, value * half
+    return (None, None) if log_sd is None else ends_of(value, log_sd)
 
 
 def estimate_from(

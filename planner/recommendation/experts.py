@@ -43,7 +43,7 @@ def sparse_loss(value: Value, numbers: Hyperparameters, part: ExpertCounts) -> V
     The value is their geometric mean; the interval goes from the lower end of the one to the upper
     end of the other.
     """
-    from fitting.laws.law import evaluate_law
+    from fitting.laws.evaluate import evaluate_law
 
     law = numbers.laws["loss"].quantities["loss"]
     whole = evaluate_law(law, {**numbers.point, "params": float(part.params)})

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
 from planner.request.growth import OPTION, BatchGrowthPart, GrowthChoice
 from proxies.run.batching import LR_RULES, GrowthStage, count_updates

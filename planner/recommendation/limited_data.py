@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.laws.law import Law, Quantity, evaluate_law, law_log_sd
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.law import Law, Quantity
 from fitting.laws.loss import saturating_count, useful_params
 from fitting.units import format_count, format_small
 from planner.recommendation.data_part import (

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+from fitting.laws.evaluate import speaks_of
 from fitting.laws.law import Law
 from planner.facts.laws import DEFAULT_LAWS, OPTIMIZER_LAWS, find_law
 from planner.recommendation.anchored import (
@@ -264,12 +265,6 @@ def pick_law(
     usual = DEFAULT_LAWS[quantity]
     own = OPTIMIZER_LAWS.get(choices.optimizer, {}).get(quantity, usual)
     return book.get(own, book[usual])
-
-
-def speaks_of(law: Law, quantity: str) -> bool:
-    """Whether a law gives absolute numbers of a quantity."""
-    part = law.quantities.get(quantity)
-    return part is not None and part.form not in ("text", "exponents")
 
 
 def pick_surface(book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fitting.errors import FitError, InputError
-from fitting.laws.law import Law, Range, evaluate_law, log_distances
+from fitting.laws.evaluate import evaluate_law, log_distances
+from fitting.laws.law import Law, Range
 from fitting.laws.plateau import Plateau, Span, move_lr, plateau
 from fitting.laws.surface import Surface, best_batch, best_point, log_penalty, surface_from
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.curves.intervals import HALF_WIDTH
 from fitting.curves.law import curve_law, last_row
 from fitting.curves.path import draw_line, make_path
 from fitting.errors import InputError
-from fitting.laws.law import read_law
-from fitting.logs.curve_files import Curve
+from fitting.intervals import Z80
+from fitting.laws.file import read_law
+from fitting.logs.series import Curve
 from proxies.run.schedule import Checkpoint, Schedule, lr_fractions, make_schedule
 from proxies.run.schedule.convex_bound import LastIterateBound, last_iterate_bound
 
@@ -102,9 +102,7 @@ def gain_over(law: CurveLaw, chosen: Curve, other: Curve) -> Gain:
     moved = slope_other - slope_first
     variance = max(float(moved @ law.covariance @ moved), 0.0) + 2 * law.scatter**2
     gap, loss = log_other - log_first, math.exp(log_first)
-    low, value, high = (
-        loss * math.expm1(gap + k * HALF_WIDTH * math.sqrt(variance)) for k in (-1, 0, 1)
-    )
+    low, value, high = (loss * math.expm1(gap + k * Z80 * math.sqrt(variance)) for k in (-1, 0, 1))
     return Gain(over=other.name, value=value, low=low, high=high)
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import FitError, InputError
+from fitting.intervals import Z80
 from fitting.laws.surface import (
     COEFFICIENTS,
     Setting,
@@ -25,13 +26,12 @@ from fitting.laws.surface import (
     terms_of,
     weights,
 )
-from fitting.surface.interval import Z80
 from fitting.surface.prior import TRANSFER
 from planner.plan.document import Value
 
 if TYPE_CHECKING:
+    from fitting.arrays import Floats
     from fitting.laws.law import Law
-    from fitting.surface.solver import Floats
     from planner.plan.document import Plan
 
 TRANSFER_EXPONENT = TRANSFER.exponent

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import FitError, InputError
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.units import parse_count
 from planner.facts.laws import DEFAULT_LAWS, read_lawbook
 from planner.plan.document import load_plan

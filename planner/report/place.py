@@ -26,9 +26,9 @@ from fitting.laws.surface import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from fitting.arrays import Floats
     from fitting.laws.law import Law
     from fitting.laws.surface import Surface
-    from fitting.surface.solver import Floats
     from planner.plan.document import Plan
 
 CLOSE = 1e-6

@@ -171,7 +171,7 @@ def laws_section(found: Evidence) -> Section:
         notes += [found.law.source.note, found.law.source.caution]
     if found.fit is not None:
         notes += [found.fit.prior_line(), *(bend.sentence() for bend in found.fit.bends)]
-        text = "\n\n".join("\n".join(lines) for lines in found.fit.law_blocks())
+        text = "\n\n".join("\n".join(block.lines) for block in found.fit.law_blocks())
         code = (("The laws that the runs give; brackets hold 80%", text),) if text else ()
     absent = []
     if not figures:

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from fitting.errors import InputError
+from fitting.laws.evaluate import speaks_of
 from fitting.laws.law import Law
 from fitting.units import format_count, parse_count
 from planner.facts.laws import DEFAULT_LAWS, find_law, read_lawbook
-from planner.recommendation.numbers import speaks_of
 from planner.request.target import AGREEMENT, Target, resolve_scale
 from proxies.run.experts import Experts, sparse_shape
 from proxies.run.shape import Shape, count_params

@@ -2,34 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
-from fitting.files import replace_file
-from fitting.fit.figure import LAW, MEASURED, TARGET, check_suffix
+from fitting.figures import LAW, MEASURED, TARGET, make_figure
 from fitting.units import format_count
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
     from planner.review.batch_tradeoff import Tradeoff
 
 CURVE_POINTS = 200
-
-
-def write_batch_plot(found: Tradeoff, path: Path) -> None:
-    """Draw the trade-off and write the figure, whole or not at all.
-
-    Raises:
-        InputError: another ending than .png, .pdf or .svg, matplotlib is absent, or the folder
-            cannot be written to.
-    """
-    check_suffix(path)
-    buffer = io.BytesIO()
-    batch_figure(found).savefig(buffer, format=path.suffix[1:], dpi=130)
-    replace_file(path, buffer.getvalue())
 
 
 def curve(found: Tradeoff) -> list[tuple[float, float]]:
@@ -43,9 +26,7 @@ def curve(found: Tradeoff) -> list[tuple[float, float]]:
 
 def batch_figure(found: Tradeoff) -> Figure:
     """Tokens against steps on log axes; the plan's batch and the critical one are marked."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = make_figure(6, 4)
     axes = figure.subplots()
     line = [(e * found.fewest_tokens, s * found.fewest_steps) for e, s in curve(found)]
     axes.plot(*zip(*line, strict=True), color=LAW)

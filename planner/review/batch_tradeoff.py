@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from planner.plan.assembly import lie_of
 from planner.recommendation.place import BATCH_REACH
 from planner.review.diff import recommended

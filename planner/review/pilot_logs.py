@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from fitting.errors import InputError
 from fitting.files import read_table
-from fitting.logs.curve_files import read_columns
+from fitting.logs.series import read_steps
 from fitting.runs.outcomes import Outcome as Ending
 from fitting.runs.table import read_runs
 from fitting.units import format_count, format_small
@@ -64,26 +63,19 @@ def read_logs(paths: Sequence[Path], plan: Plan, *, noise: float) -> Logs:
     """
     found: list[tuple[Outcome, float]] = []
     for path in paths:
-        table = read_table(path)
-        if "step" in table.columns:
-            found.append(read_pilot(path, table, plan, noise=noise))
+        if "step" in read_table(path).columns:
+            found.append(read_pilot(path, plan, noise=noise))
         else:
             found += rows_of(read_runs(path), path, plan, noise=noise)
     check_lrs([one for one, _ in found], plan)
     return Logs(tuple(one for one, _ in found), common_length(found, plan))
 
 
-def read_pilot(
-    path: Path, table: pd.DataFrame, plan: Plan, *, noise: float
-) -> tuple[Outcome, float]:
+def read_pilot(path: Path, plan: Plan, *, noise: float) -> tuple[Outcome, float]:
     """One pilot from its curve, and its tokens; a last loss that is no number means divergence."""
-    numbers = read_columns(path, ("step", "lr"))
-    if "loss" not in table.columns:
-        raise InputError(f"{path}: no column loss; it has {', '.join(map(str, table.columns))}")
-    loss = pd.to_numeric(table["loss"], errors="coerce").to_numpy(dtype=float)
-    step, lr = numbers["step"], float(numbers["lr"].max())
-    if np.any(np.diff(step) <= 0):
-        raise InputError(f"{path}: column step does not rise; give one run a file")
+    wanted = {name: (name,) for name in ("step", "lr", "loss")}
+    found = read_steps(path, wanted, loose=("loss",)).columns
+    step, lr, loss = found["step"], float(found["lr"].max()), found["loss"]
     tokens = float(step[-1]) * plan.batch_tokens.value
     if not math.isfinite(loss[-1]):
         return Outcome(name=path.name, lr=lr, loss=None, log_sd=noise), tokens

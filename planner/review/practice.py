@@ -15,6 +15,7 @@ from functools import cache
 from statistics import median
 
 from fitting.errors import InputError
+from fitting.laws.evaluate import speaks_of
 from fitting.laws.law import Law
 from planner.facts.anchor import Anchor
 from planner.facts.laws import without_own_laws
@@ -22,7 +23,7 @@ from planner.facts.optima import Tuned, read_tuned
 from planner.facts.recipes import read_recipes
 from planner.recommendation.anchored import Standing, anchored_batch, anchored_lr, stand
 from planner.recommendation.conversion import convert_lr
-from planner.recommendation.numbers import law_inputs, pick_sources, speaks_of
+from planner.recommendation.numbers import law_inputs, pick_sources
 from planner.recommendation.sources import Ground, Sources, survey
 from planner.request.choices import Choices
 from proxies.run.parametrization import make_parametrization

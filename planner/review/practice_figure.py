@@ -6,20 +6,16 @@ inside.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from fitting.files import replace_file
-from fitting.fit.figure import LAW, MEASURED, check_suffix
+from fitting.figures import LAW, MEASURED, make_figure
 from planner.review.practice import PLAN, Factor
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.figure import Figure
 
 
@@ -34,21 +30,6 @@ class LabRow:
     """Published over planned lr, a run each."""
     others: tuple[float, ...]
     """Medians of the other laws, a law each."""
-
-
-def write_comparison(factors: Sequence[Factor], path: Path) -> None:
-    """Draw the factors and write the figure, whole or not at all.
-
-    Raises:
-        InputError: another ending than .png, .pdf or .svg, matplotlib is absent, or the folder
-            cannot be written to.
-    """
-    check_suffix(path)
-    buffer = io.BytesIO()
-    anchored = any(one.anchored is not None for one in factors)
-    figure = comparison_figure(comparison_data(factors), anchored=anchored)
-    figure.savefig(buffer, format=path.suffix[1:], dpi=130)
-    replace_file(path, buffer.getvalue())
 
 
 def comparison_data(factors: Sequence[Factor]) -> list[LabRow]:
@@ -75,11 +56,11 @@ def comparison_data(factors: Sequence[Factor]) -> list[LabRow]:
     ]
 
 
-def comparison_figure(rows: Sequence[LabRow], *, anchored: bool) -> Figure:
+def comparison_figure(factors: Sequence[Factor]) -> Figure:
     """Factors on a log axis; optima are filled, choices open, other laws' medians short bars."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.5, 1.2 + 0.28 * len(rows)), layout="constrained")
+    rows = comparison_data(factors)
+    anchored = any(one.anchored is not None for one in factors)
+    figure = make_figure(7.5, 1.2 + 0.28 * len(rows))
     axes = figure.subplots()
     for place, row in enumerate(rows):
         axes.plot(row.others, [place] * len(row.others), "|", color=LAW, markersize=9, zorder=1)

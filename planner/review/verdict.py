@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import InputError
-from fitting.surface.interval import Z80
+from fitting.intervals import Z80
 from planner.plan.document import Value
 
 if TYPE_CHECKING:
-    from fitting.surface.solver import Floats
+    from fitting.arrays import Floats
     from planner.plan.document import Plan
     from planner.recommendation.yardstick import Yardstick
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from fitting.errors import InputError
+from fitting.files import write_together
 
 Files = dict[str, str]
 """An export's text by file name in its folder; one text under the name "" is a file by itself."""
@@ -49,22 +48,15 @@ def write_files(files: Files, path: Path, *, force: bool = False) -> None:
     targets = {path / name if name else path: text for name, text in files.items()}
     check_targets(files, path, force=force)
     made = "" not in files and not path.exists()
-    staged: dict[Path, Path] = {}
     try:
         if made:
             path.mkdir()
-        for target, text in targets.items():
-            staged[target] = stage(target, text)
-        for target, beside in staged.items():
-            os.replace(beside, target)
-    except BaseException as error:
-        for beside in staged.values():
-            beside.unlink(missing_ok=True)
+        write_together({target: text.encode() for target, text in targets.items()})
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
+    finally:
         if made and path.is_dir() and not any(path.iterdir()):
             path.rmdir()
-        if not isinstance(error, OSError):
-            raise
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def check_targets(files: Files, path: Path, *, force: bool) -> None:
@@ -79,22 +71,6 @@ def check_targets(files: Files, path: Path, *, force: bool) -> None:
             raise InputError(f"{target}: cannot be written (it is no regular file); name a file")
         if target.exists() and not force:
             raise InputError(f"{target}: exists; --force overwrites it")
-
-
-def stage(target: Path, text: str) -> Path:
-    """A new file beside `target` with `text` in it, as readable as any other new file."""
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    beside = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        beside.chmod(0o666 & ~umask)
-    except BaseException:
-        beside.unlink()
-        raise
-    return beside
 
 
 def read_files(path: Path) -> Files:

@@ -6,19 +6,16 @@ are the steps before. matplotlib is imported inside.
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from fitting.files import replace_file
+from fitting.figures import TARGET, make_figure, open_axes
 from proxies.model.activations import KINDS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -30,7 +27,7 @@ COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v")
 """A layer each, so that colour is never alone."""
 
-OFF = "#D55E00"
+OFF = TARGET
 """Colour of a tensor that is off."""
 
 DRAWN_LAYERS = 5
@@ -107,12 +104,9 @@ def spread(lines: list[CheckLine]) -> list[CheckLine]:
 
 def check_figure(data: CheckData) -> Figure:
     """The figure of a check, three panels a row."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13.5, 8.0), layout="constrained")
+    figure = make_figure(13.5, 8.0, caption=data.caption)
     for place, (kind, lines) in enumerate(data.panels.items(), start=1):
-        axes = figure.add_subplot(2, 3, place)
-        axes.spines[["top", "right"]].set_visible(False)
+        axes = open_axes(figure.add_subplot(2, 3, place))
         axes.set_title(kind, fontsize=10)
         draw_panel(axes, data, lines)
         if place > 3:
@@ -120,7 +114,6 @@ def check_figure(data: CheckData) -> Figure:
         if place % 3 == 1:
             axes.set_ylabel("change since the start, root mean square")
     figure.suptitle(data.title, fontsize=12)
-    figure.supxlabel(data.caption, fontsize=9, color="#555555")
     return figure
 
 
@@ -145,14 +138,3 @@ def draw_panel(axes: Axes, data: CheckData, lines: list[CheckLine]) -> None:
     low, high = axes.get_ylim()
     middle, half = np.sqrt(low * high), max(np.sqrt(high / low), np.sqrt(10.0))
     axes.set_ylim(middle / half, middle * half)
-
-
-def write_check_plot(result: CheckResult, path: Path) -> None:
-    """Draw a check and write the figure, whole or not at all.
-
-    Raises:
-        InputError: the folder cannot be written to.
-    """
-    buffer = io.BytesIO()
-    check_figure(check_data(result)).savefig(buffer, format=path.suffix[1:], dpi=130)
-    replace_file(path, buffer.getvalue())

@@ -25,9 +25,10 @@ import numpy as np
 from scipy.optimize import OptimizeResult, minimize
 from scipy.special import huber
 
-from fitting.loss.families import FAMILIES, natural
-from fitting.loss.slopes import Floats, centre_of, to_features
-from fitting.robust import DELTA, make_problem, search, solve
+from fitting.arrays import Floats
+from fitting.loss.families import FAMILIES, make_problem, natural
+from fitting.loss.slopes import centre_of, to_features
+from fitting.robust import DELTA, search, solve
 from tests.measured.chinchilla_fit import read_runs, start_grid, to_free
 
 BOOTSTRAPS = 4000

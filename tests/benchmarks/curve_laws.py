@@ -19,15 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.curves.extrapolate import extrapolate
+from fitting.arrays import Floats
 from fitting.curves.fit import fit_best, fit_curves
-from fitting.curves.forms import CURVE_FORMS, Paths
+from fitting.curves.forms import CURVE_FORMS, CurveForm, Paths
 from fitting.curves.law import CurveLaw, forecast
 from fitting.curves.path import make_path
-from fitting.curves.problem import BLOCKS, FORMS, Held, gather
-from fitting.logs.curve_files import Curve
-from fitting.loss.slopes import Floats
+from fitting.curves.problem import BLOCKS, gather
+from fitting.logs.series import Curve
 from tests.fixtures.curves import TRAINED_ON, WARMUP, read_size
+from tests.measured.curve_extrapolation import extrapolate
 
 SIZES = ("25M", "100M")
 GRID = tuple(product((0.6, 0.7, 0.8, 0.9, 1.0), (0.8, 0.85, 0.9, 0.95, 1.0)))
@@ -69,25 +69,26 @@ def score(guesses: Mapping[str, Floats], curves: Mapping[str, Curve]) -> Score:
     )
 
 
-def guesses_of(form: Held, curves: Mapping[str, Curve]) -> dict[str, Floats]:
+def guesses_of(form: CurveForm, curves: Mapping[str, Curve]) -> dict[str, Floats]:
     """The six curves by a fit to the three."""
     data = gather([curves[name] for name in TRAINED_ON], WARMUP)
     free = form.whole(fit_best(form, data)[None])
     found = {}
     for name, curve in held_out(curves).items():
         paths = Paths([make_path(curve, warmup_steps=WARMUP)], data.paths.reference)
-        found[name] = np.exp(form.form.evaluate(paths, free)[0][0])
+        found[name] = np.exp(form.loss(paths, free)[0][0])
     return found
 
 
-def with_exponents(q: float, r: float) -> Held:
-    return Held(CURVE_FORMS["multi-power"], {"log_q": float(np.log(q)), "log_r": float(np.log(r))})
+def with_exponents(q: float, r: float) -> CurveForm:
+    held = {"log_q": float(np.log(q)), "log_r": float(np.log(r))}
+    return replace(CURVE_FORMS["extended"], held=held)
 
 
 def print_forms(sizes: Mapping[str, Mapping[str, Curve]]) -> None:
     print("fitted on three curves, mean over the six others")
-    for form, (size, curves) in product(FORMS, sizes.items()):
-        print(f"  {form:<12}{size:>5}: {score(guesses_of(FORMS[form], curves), curves)}")
+    for form, (size, curves) in product(CURVE_FORMS, sizes.items()):
+        print(f"  {form:<12}{size:>5}: {score(guesses_of(CURVE_FORMS[form], curves), curves)}")
 
 
 def print_exponents(sizes: Mapping[str, Mapping[str, Curve]]) -> None:

@@ -26,23 +26,15 @@ from pathlib import Path
 
 import numpy as np
 
+from fitting.arrays import Floats, Integers
 from fitting.design import Candidates, Done, next_runs
 from fitting.design.belief import NEAR, weight_prior
 from fitting.errors import FitError, InputError
 from fitting.laws.surface import best_point, surface_of
+from fitting.robust import solve
 from fitting.surface.fit import Effort, fit_surface, nearness
 from fitting.surface.line import line_gradient, size_direction
-from fitting.surface.solver import (
-    NOISE,
-    Floats,
-    Integers,
-    Problem,
-    Runs,
-    basis,
-    evaluate,
-    prepare,
-    solve,
-)
+from fitting.surface.solver import NOISE, Runs, SurfaceProblem, basis, prepare
 from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law
 
 OPENING = 6
@@ -194,8 +186,8 @@ def fitted_weights(runs: Runs) -> Floats:
     """Free weights by some runs; the prior's where they enclose no optimum."""
     prior = weight_prior(None)
     problem = prepared(runs)
-    state = solve(problem, prior.mean[None], nearness(problem, NEAR)[None], tolerance=1e-5)
-    free: Floats = state.weights[0]
+    weights = nearness(problem, NEAR)[None]
+    free = solve(problem, prior.mean[None], run_weights=weights, tolerance=1e-5).best()
     try:
         best_point(surface_of((basis() @ free).tolist()), 3e8, 2e10)
     except FitError:
@@ -203,7 +195,7 @@ def fitted_weights(runs: Runs) -> Floats:
     return free
 
 
-def prepared(runs: Runs) -> Problem:
+def prepared(runs: Runs) -> SurfaceProblem:
     """Runs with the neutral prior."""
     prior = weight_prior(None)
     precision: Floats = np.linalg.inv(prior.covariance).astype(np.float64)
@@ -213,9 +205,9 @@ def prepared(runs: Runs) -> Problem:
 def sensitivities(pool: Runs, free: Floats) -> Floats:
     """d ln loss over its noise of each run in the free weights and the cells' levels."""
     problem = prepared(pool)
-    state = evaluate(problem, free[None], np.ones((1, len(problem.log_loss))))
-    levels = np.eye(len(problem.cells))[problem.cell] / NOISE
-    ordered = np.concatenate([state.slope[0], levels], axis=1)
+    slope = problem.model.evaluate(problem.features, free[None])[1][0].T / NOISE
+    levels = np.eye(len(problem.cells.start))[problem.cells.of_run] / NOISE
+    ordered = np.concatenate([slope, levels], axis=1)
     slopes = np.empty_like(ordered)
     slopes[np.lexsort((pool.tokens, pool.params))] = ordered
     return slopes

@@ -21,8 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
+from fitting.laws.evaluate import evaluate_law
 from fitting.laws.forms import evaluate_saturating
-from fitting.laws.law import Law, evaluate_law
+from fitting.laws.law import Law
 from planner.facts.laws import read_lawbook
 from planner.facts.optima import Tuned
 from proxies.run.parametrization import OPTIMIZERS

@@ -19,7 +19,8 @@ from statistics import median
 
 import tomli_w
 
-from fitting.laws.law import Law, given
+from fitting.laws.file import part_to_dict
+from fitting.laws.law import Law
 from planner.facts.laws import read_lawbook
 from planner.review.practice import published
 from tests.measured.fit_setups import (
@@ -101,8 +102,8 @@ def main() -> None:
         )
     if len(sys.argv) > 1:
         text = tomli_w.dumps(
-            {"source": {"url": ""} | given(SOURCE)}
-            | {name: given(part) for name, part in setups_law(spreads).quantities.items()}
+            {"source": {"url": ""} | part_to_dict(SOURCE)}
+            | {name: part_to_dict(part) for name, part in setups_law(spreads).quantities.items()}
         )
         Path(sys.argv[1]).write_text(text, encoding="utf-8")
 

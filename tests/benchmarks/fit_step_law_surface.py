@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fitting.laws.law import Covariance, Law, Quantity, Range, Source, law_to_toml
+from fitting.laws.file import make_law
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 from fitting.laws.surface import (
     COEFFICIENTS,
     surface_of,
@@ -57,10 +58,10 @@ def rounded(fit: SurfaceFit) -> Quantity:
 def to_law(fit: SurfaceFit, shared: Path) -> Law:
     """The law file's content."""
     table = read_table(shared)
-    return Law(
-        name="step-law-surface",
+    return make_law(
+        "step-law-surface",
         source=SOURCE,
-        range=Range(
+        limits=Range(
             params=[float(table["params"].min()), float(table["params"].max())],
             tokens=[float(table["tokens"].min()), float(table["tokens"].max())],
             batch_tokens=[float(table["batch_tokens"].min()), float(table["batch_tokens"].max())],
@@ -73,7 +74,6 @@ def to_law(fit: SurfaceFit, shared: Path) -> Law:
             params_meaning="non-embedding",
         ),
         quantities={"surface": rounded(fit)},
-        content=b"",
     )
 
 
@@ -90,7 +90,7 @@ def main() -> None:
     )
     print(f"regret of its optimum, in sample: mean {np.mean(cost):.3f}%, worst {max(cost):.3f}%")
     if len(sys.argv) > 2:
-        Path(sys.argv[2]).write_text(law_to_toml(to_law(fit, shared)))
+        Path(sys.argv[2]).write_bytes(to_law(fit, shared).content)
 
 
 if __name__ == "__main__":

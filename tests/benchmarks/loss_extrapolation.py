@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import RBFInterpolator
 
-from fitting.loss.slopes import Floats
+from fitting.arrays import Floats
 from tests.measured.loss_extrapolation import largest, read_table, score_split
 
 SPLITS = (("farseer", 0.10), ("data_constrained", 0.13), ("data_constrained", 0.20))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from tests.measured.optimum_scatter import (
     LAWS,
     loss_scatter,

@@ -14,7 +14,7 @@ import math
 import sys
 from pathlib import Path
 
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.laws.surface import Surface, best_lr, best_point, surface_from
 from tests.measured.pinned_batch import FACTORS, LAW, Rule, fading, held_out, score, square_root
 from tests.measured.step_law_cells import Cell, step_law

@@ -21,7 +21,7 @@ import pandas as pd
 from fitting.curves.fit import fit_curves
 from fitting.curves.law import curve_law, law_of_fit
 from fitting.curves.schedule_design import design, warmed_up
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from proxies.corpus import open_corpus
 from proxies.run.batching import Batching
 from proxies.run.options import TrainOptions

@@ -12,7 +12,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from fitting.laws.law import Law, evaluate_law
+from fitting.laws.evaluate import evaluate_law
+from fitting.laws.law import Law
 from planner.facts.laws import read_lawbook
 from tests.measured.regret_tool import load_regret
 from tests.measured.score_laws import cell_inputs

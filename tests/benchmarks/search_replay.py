@@ -25,7 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from optuna.trial import TrialState, create_trial
 
-from fitting.cells.few_runs import Floats, Start, neutral_surface, start_at
+from fitting.arrays import Floats
+from fitting.cells.few_runs import Start, start_at
+from fitting.surface.prior import neutral_surface
 from proxies.sweep.search.samplers import SpecSampler, distributions, local_optimum, save_start
 from proxies.sweep.spec import SweepSpec
 from proxies.sweep.spec_file import parse_spec

@@ -67,8 +67,8 @@ def regret(case: Case, near: float, ridge: tuple[float, float]) -> float:
     widths = np.array([constant if name.endswith("const") else exponent for name in FREE])
     problem = prepare(columns(runs), mean=neutral_prior().mean, precision=np.diag(1 / widths**2))
     weight = nearness(problem, near)
-    state = best_start(problem, weight, rng=np.random.default_rng(0), starts=4)
-    surface = surface_of((basis() @ state.weights[0]).tolist())
+    found = best_start(problem, weight, rng=np.random.default_rng(0), starts=4)
+    surface = surface_of((basis() @ found.free[0]).tolist())
     try:
         return float(np.mean([c.regret(*best_point(surface, c.params, c.tokens)) for c in targets]))
     except FitError:

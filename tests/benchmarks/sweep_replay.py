@@ -20,8 +20,9 @@ import numpy as np
 import optuna
 
 from fitting.cells.spline import lowest
-from fitting.laws.law import Law, Quantity, read_law
-from fitting.surface.interval import Z80
+from fitting.intervals import Z80
+from fitting.laws.file import read_law
+from fitting.laws.law import Law, Quantity
 from fitting.surface.solver import Runs
 from proxies.sweep.cells import SweepCell, expand_cells
 from proxies.sweep.search.samplers import local_optimum, tried_runs, why_done

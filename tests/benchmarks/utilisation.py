@@ -16,7 +16,7 @@ import sys
 
 import numpy as np
 
-from planner.compute.utilisation import Z80
+from fitting.intervals import Z80
 from tests.measured.fit_utilisation import Row, read_rows
 from tests.measured.utilisation import leave_out
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fitting.arrays import Floats
 from fitting.loss.families import Family
-from fitting.loss.slopes import Floats
 from fitting.robust import Problem
 
 

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import tomli_w
 
+from fitting.laws.file import part_to_dict
 from fitting.laws.forms import evaluate_saturating
-from fitting.laws.law import Covariance, Quantity, Range, Source, given
+from fitting.laws.law import Covariance, Quantity, Range, Source
 from planner.facts.laws import read_lawbook
 from planner.facts.optima import Tuned, read_tuned
 
@@ -146,10 +147,10 @@ def law_text(optimizer: str, rows: Sequence[Tuned]) -> str:
     )
     return tomli_w.dumps(
         {
-            # `given` leaves out what is empty, and a source must have a url.
-            "source": {"url": ""} | given(source),
-            "range": given(measured),
-            "lr": given(lr),
-            "weight_decay": given(decay),
+            # `part_to_dict` leaves out what is empty, and a source must have a url.
+            "source": {"url": ""} | part_to_dict(source),
+            "range": part_to_dict(measured),
+            "lr": part_to_dict(lr),
+            "weight_decay": part_to_dict(decay),
         }
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 
 import tomli_w
 
-from fitting.laws.law import Covariance, Quantity, Range, Source, evaluate_law, given, law_log_sd
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.file import part_to_dict
+from fitting.laws.law import Covariance, Quantity, Range, Source
 from planner.facts.recipes import Recipe, read_recipes
 from tests.measured.practice import Choice, Practice, fit_practice
 
@@ -131,11 +133,11 @@ def law_text(practice: Practice) -> str:
     )
     return tomli_w.dumps(
         {
-            # `given` leaves out what is empty, and a source must have a url.
-            "source": {"url": SOURCE.url} | given(SOURCE),
-            "range": given(measured),
-            "lr": given(rounded(practice.lr)),
-            "batch_tokens": given(rounded(practice.batch_tokens)),
+            # `part_to_dict` leaves out what is empty, and a source must have a url.
+            "source": {"url": SOURCE.url} | part_to_dict(SOURCE),
+            "range": part_to_dict(measured),
+            "lr": part_to_dict(rounded(practice.lr)),
+            "batch_tokens": part_to_dict(rounded(practice.batch_tokens)),
         }
     )
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from fitting.laws.file import make_law
 from fitting.laws.law import Law, Range, Source
 from planner.facts.laws import without_own_laws
 from planner.facts.optima import Tuned, read_tuned
@@ -137,7 +138,7 @@ def fit_all(
 def setups_law(spreads: Mapping[str, Spread]) -> Law:
     """The spread as a law."""
     quantities = {name: spread_quantity(spread, TEXT) for name, spread in spreads.items()}
-    return Law(name="setups", source=SOURCE, range=Range(), quantities=quantities, content=b"")
+    return make_law("setups", source=SOURCE, limits=Range(), quantities=quantities)
 
 
 def held_out(book: Mapping[str, Law]) -> list[Compared]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from scipy.optimize import minimize_scalar
 
-from fitting.laws.law import Law, distance_squared, evaluate_law
+from fitting.laws.evaluate import distance_squared, evaluate_law
+from fitting.laws.file import make_law
+from fitting.laws.law import Law
 from planner.facts.recipes import Recipe
 from planner.recommendation.estimate import Estimate, estimate_from
 from tests.measured.fit_practice import fit_all, usable_recipes
@@ -44,12 +46,11 @@ def foretell(law: Law, book: dict[str, Law]) -> list[Foretold]:
     recipes = outside(law)
     for lab in dict.fromkeys(recipe.lab for recipe in recipes):
         held_out = fit_all(exclude_lab=lab)
-        practice = Law(
-            name="practice",
+        practice = make_law(
+            "practice",
             source=book["practice"].source,
-            range=book["practice"].range,
+            limits=book["practice"].range,
             quantities={"lr": held_out.lr, "batch_tokens": held_out.batch_tokens},
-            content=b"",
         )
         for recipe in recipes:
             if recipe.lab != lab:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fitting.arrays import Floats
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import LossFit
-from fitting.loss.slopes import Floats
 
 
 @dataclass(frozen=True, slots=True)

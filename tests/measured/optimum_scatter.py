@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 from typing import Any
 
-from fitting.laws.law import Quantity, evaluate_law, read_law
+from fitting.laws.evaluate import evaluate_law
+from fitting.laws.file import read_law
+from fitting.laws.law import Quantity
 from planner.facts.recipes import read_recipes
 from tests.measured.regret_tool import load_regret
 

@@ -17,12 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fitting.arrays import Floats
 from fitting.errors import FitError, InputError, nearest_name
 from fitting.laws.law import Covariance, Quantity
-
-Floats = NDArray[np.float64]
 
 REFERENCE = {"params": 1e9, "tokens": 1e12, "batch_tokens": 2e6}
 """Where the lines' scale is stated, amid the published runs: N, D and B."""

@@ -10,7 +10,8 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
-from fitting.cells.few_runs import neutral_surface, places, rise, start_at
+from fitting.cells.few_runs import places, rise, start_at
+from fitting.surface.prior import neutral_surface
 from proxies.sweep.search.pruning import REPORTS, WHOLE
 from proxies.sweep.search.samplers import STOPPED_GAP, SpecSampler, distributions, read_setting
 from proxies.sweep.spec_file import parse_spec

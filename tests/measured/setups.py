@@ -15,13 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from fitting.arrays import Floats
 from fitting.errors import FitError
 from fitting.laws.law import Covariance, Quantity
-
-Floats = NDArray[np.float64]
 
 REFERENCE = {"params": 2.5e8, "tokens": 1.4e10}
 """Where the level is stated: amid Step Law's range, in log."""

@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from fitting.cells.spline import Optimum
-from fitting.laws.law import read_law
+from fitting.intervals import Z80
+from fitting.laws.file import read_law
 from fitting.laws.surface import best_point
 from fitting.surface.fit import Effort, SurfaceFit, fit_surface
-from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import Line
 from fitting.surface.prior import line_from_law
 from tests.measured.step_law_cells import Cell, columns, read_cells, read_table, step_law

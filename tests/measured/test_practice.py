@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from fitting.errors import FitError, InputError
-from fitting.laws.law import Quantity, evaluate_law, read_law
+from fitting.laws.evaluate import evaluate_law
+from fitting.laws.file import read_law
+from fitting.laws.law import Quantity
 from tests.measured.fit_practice import fit_all, law_text
 from tests.measured.practice import Choice, fit_practice, weighted_median
 

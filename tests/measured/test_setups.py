@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fitting.errors import FitError
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from tests.measured.fit_setups import TEXT
 from tests.measured.setups import REFERENCE, Offset, fit_spread, spread_quantity
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.laws.surface import best_point, surface_from
 from tests.measured.fit_step_law_surface import fit_all, regrets
 from tests.measured.pinned_batch import LAW, Row, fading, held_out, score, square_root

@@ -126,9 +126,10 @@ def compare_laws_with_practice(
     factors = compare_laws(read_lawbook(laws or ()), anchored=anchor is not None)
     if plot is not None:
         # Imported here because it loads numpy.
-        from planner.review.practice_figure import write_comparison
+        from fitting.figures import save_figure
+        from planner.review.practice_figure import comparison_figure
 
-        write_comparison(factors, plot)
+        save_figure(comparison_figure(factors), plot)
     if as_json:
         print(to_json(comparison_dict(factors)))
     else:

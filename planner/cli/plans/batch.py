@@ -59,9 +59,10 @@ def batch(
         measured = fit_noise(noise)
     found = trade_off(load_plan(plan), read_lawbook(()), noise=measured)
     if plot is not None:
-        from planner.review.batch_figure import write_batch_plot
+        from fitting.figures import save_figure
+        from planner.review.batch_figure import batch_figure
 
-        write_batch_plot(found, plot)
+        save_figure(batch_figure(found), plot)
     if as_json:
         print(json.dumps(to_plain(found), indent=2, allow_nan=False))
         return

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
+from fitting.files import check_output
 from planner.cli.console import working
-from planner.cli.outputs import check_output
 
 EXAMPLES = """Examples:
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+from fitting.files import check_output
 from planner.cli.console import emit, warn
 from planner.cli.options import (
     AS_JSON,
@@ -17,7 +18,6 @@ from planner.cli.options import (
     option,
     target,
 )
-from planner.cli.outputs import check_output
 
 if TYPE_CHECKING:
     from planner.health.mitigations import StabilityTarget
@@ -59,7 +59,7 @@ def stability(
     Prints how each probe grows with lr and params, at which lr the largest attention logit passes
     the threshold, how much a wrong lr costs, and which mitigations the target calls for.
     """
-    from fitting.fit.figure import check_suffix
+    from fitting.figures import check_suffix
     from fitting.runs.table import read_runs
     from planner.health.mitigations import THRESHOLD
     from planner.health.stability import LOGIT, assess, by_setup, report_dict, report_lines
@@ -76,12 +76,17 @@ def stability(
         raise InputError(f"{runs[0]}: no column lr, which stability is judged against")
     found = assess(table, target=judged, params=params, threshold=limit)
     if plot is not None:
-        from fitting.probes.figure import write_stability_plot
+        from fitting.errors import FitError
+        from fitting.figures import save_figure
+        from fitting.probes.figure import stability_figure, stability_plot_data
 
         drawn = next((each for each in found if LOGIT in each.laws), found[0])
         part = dict(by_setup(table))[drawn.setup]
         law = drawn.laws.get(LOGIT)
-        write_stability_plot(part, law, plot, threshold=limit, params=params)
+        if law is None:
+            raise FitError("--plot: no probe has a law; the report says why")
+        data = stability_plot_data(part, law, threshold=limit, params=params)
+        save_figure(stability_figure(data), plot)
     warn(dict.fromkeys(caution for setup in found for caution in setup.cautions))
     text = "\n".join(report_lines(found, threshold=limit, target=judged))
     emit(report_dict(found, threshold=limit, target=judged), text, as_json=as_json)

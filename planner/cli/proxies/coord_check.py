@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import FitError, InputError, nearest_name
+from fitting.files import check_output
 from planner.cli.console import counting, emit, require_torch, say
 from planner.cli.options import (
     AS_JSON,
@@ -18,7 +19,6 @@ from planner.cli.options import (
     parametrization,
     read_sizes,
 )
-from planner.cli.outputs import check_output
 
 if TYPE_CHECKING:
     from proxies.checks.coordinate_check import CheckResult, CheckSpec
@@ -133,9 +133,10 @@ def coord_check(
     )
     result = _measure(spec, corpus)
     if target is not None:
-        from proxies.checks.figure import write_check_plot
+        from fitting.figures import save_figure
+        from proxies.checks.figure import check_data, check_figure
 
-        write_check_plot(result, target)
+        save_figure(check_figure(check_data(result)), target)
     written = [] if target is None else [f"written: {target}"]
     emit(result.to_dict(), "\n".join([result.summary(), *written]), as_json=as_json)
     if not result.passed:
@@ -174,7 +175,7 @@ def _plot_target(plot: Path | None, *, force: bool) -> Path | None:
     """
     from importlib.util import find_spec
 
-    from fitting.fit.figure import check_suffix
+    from fitting.figures import check_suffix
 
     if plot is None:
         if find_spec("matplotlib") is None:

@@ -128,7 +128,7 @@ def _find_start_law(spec: SweepSpec) -> Law | None:
     name = spec.search.law
     if name is None:
         return None
-    from fitting.laws.law import read_law
+    from fitting.laws.file import read_law
     from planner.facts.laws import find_law, read_lawbook
 
     if name.endswith(".toml"):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
+from fitting.files import check_output
 from planner.cli.console import emit, working
 from planner.cli.options import (
     AS_JSON,
@@ -20,7 +21,6 @@ from planner.cli.options import (
     option,
     target,
 )
-from planner.cli.outputs import check_output
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
@@ -80,7 +80,7 @@ def fit(
     check_output(out, read=[*read, *([plot] if plot else [])], force=force)
     check_output(plot, read=read, force=force)
     if plot is not None:
-        from fitting.fit.figure import check_suffix
+        from fitting.figures import check_suffix
 
         check_suffix(plot)
     with working() as say:
@@ -89,10 +89,12 @@ def fit(
         law = choose_prior(table, prior, laws or [])
         found = fit_laws(table, prior=law, target=size, progress=say)
         if plot is not None:
-            from fitting.fit.figure import write_plot
+            from fitting.figures import save_figure
+            from fitting.fit.figure import fit_figure
+            from fitting.fit.figure_data import fit_data
 
             say("drawing")
-            write_plot(table, found, plot)
+            save_figure(fit_figure(fit_data(table, found)), plot)
     if out is not None:
         command = _say_command(runs, prior=law, laws=laws or [], target=target)
         replace_file(out, found.to_law(out.stem, f"{command} --out {out}").content)

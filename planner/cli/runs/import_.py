@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fitting.files import check_output
 from planner.cli.console import make_console
 from planner.cli.options import OUTPUT, REPLACE, argument, make_app, option
-from planner.cli.outputs import check_output
 
 if TYPE_CHECKING:
     from fitting.runs.importing import Import

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,14 +113,10 @@ def next_runs(
 
 def _say_known(known: Knowledge, target: str) -> str:
     """What the runs so far say of the target, with 80% intervals."""
-    from fitting.surface.interval import Z80
+    from fitting.intervals import ends_of
 
-    def interval(value: float, log_sd: float) -> tuple[float, float]:
-        factor = math.exp(Z80 * log_sd)
-        return value / factor, value * factor
-
-    lr = " to ".join(format_small(end) for end in interval(known.lr, known.lr_log_sd))
-    ends = interval(known.batch_tokens, known.batch_log_sd)
+    lr = " to ".join(format_small(end) for end in ends_of(known.lr, known.lr_log_sd))
+    ends = ends_of(known.batch_tokens, known.batch_log_sd)
     batch = " to ".join(format_count(end) for end in ends)
     source = f"{known.runs} runs" if known.runs else "the prior alone"
     return (

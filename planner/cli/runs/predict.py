@@ -39,7 +39,7 @@ def predict(
     Rows with lr and batch_tokens are predicted there, others at their best.
     """
     from fitting.fit.predict import cautions_of, predict_runs, read_rows
-    from fitting.laws.law import read_law
+    from fitting.laws.file import read_law
 
     law, rows = read_law(laws), read_rows(runs)
     found = predict_runs(law, rows)

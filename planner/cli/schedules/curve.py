@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from fitting.errors import InputError, nearest_name
+from fitting.files import check_output
 from fitting.units import format_small
 from planner.cli.console import warn
 from planner.cli.options import OUTPUT, REPLACE, argument, make_app, option
-from planner.cli.outputs import check_output
 from planner.request.choices import LR_BOUNDS, check_range
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fitting.curves.fit import CurveFit
     from fitting.curves.law import CurveLaw, Forecast
     from fitting.laws.law import Law
-    from fitting.logs.curve_files import Curve
+    from fitting.logs.series import Curve
 
 app = make_app(help="Fit loss against step and choose a schedule by its forecast.")
 
@@ -80,25 +80,25 @@ def fit_curve_law(
 
     Prints its numbers with one standard deviation; the law goes to --out, a figure to --plot.
     """
-    from fitting.curves.figure import curve_plot_data, write_curve_plot
+    from fitting.curves.figure import curve_figure, curve_plot_data
     from fitting.curves.fit import fit_curves
+    from fitting.curves.forms import CURVE_FORMS
     from fitting.curves.law import law_of_fit
-    from fitting.curves.problem import FORMS
+    from fitting.figures import check_suffix, save_figure
     from fitting.files import replace_file
-    from fitting.fit.figure import check_suffix
-    from fitting.laws.law import law_to_toml
-    from fitting.logs.curve_files import read_curve
+    from fitting.logs.series import read_curve
 
-    if form not in FORMS:
+    if form not in CURVE_FORMS:
         raise InputError(
-            f"--form '{form}': no such form{nearest_name(form, FORMS)}; one of {', '.join(FORMS)}"
+            f"--form '{form}': no such form{nearest_name(form, CURVE_FORMS)}; one of "
+            f"{', '.join(CURVE_FORMS)}"
         )
     check_output(out, read=curves, force=force)
     check_output(plot, read=[*curves, out], force=force)
     if plot is not None:
         check_suffix(plot)
     read = [read_curve(path) for path in curves]
-    found = fit_curves(read, form=FORMS[form], warmup_steps=warmup_steps)
+    found = fit_curves(read, form=CURVE_FORMS[form], warmup_steps=warmup_steps)
     law = law_of_fit(
         found,
         read,
@@ -106,10 +106,10 @@ def fit_curve_law(
         command=context.obj.text,
         warmup_steps=warmup_steps,
     )
-    replace_file(out, law_to_toml(law).encode())
+    replace_file(out, law.content)
     if plot is not None:
         caption = f"{form} fitted to {len(read)} curves; law {out.name}"
-        write_curve_plot(curve_plot_data(found, read, caption=caption), plot)
+        save_figure(curve_figure(curve_plot_data(found, read, caption=caption)), plot)
     if len(read) == 1:
         warn(["one curve says little of other schedules, nor how far off it is; add another"])
     print(_describe_fit(found, law))
@@ -127,7 +127,7 @@ def predict_curve(
     an eighth of a run. A plan is foretold at every step from the end of its warmup on.
     """
     from fitting.curves.law import forecast
-    from fitting.logs.curve_files import read_schedule
+    from fitting.logs.series import read_schedule
     from planner.plan.document import load_plan
     from planner.recommendation.schedule import (
         lr_caution,
@@ -204,7 +204,7 @@ def extend_curve(
     lr to go on with by the law and by the convex last-iterate bound; -o takes the designed lr.
     """
     from fitting.curves.extend import extend as extend_run
-    from fitting.logs.curve_files import read_curve
+    from fitting.logs.series import read_curve
     from planner.recommendation.schedule import bound_lr, lr_caution, read_curve_law, steps_caution
 
     check_output(out, read=[law, log], force=force)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fitting.laws.law import evaluate_law, log_distances
+from fitting.laws.evaluate import evaluate_law, log_distances
 from fitting.units import format_count, format_small
 from planner.plan.words.experts import expert_cautions
 from planner.plan.words.growth import growth_cautions

@@ -8,9 +8,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fitting.intervals import Z80
 from fitting.units import format_count, format_small
 from planner.recommendation.anchoring import FAR, Carried, contradiction, far_factor
-from planner.recommendation.estimate import Z80, Estimate
+from planner.recommendation.estimate import Estimate
 
 if TYPE_CHECKING:
     from planner.plan.make import Prepared

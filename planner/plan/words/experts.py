@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count, format_small
 from planner.recommendation.experts import CHECKED_RATIO, SPARSE_LAW
 from proxies.run.shape import MLPS

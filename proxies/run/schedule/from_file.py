@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from fitting.errors import InputError, nearest_name
-from fitting.files import read_table
+from fitting.errors import InputError
+from fitting.logs.series import read_steps
 from proxies.run.schedule.stages import Role, Schedule, Stage
 
 if TYPE_CHECKING:
@@ -104,58 +103,8 @@ def read_points(path: Path, *columns: str) -> list[StepValue]:
         InputError: a missing column; or, naming the row, a step that is not whole or not after
             the one before, or a value that is not a finite number.
     """
-    table = read_table(path)
-    known = [str(name) for name in table.columns]
-    if "step" not in known:
-        raise InputError(f"{path}: has no column step{nearest_name('step', known)}")
-    column = next((name for name in columns if name in known), None)
-    if column is None:
-        raise InputError(
-            f"{path}: has no column {' or '.join(columns)}{nearest_name(columns[0], known)}"
-        )
-    cells = zip(table.index, table["step"], table[column], strict=True)
-    points = [
-        StepValue(int(row), read_step(step, path, row), read_number(value, column, path, row))
-        for row, step, value in cells
-    ]
-    if not points:
-        raise InputError(f"{path}: has a header but no rows")
-    for before, after in pairwise(points):
-        if after.step == before.step:
-            raise InputError(
-                f"{path} row {after.row}: step {after.step} is repeated; keep one row a step"
-            )
-        if after.step < before.step:
-            raise InputError(
-                f"{path} row {after.row}: step {after.step} after step {before.step}; "
-                "sort the rows by step"
-            )
-    return points
-
-
-def read_step(cell: object, path: Path, row: int) -> int:
-    """A whole step of at least 0.
-
-    Raises:
-        InputError: it is not one.
-    """
-    step = read_number(cell, "step", path, row)
-    if step < 0 or step != int(step):
-        raise InputError(f"{path} row {row}: step {cell}; a whole number, 0 or more")
-    return int(step)
-
-
-def read_number(cell: object, column: str, path: Path, row: int) -> float:
-    """A finite number.
-
-    Raises:
-        InputError: it is not one.
-    """
-    try:
-        value = float(str(cell))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        shown = f"'{cell}'" if str(cell).strip() else "empty"
-        raise InputError(f"{path} row {row}: {column} {shown} is not a finite number")
-    return value
+    table = read_steps(path, {"step": ("step",), "value": columns})
+    step, value = table.columns["step"], table.columns["value"]
+    table.refuse(step % 1 != 0, "step", "is not a whole number")
+    rows = zip(table.row.tolist(), step.tolist(), value.tolist(), strict=True)
+    return [StepValue(row, int(at), number) for row, at, number in rows]

@@ -153,8 +153,9 @@ def optimum_width(spec: SweepSpec, cell: SweepCell, records: Sequence[Record]) -
     """
     import numpy as np
 
-    from fitting.cells.few_runs import Tried, neutral_surface, start_at
+    from fitting.cells.few_runs import Tried, start_at
     from fitting.cells.search import find_local_optimum
+    from fitting.surface.prior import neutral_surface
     from proxies.sweep.axes import lattice_points
 
     known = [r for r in records if r.status in ("finished", "diverged")]

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fitting.cells.few_runs import Start, neutral_surface, start_at
+from fitting.cells.few_runs import Start, start_at
 from fitting.errors import FitError, InputError
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.laws.surface import REFERENCE, best_point
 from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.line import Line
-from fitting.surface.prior import line_from_law, mup_line
+from fitting.surface.prior import line_from_law, mup_line, neutral_surface
 from proxies.run.parametrization import OPTIMIZERS, convert_adamw_law, convert_sp_law
 from proxies.sweep.cells import member_parametrization
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fitting.design import Candidates, Done, known_at, next_runs
 from fitting.errors import InputError
-from fitting.surface.interval import Z80
+from fitting.intervals import Z80
 from proxies.sweep.axes import lattice_points
 from proxies.sweep.search.starts import law_point, line_through
 

@@ -4,17 +4,15 @@ import math
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fitting.arrays import Floats
 from fitting.cells.optimum import CellOptimum, Optimum, find_optima
 from fitting.cells.polynomial import derivatives, descend, evaluate_monomials, monomials
 from fitting.runs.table import check_runs, read_runs
-
-Floats = npt.NDArray[np.float64]
 
 LRS = 1e-3 * 2.0 ** np.arange(-3, 4)
 BATCHES = 2.5e5 * 2.0 ** np.arange(-3, 3)

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.cells.few_runs import Floats, Start, Tried, fit_cell, neutral_surface, rise, start_at
+from fitting.arrays import Floats
+from fitting.cells.few_runs import Start, Tried, fit_cell, rise, start_at
 from fitting.cells.search import find_local_optimum, propose_run
+from fitting.surface.prior import neutral_surface
 
 PARAMS, TOKENS = 1e8, 2e9
 BEST = (2e-3, 1e5)

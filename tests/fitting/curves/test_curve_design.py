@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.curves.extend import extend
-from fitting.curves.extrapolate import extrapolate, judge
 from fitting.curves.law import forecast, last_row
 from fitting.curves.path import make_path
 from fitting.curves.schedule_design import Begun, FinalLoss, design, node_steps, warmed_up
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from tests.fixtures.curves import LAW, PEAK, WARMUP, published_law, simulated
+from tests.measured.curve_extrapolation import extrapolate, judge
 
 
 def final(schedule: Curve) -> float:

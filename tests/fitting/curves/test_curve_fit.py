@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 
 from fitting.curves.fit import CurveFit, fit_curves
+from fitting.curves.forms import CURVE_FORMS
 from fitting.curves.law import CurveLaw, curve_law, forecast, law_of_fit
-from fitting.curves.problem import FORMS
 from fitting.errors import InputError
-from fitting.laws.law import law_to_toml, read_law
-from fitting.logs.curve_files import Curve
+from fitting.laws.file import read_law
+from fitting.logs.series import Curve
 from tests.fixtures.curves import TRAINED_ON, WARMUP, read_size, simulated
 
 
 def round_trip(
     curves: list[Curve], path: Path, form: str = "extended"
 ) -> tuple[CurveFit, CurveLaw]:
-    fit = fit_curves(curves, form=FORMS[form], warmup_steps=WARMUP)
+    fit = fit_curves(curves, form=CURVE_FORMS[form], warmup_steps=WARMUP)
     law = law_of_fit(fit, curves, name=path.stem, command="x", warmup_steps=WARMUP)
-    path.write_text(law_to_toml(law))
+    path.write_bytes(law.content)
     return fit, curve_law(read_law(path), where=str(path))
 
 
@@ -58,7 +58,7 @@ def test_rows_of_the_warmup_are_left_out() -> None:
         lr=np.concatenate([[0.0], 3e-4 * rise / WARMUP, curve.lr]),
         loss=np.concatenate([[11.0], 11 - rise / 500, curve.loss]),
     )
-    fit = fit_curves([whole], form=FORMS["power"])
+    fit = fit_curves([whole], form=CURVE_FORMS["power"])
     assert len(fit.log_residual) == len(curve.step)
 
 

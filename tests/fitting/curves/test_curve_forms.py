@@ -13,7 +13,7 @@ from fitting.curves import path as curve_paths
 from fitting.curves.forms import CURVE_FORMS, Paths, Reference
 from fitting.curves.path import make_path, means_about, thin_rows
 from fitting.errors import InputError
-from fitting.logs.curve_files import Curve
+from fitting.logs.series import Curve
 from tests.fixtures.curves import (
     PUBLISHED,
     TRAINED_ON,
@@ -47,7 +47,7 @@ def test_published_constants_give_the_published_error(
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=10, deadline=None)
 def test_gradient_is_that_of_the_value(name: str, seed: int) -> None:
-    form = CURVE_FORMS[name]
+    form = CURVE_FORMS[name].released()
     paths = Paths([make_path(simulated(kind), warmup_steps=WARMUP) for kind in ("cosine", "drop")],
                   REFERENCE)  # fmt: skip
     centre = dict(form.free(form.coefficients(usual(form.names), REFERENCE), REFERENCE))
@@ -69,7 +69,7 @@ def usual(names: tuple[str, ...]) -> dict[str, float]:
 @pytest.mark.parametrize("name", CURVE_FORMS)
 @pytest.mark.parametrize("peak", [1e-5, 3e-4, 0.02])
 def test_coefficients_round_trip_at_any_reference(name: str, peak: float) -> None:
-    form, other = CURVE_FORMS[name], Reference(lr_sum=0.7, peak=peak)
+    form, other = CURVE_FORMS[name].released(), Reference(lr_sum=0.7, peak=peak)
     free = usual(form.names)
     back = form.free(form.coefficients(free, other), other)
     assert back == pytest.approx(free)
@@ -77,7 +77,7 @@ def test_coefficients_round_trip_at_any_reference(name: str, peak: float) -> Non
 
 def test_unit_of_lr_does_not_matter() -> None:
     curve = simulated("cosine")
-    form = CURVE_FORMS["multi-power"]
+    form = CURVE_FORMS["multi-power"].released()
     free = np.array([list(usual(form.names).values())])
     scaled = Curve(name="x", step=curve.step, lr=1000 * curve.lr, loss=None)
     small, large = (
@@ -104,7 +104,7 @@ def test_q_and_r_of_one_sum_over_every_step_is_the_published_formula() -> None:
     saturation = 1 - (p["C"] * lr ** -p["gamma"] * since + 1) ** -p["beta"]
     by_hand = p["L0"] + p["A"] * done[at] ** -p["alpha"] - p["B"] * ((before - lr) @ saturation)
     curve = Curve(name="x", step=step, lr=lr, loss=None)
-    form = CURVE_FORMS["multi-power"]
+    form = CURVE_FORMS["multi-power"].released()
     free = form.free(p, REFERENCE)
     vector = np.array([[free[name] for name in form.names]])
     path = make_path(curve, warmup_steps=1)

@@ -19,7 +19,7 @@ from fitting.design import (
     target_space,
 )
 from fitting.errors import InputError
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.runs.table import check_runs
 from fitting.surface.line import Line
 from fitting.surface.prior import line_from_law

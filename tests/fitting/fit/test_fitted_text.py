@@ -3,8 +3,11 @@ from dataclasses import replace
 
 import pytest
 
-from fitting.fit.summary import law_lines, log_sd_at, say_percent, timescale_lines, wrap
+from fitting.fit.summary import law_block, timescale_block
+from fitting.laws.evaluate import log_sd_at
 from fitting.laws.law import Covariance, Quantity, Range
+from fitting.text import wrap_line
+from fitting.units import format_spread
 
 LR = Quantity(
     form="power",
@@ -21,7 +24,7 @@ LIMITS = Range(params=[6e7, 3e8], tokens=[2e9, 1e11])
 
 
 def test_exponents_have_the_digits_that_their_errors_earn() -> None:
-    first, second, *_ = law_lines("lr", LR, limits=LIMITS, at=(3e8, 2e10), assumed=False)
+    first, second, *_ = law_block("lr", LR, limits=LIMITS, at=(3e8, 2e10), assumed=False).lines
     assert first == "lr = 2e-3 (params / 300M)^-0.609 (tokens / 20B)^0.27"
     assert second == "  level ± 3%; exponent of params ± 0.027, tokens ± 0.12"
 
@@ -45,8 +48,8 @@ def test_a_law_without_covariance_has_no_interval_in_its_text() -> None:
 
 
 def test_a_cliff_is_said() -> None:
-    lines = law_lines("lr", replace(LR, cliff=4.83), limits=LIMITS, at=(3e8, 2e10), assumed=False)
-    assert lines[-1] == "  runs diverged from 4.8 times this lr on"
+    found = law_block("lr", replace(LR, cliff=4.83), limits=LIMITS, at=(3e8, 2e10), assumed=False)
+    assert found.lines[-1] == "  runs diverged from 4.8 times this lr on"
 
 
 def test_a_timescale_names_its_cells() -> None:
@@ -59,19 +62,19 @@ def test_a_timescale_names_its_cells() -> None:
         scatter=0.2,
         n=3,
     )
-    assert timescale_lines(law) == [
+    assert timescale_block(law).lines == (
         "weight decay = batch / (lr tokens tau), tau = 0.836 (tokens / params)^-0.499",
         "  exponent -0.50 ± 0.12; 3 cells scatter by 22% about it",
-    ]
+    )
 
 
 def test_wide_scatter_is_a_factor() -> None:
-    assert say_percent(0.02) == "2%"
-    assert say_percent(math.log(3)) == "a factor of 3"
+    assert format_spread(0.02) == "2%"
+    assert format_spread(math.log(3)) == "a factor of 3"
 
 
 def test_a_wrapped_line_keeps_its_indent() -> None:
-    lines = wrap("  " + "word " * 40).splitlines()
+    lines = wrap_line("  " + "word " * 40).splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].startswith("  word")
     assert all(line.startswith("    word") for line in lines[1:])

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from fitting.errors import InputError
-from fitting.fit.figure import check_suffix, fit_figure, write_plot
+from fitting.figures import check_suffix, save_figure
+from fitting.fit.figure import fit_figure
 from fitting.fit.figure_data import fit_data
 from fitting.fit.laws import fit_laws
 from fitting.fit.result import FittedLaws
@@ -83,7 +84,7 @@ def test_a_loss_table_draws_its_loss_alone(tmp_path: Path) -> None:
     path = tmp_path / "loss.png"
     found = fit_laws(table)
     assert fit_data(table, found).cells == ()
-    write_plot(table, found, path)
+    save_figure(fit_figure(fit_data(table, found)), path)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 

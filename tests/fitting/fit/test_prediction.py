@@ -9,10 +9,11 @@ import pytest
 from fitting.errors import InputError
 from fitting.fit.laws import fit_laws
 from fitting.fit.predict import Prediction, predict_runs, read_rows
-from fitting.laws.law import Covariance, Law, Quantity, Range, Source, read_law
+from fitting.intervals import Z80
+from fitting.laws.file import make_law, read_law
+from fitting.laws.law import Covariance, Law, Quantity, Range, Source
 from fitting.laws.surface import best_point, surface_from
 from fitting.runs.table import check_runs, read_runs
-from fitting.surface.interval import Z80
 from tests.fixtures.runs import true_loss, true_point, tuned_table
 
 BOOK = Path(__file__).parents[3] / "data" / "laws"
@@ -21,12 +22,11 @@ CHINCHILLA = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0
 
 
 def law_of(**tables: Quantity) -> Law:
-    return Law(
-        name="mine",
+    return make_law(
+        "mine",
         source=Source(key="mine", title="mine", evidence="fitted"),
-        range=Range(params=[1e8, 1e9], tokens=[1e9, 1e11]),
+        limits=Range(params=[1e8, 1e9], tokens=[1e9, 1e11]),
         quantities=tables,
-        content=b"",
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from fitting.cells.optimum import BestValue, CellOptimum, Optimum
 from fitting.fit.weight_decay import SCATTER, fit_timescale, pooled_scatter, timescale_of
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 
 LR, BATCH = 2e-3, 3e5
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from fitting.laws.law import Covariance, Quantity, law_log_sd
+from fitting.laws.evaluate import law_log_sd
+from fitting.laws.law import Covariance, Quantity
 from fitting.laws.loss import FAMILIES, loss_log_gradient, predict_loss
 
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import FitError, InputError
-from fitting.laws.law import Quantity, read_law
+from fitting.laws.file import read_law
+from fitting.laws.law import Quantity
 from fitting.laws.surface import (
     Setting,
     Surface,

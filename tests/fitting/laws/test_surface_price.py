@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from fitting.laws.plateau import cost, curvature, move_lr, plateau
 from fitting.laws.surface import Surface, best_lr, best_point, log_penalty, surface_from
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fitting.errors import InputError
-from fitting.logs.curve_files import read_curve, read_schedule
+from fitting.logs.series import read_curve, read_schedule
 
 GOOD = [f"{100 * k},0.001,{4 - k / 100}" for k in range(1, 31)]
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitting.logs.final_loss import FinalLoss, Floats, Peers, predict_final
+from fitting.arrays import Floats
+from fitting.logs.final_loss import FinalLoss, Peers, predict_final
 
 
 def draw_runs(rng: np.random.Generator, count: int, *, noise: float = 0.003) -> Peers:

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fitting.logs.curve_files import Curve
 from fitting.logs.faults import Fault, find_above, find_faults
 from fitting.logs.noise import measure_noise
-from fitting.logs.series import RunLog
+from fitting.logs.series import Curve, RunLog
 from tests.fixtures.curves import published_loss, read_size
 from tests.fixtures.logs import (
     TRIAL,

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
+from fitting.arrays import Floats
 from fitting.laws.loss import predict_loss
 from fitting.loss.families import FAMILIES, natural, natural_slope
-from fitting.loss.slopes import Features, Floats, centre_of, curve_of_params, to_features
+from fitting.loss.slopes import Features, centre_of, curve_of_params, to_features
 
 
 def some_runs(seed: int) -> tuple[Floats, Floats, Floats, Features]:

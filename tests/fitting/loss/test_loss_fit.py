@@ -13,23 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pytest_regressions.file_regression import FileRegressionFixture
 
+from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
-from fitting.laws.file import quantity_problem
-from fitting.laws.law import (
-    Law,
-    Quantity,
-    Range,
-    Source,
-    evaluate_law,
-    law_log_sd,
-    law_to_toml,
-    read_law,
-)
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.file import make_law, quantity_problem, read_law
+from fitting.laws.law import Quantity, Range, Source
 from fitting.laws.loss import predict_loss
 from fitting.loss.choice import LossTable, held_out_sets, suited_families
 from fitting.loss.fit import fit_loss
 from fitting.loss.result import FitStatus, LossFit
-from fitting.loss.slopes import Floats
 from tests.measured.loss_extrapolation import largest, read_table, score_split
 
 
@@ -218,11 +210,9 @@ def test_law_file_of_a_fit_predicts_what_the_fit_predicts(fitted: LossFit, tmp_p
     quantity = fitted.to_quantity()
     assert quantity_problem(quantity) is None
     source = Source(key="own", title="own runs", url="own", evidence="fitted", command="plan fit")
-    law = Law(
-        name="own", source=source, range=Range(), quantities={"loss": quantity}, content=b""
-    )  # fmt: skip
+    law = make_law("own", source=source, limits=Range(), quantities={"loss": quantity})
     path = tmp_path / "own.toml"
-    path.write_text(law_to_toml(law))
+    path.write_bytes(law.content)
     read = read_law(path).quantities["loss"]
     point = {"params": 1e9, "tokens": 4e10}
     predicted = fitted.predict(1e9, 4e10)

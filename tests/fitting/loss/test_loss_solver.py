@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares, minimize
 
-from fitting.loss.families import FAMILIES, Family, draw_starts, natural
-from fitting.loss.slopes import Floats, centre_of, to_features
-from fitting.robust import Problem, make_problem, search, solve
+from fitting.arrays import Floats
+from fitting.loss.families import FAMILIES, Family, draw_starts, make_problem, natural
+from fitting.loss.slopes import centre_of, to_features
+from fitting.robust import Problem, search, solve
 from tests.measured.chinchilla_fit import read_runs, start_grid, to_free
 
 
@@ -29,8 +30,8 @@ def a_problem(
 
 
 def starts_of(problem: Problem[Family], count: int = 96) -> Floats:
-    level = float(problem.log_loss.mean())
-    return draw_starts(problem.family, level, count=count, rng=np.random.default_rng(1))
+    level = float(problem.observed.mean())
+    return draw_starts(problem.model, level, count=count, rng=np.random.default_rng(1))
 
 
 def test_chinchilla_fit_reaches_the_published_minimum(shared: Path) -> None:
@@ -40,7 +41,7 @@ def test_chinchilla_fit_reaches_the_published_minimum(shared: Path) -> None:
     problem = make_problem(FAMILIES["chinchilla"], features, np.log(loss))
     found = search(problem, to_free(start_grid(), problem))
     assert found.objective.min() <= 0.0010184
-    fitted = natural(problem.family, found.best(), features.centre)
+    fitted = natural(problem.model, found.best(), features.centre)
     expected = {"E": 1.8172, "A": 477.8, "B": 2143, "alpha": 0.3473, "beta": 0.3672}
     for name, value in expected.items():
         assert fitted[name] == pytest.approx(value, rel=1e-3)
@@ -51,8 +52,8 @@ def test_a_huge_delta_is_least_squares() -> None:
     found = search(problem, starts_of(problem))
 
     def residual(free: Floats) -> Floats:
-        fitted: Floats = problem.family.evaluate(problem.features, free[None])[0][0]
-        return problem.log_loss - fitted
+        fitted: Floats = problem.model.evaluate(problem.features, free[None])[0][0]
+        return problem.observed - fitted
 
     squares = least_squares(residual, found.best() + 0.01, xtol=1e-14, ftol=1e-14, gtol=1e-14)
     assert found.objective.min() == pytest.approx(float(squares.cost), rel=1e-6)
@@ -64,7 +65,7 @@ def test_no_scipy_descent_from_the_minimum_finds_a_lower_one(family: str) -> Non
     found = search(problem, starts_of(problem))
 
     def objective(free: Floats) -> float:
-        residual = problem.log_loss - problem.family.evaluate(problem.features, free[None])[0][0]
+        residual = problem.observed - problem.model.evaluate(problem.features, free[None])[0][0]
         size = np.minimum(np.abs(residual), problem.delta)
         pull = problem.ridge @ (free - problem.towards) ** 2 * problem.delta**2 / 2
         return 1e6 * float((size * (np.abs(residual) - size / 2)).sum() + pull)
@@ -86,10 +87,10 @@ def test_a_member_ends_where_it_would_have_ended_alone() -> None:
 
 def test_run_weights_count_as_repeated_runs() -> None:
     problem = a_problem("chinchilla")
-    repeats = np.arange(len(problem.log_loss)) % 3
+    repeats = np.arange(len(problem.observed)) % 3
     index = np.repeat(np.arange(len(repeats)), repeats)
     longer = replace(
-        problem, features=problem.features.take(index), log_loss=problem.log_loss[index]
+        problem, features=problem.features.take(index), observed=problem.observed[index]
     )
     weighted = search(problem, starts_of(problem), run_weights=repeats.astype(np.float64))
     repeated = search(longer, starts_of(problem))
@@ -98,16 +99,16 @@ def test_run_weights_count_as_repeated_runs() -> None:
 
 def test_one_wild_run_moves_the_fit_by_less_than_a_tenth_of_itself() -> None:
     problem = a_problem("chinchilla")
-    wild = problem.log_loss.copy()
+    wild = problem.observed.copy()
     wild[7] += 1.0
     honest = search(problem, starts_of(problem)).best()
-    moved = search(replace(problem, log_loss=wild), starts_of(problem)).best()
-    at_centre = problem.family.evaluate(problem.features, np.stack([honest, moved]))[0]
+    moved = search(replace(problem, observed=wild), starts_of(problem)).best()
+    at_centre = problem.model.evaluate(problem.features, np.stack([honest, moved]))[0]
     assert np.abs(at_centre[1] - at_centre[0]).max() < 0.002
 
 
 def test_a_huge_ridge_holds_the_exponents() -> None:
     problem = a_problem("mixed-terms-2", ridge=1e9)
     found = search(problem, starts_of(problem)).best()
-    exponents = [problem.family.names.index(name) for name in problem.family.exponents]
+    exponents = [problem.model.names.index(name) for name in problem.model.exponents]
     np.testing.assert_allclose(found[exponents], 0.0, atol=1e-3)

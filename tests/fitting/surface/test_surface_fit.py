@@ -2,26 +2,21 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime, least_squares
 
+from fitting.arrays import Floats
 from fitting.errors import FitError, InputError
-from fitting.laws.law import Quantity, evaluate_law, law_log_sd
+from fitting.fit.enough import tuned_columns
+from fitting.intervals import Z80
+from fitting.laws.evaluate import evaluate_law, law_log_sd
+from fitting.laws.law import Quantity
 from fitting.laws.surface import COEFFICIENTS, REFERENCE, best_point, surface_of, weights
+from fitting.robust import look, solve
+from fitting.runs.table import check_runs
 from fitting.surface.fit import Effort, closeness, fit_surface, nearness, power_laws
-from fitting.surface.interval import Z80, surface_log_sd
+from fitting.surface.interval import surface_log_sd
 from fitting.surface.line import Line, share_of
 from fitting.surface.prior import Transfer, line_from_law, neutral_prior
-from fitting.surface.solver import (
-    FREE,
-    NOISE,
-    Floats,
-    Problem,
-    Runs,
-    basis,
-    evaluate,
-    gradient,
-    normal_matrix,
-    prepare,
-    solve,
-)
+from fitting.surface.solver import FREE, NOISE, Runs, SurfaceProblem, basis, prepare
+from tests.fixtures.runs import tuned_table
 
 QUICK = Effort(bootstraps=0)
 
@@ -75,7 +70,7 @@ def simulate(seed: int, *, noise: float = 0.002, outliers: float = 0.0, vary: bo
     return Runs(columns[0], columns[1], columns[2], columns[3], loss)
 
 
-def problem_of(runs: Runs) -> Problem:
+def problem_of(runs: Runs) -> SurfaceProblem:
     prior = neutral_prior()
     return prepare(runs, mean=prior.mean, precision=np.diag(1 / np.diag(prior.covariance)))
 
@@ -90,12 +85,10 @@ def test_gradient_agrees_with_finite_differences() -> None:
     at = np.array([*TRUTH.values()]) + 0.05
 
     def objective(free: Floats) -> float:
-        first = evaluate(problem, free[None], weight)
-        settled = evaluate(problem, free[None], weight, start=first.offset)
-        return float(settled.objective[0])
+        found = solve(problem, free[None], run_weights=weight, steps=0)
+        return float(found.objective[0]) / NOISE**2
 
-    first = evaluate(problem, at[None], weight)
-    exact = 2 * gradient(problem, evaluate(problem, at[None], weight, start=first.offset))[0]
+    exact = -look(problem, at[None], run_weights=weight).downhill[0]
     numeric = approx_fprime(at, objective, 1e-6)
     # The one-sided difference errs by half the second derivative times 1e-6.
     assert np.allclose(exact, numeric, rtol=1e-3, atol=1e-3 * np.abs(exact).max())
@@ -104,24 +97,26 @@ def test_gradient_agrees_with_finite_differences() -> None:
 def test_solver_reaches_the_minimum_that_scipy_finds() -> None:
     problem = problem_of(simulate(1))
     weight = nearness(problem)
-    cells = len(problem.start)
+    cells = len(problem.cells.start)
 
     def residuals(joint: Floats) -> Floats:
         free, offset = joint[: len(FREE)], joint[len(FREE) :]
-        terms = np.exp(np.einsum("knp,p->kn", problem.design, free)).sum(axis=0)
-        r = (problem.log_loss - offset[problem.cell] - np.log1p(terms)) / NOISE
+        fitted = problem.model.evaluate(problem.features, free[None])[0][0]
+        r = (problem.observed - offset[problem.cells.of_run] - fitted) / NOISE
         # scipy's robust loss is of each residual; this is its square root, ridge left square.
         robust = np.sign(r) * np.sqrt(weight * 2 * (np.sqrt(1 + r**2) - 1))
-        return np.concatenate([robust, (free - problem.mean) * np.sqrt(np.diag(problem.precision))])
+        return np.concatenate(
+            [robust, (free - problem.towards) * np.sqrt(np.diag(problem.precision))]
+        )
 
-    ours = solve(problem, problem.mean[None], weight[None])
-    start = np.concatenate([ours.weights[0] + 0.02, ours.offset[0] + 1e-3])
+    ours = solve(problem, problem.towards[None], run_weights=weight[None], tolerance=1e-6)
+    start = np.concatenate([ours.free[0] + 0.02, ours.level[0] + 1e-3])
     theirs = least_squares(residuals, start, x_scale="jac", xtol=1e-12, ftol=1e-12)
     assert len(theirs.x) == len(FREE) + cells
-    assert ours.objective[0] <= 2 * theirs.cost * (1 + 1e-5)
+    assert ours.objective[0] / NOISE**2 <= theirs.cost * (1 + 1e-5)
     at_both = [
         best_point(surface_of((basis() @ v).tolist()), 1e9, 2e10)
-        for v in (ours.weights[0], theirs.x[: len(FREE)])
+        for v in (ours.free[0], theirs.x[: len(FREE)])
     ]
     assert np.allclose(at_both[0], at_both[1], rtol=0.01)
 
@@ -129,8 +124,21 @@ def test_solver_reaches_the_minimum_that_scipy_finds() -> None:
 def test_projected_normal_matrix_is_positive_definite() -> None:
     problem = problem_of(simulate(2))
     weight = nearness(problem)[None]
-    state = evaluate(problem, problem.mean[None], weight)
-    assert np.linalg.eigvalsh(normal_matrix(problem, state)[0]).min() > 0
+    curvature = look(problem, problem.towards[None], run_weights=weight).curvature[0]
+    assert np.linalg.eigvalsh(curvature).min() > 0
+
+
+def test_a_fit_does_not_depend_on_the_last_digits_of_its_losses() -> None:
+    batches = (65536.0, 131072.0, 262144.0, 524288.0)
+    table = tuned_table(tokens=(2e9, 5e9, 2e10), batches=batches)
+    spreads = []
+    for scale in (0.0, 1e-13, -1e-13):
+        nudged = table.assign(loss=table["loss"] * (1 + scale * np.arange(len(table)) / len(table)))
+        surface = fit_surface(tuned_columns(check_runs(nudged))).surface
+        assert surface.covariance is not None
+        spreads.append(np.sqrt(np.diag(surface.covariance.matrix)))
+    # Refits stop at a loose tolerance, whether or not they have converged long before.
+    np.testing.assert_allclose(spreads[1:], [spreads[0]] * 2, rtol=1e-6)
 
 
 def test_exact_runs_give_back_their_optimum() -> None:

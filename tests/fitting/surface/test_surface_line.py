@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
 
+from fitting.arrays import Floats
 from fitting.errors import InputError
 from fitting.laws.law import Quantity
 from fitting.laws.surface import best_point, surface_of
@@ -14,7 +15,7 @@ from fitting.surface.line import (
     size_direction,
 )
 from fitting.surface.prior import MUP_EXPONENT, line_from_law, mup_line, neutral_prior
-from fitting.surface.solver import Floats, basis
+from fitting.surface.solver import basis
 
 FREE_WEIGHTS = neutral_prior().mean
 STEP_LAW_LR = Quantity(

@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from fitting.errors import InputError
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from planner.calibrate.family import Asked, Limits, design_family
 from planner.calibrate.folder import Request
 from planner.calibrate.loop import calibrate, flops_of, read_budget

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from pytest_regressions.file_regression import FileRegressionFixture
 
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
 from planner.cli import main
 from tests.fixtures.runs import BATCHES, LRS, SIZES, TOKENS, loss_table, tuned_table
 

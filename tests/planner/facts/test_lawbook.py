@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from fitting.errors import InputError
+from fitting.laws.evaluate import evaluate_law
+from fitting.laws.file import read_law
 from fitting.laws.forms import FORMS
-from fitting.laws.law import evaluate_law, read_law
 from planner.facts.laws import DEFAULT_LAWS, bibtex, find_law, read_lawbook
 
 FILES = sorted((Path(import_module("planner.data").__path__[0]) / "laws").glob("*.toml"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from planner.cli import main
 from planner.facts.laws import OPTIMIZER_LAWS, read_lawbook, without_own_laws
 from planner.facts.optima import Tuned

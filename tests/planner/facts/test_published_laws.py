@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from fitting.laws.evaluate import evaluate_law
 from fitting.laws.forms import log_relative
-from fitting.laws.law import evaluate_law
 from planner.facts.laws import read_lawbook
 
 TABLE = tomllib.loads(

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fitting.fit.result import FittedLaws
-from fitting.laws.law import evaluate_law
+from fitting.laws.evaluate import evaluate_law
 from fitting.laws.surface import best_point, log_penalty, surface_from
 from planner.cli import main
 from planner.facts.laws import read_lawbook

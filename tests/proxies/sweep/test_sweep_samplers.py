@@ -13,8 +13,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from fitting.cells.few_runs import Start, neutral_surface, places, rise, start_at
+from fitting.cells.few_runs import Start, places, rise, start_at
 from fitting.errors import InputError
+from fitting.surface.prior import neutral_surface
 from proxies.sweep.axes import lattice_points
 from proxies.sweep.cells import TrialSetting
 from proxies.sweep.search.samplers import (

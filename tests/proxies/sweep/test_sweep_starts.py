@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fitting.cells.few_runs import neutral_surface, places, rise, start_at
+from fitting.cells.few_runs import places, rise, start_at
 from fitting.errors import InputError
-from fitting.laws.law import read_law
+from fitting.laws.file import read_law
+from fitting.surface.prior import neutral_surface
 from fitting.surface.solver import Runs
 from proxies.sweep.cells import SweepCell, expand_cells
 from proxies.sweep.search.starts import predict_start

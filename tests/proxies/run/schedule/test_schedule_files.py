@@ -93,18 +93,18 @@ def test_a_published_curve_is_a_schedule(shared: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["step,lr", "1,1", "2,nan"], r"row 3: lr 'nan' is not a finite number"),
-        (["step,lr", "1,1", "2,"], r"row 3: lr empty is not a finite number"),
+        (["step,lr", "1,1", "2,nan"], r"row 3, column lr: 'nan' is not a number"),
+        (["step,lr", "1,1", "2,"], r"row 3, column lr: '' is not a number"),
         (["step,lr", "1,1", "2,-1"], r"row 3: lr -1; 0 or more"),
-        (["step,lr", "1,1", "1,0.5"], r"row 3: step 1 is repeated"),
-        (["step,lr", "5,1", "2,0.5"], r"row 3: step 2 after step 5; sort the rows"),
-        (["step,lr", "1.5,1"], r"row 2: step 1.5; a whole number, 0 or more"),
-        (["step,lr", "-1,1"], r"row 2: step -1; a whole number, 0 or more"),
+        (["step,lr", "1,1", "1,0.5"], r"row 3: step 1 is there twice"),
+        (["step,lr", "5,1", "2,0.5"], r"row 3: step 2 comes after 5; sort the rows"),
+        (["step,lr", "1.5,1"], r"row 2, column step: 1.5 is not a whole number"),
+        (["step,lr", "-1,1"], r"row 2, column step: -1 is below 0"),
         (["step,lr", "1,0", "2,0"], r"every lr is 0"),
         (["step,lr", "0,1"], r"its only row is step 0"),
-        (["step,lr"], r"has a header but no rows"),
-        (["stp,lr", "1,1"], r"has no column step; nearest is 'stp'"),
-        (["step,rate", "1,1"], r"has no column lr"),
+        (["step,lr"], r"has a header and no rows"),
+        (["stp,lr", "1,1"], r"no column step; it has stp, lr"),
+        (["step,rate", "1,1"], r"no column lr; it has step, rate"),
     ],
 )
 def test_a_file_that_is_no_schedule_is_refused_with_its_row(
@@ -190,12 +190,15 @@ def test_norms_are_read_with_an_early_last_row(tmp_path: Path) -> None:
     [
         (["1,2"], r"1 gradient norm; a schedule needs at least 10"),
         ([f"{s},1" for s in range(1, 8)], r"7 gradient norms; a schedule needs"),
-        ([f"{s},{'nan' if s == 5 else 1}" for s in range(20)], r"row 7: grad_norm 'nan' is not"),
-        ([f"{s},{'' if s == 5 else 1}" for s in range(20)], r"row 7: grad_norm empty is not"),
+        (
+            [f"{s},{'nan' if s == 5 else 1}" for s in range(20)],
+            r"row 7, column grad_norm: 'nan' is",
+        ),
+        ([f"{s},{'' if s == 5 else 1}" for s in range(20)], r"row 7, column grad_norm: '' is not"),
         ([f"{s},{0 if s == 5 else 1}" for s in range(20)], r"row 7: norm 0; must be above 0"),
         ([f"{s},1" for s in range(20) if s != 9], r"row 11: step 10 after 8, where rows began 1"),
-        ([f"{s},1" for s in reversed(range(20))], r"row 3: step 18 after step 19; sort"),
-        ([f"{s},1" for s in (1, 1, 2)], r"row 3: step 1 is repeated"),
+        ([f"{s},1" for s in reversed(range(20))], r"row 3: step 18 comes after 19; sort"),
+        ([f"{s},1" for s in (1, 1, 2)], r"row 3: step 1 is there twice"),
         ([f"{s},1" for s in range(100, 200, 5)], r"row 2: begins at step 100, where rows are 5"),
     ],
 )

@@ -19,21 +19,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.curves.fit import draw_starts
-from fitting.curves.forms import Paths
-from fitting.curves.intervals import HALF_WIDTH
+from fitting.curves.forms import CURVE_FORMS, Paths
 from fitting.curves.path import make_path, means_about, thin_rows
-from fitting.curves.problem import FORMS, assemble, gather, pose
+from fitting.curves.problem import assemble, gather, pose
 from fitting.errors import InputError
-from fitting.logs.curve_files import FEWEST_ROWS
+from fitting.intervals import Z80
+from fitting.logs.series import FEWEST_ROWS
 from fitting.robust import solve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fitting.arrays import Floats
     from fitting.curves.path import Path
     from fitting.curves.problem import Data
-    from fitting.logs.curve_files import Curve
-    from fitting.loss.slopes import Floats
+    from fitting.logs.series import Curve
 
 FORECASTS = 6
 """Points of the run so far from which a forecast is made, the last being now."""
@@ -83,12 +83,12 @@ class Extrapolation:
     @property
     def low(self) -> float:
         """Lower end of its 80% interval."""
-        return float(self.final_loss * np.exp(-HALF_WIDTH * self.log_sd))
+        return float(self.final_loss * np.exp(-Z80 * self.log_sd))
 
     @property
     def high(self) -> float:
         """Upper end of its 80% interval."""
-        return float(self.final_loss * np.exp(HALF_WIDTH * self.log_sd))
+        return float(self.final_loss * np.exp(Z80 * self.log_sd))
 
 
 def extrapolate(
@@ -125,7 +125,7 @@ def extrapolate(
 
 def foretell(data: Data, counts: Sequence[int], end: Path) -> Floats:
     """ln of the final loss by a fit to so many first rows, each started from the one before too."""
-    shape, path, found = FORMS["extended"], data.paths.paths[0], []
+    shape, path, found = CURVE_FORMS["extended"], data.paths.paths[0], []
     last: Floats | None = None
     for count in counts:
         rows = np.arange(count)
