@@ -1,8 +1,8 @@
-"""Which runs one law may pool: those of one parametrization, base width, optimizer and corpus.
+"""Which runs one law may pool: those of one parametrization, base, optimizer and corpus.
 
-The lr of a run under muP is that of its base width, so it says nothing of a run under SP, and an
-lr of Lion says nothing of AdamW. A loss in nats per token says nothing of another corpus or
-tokenizer.
+The lr of a run under muP is that of its base point (width, init, embedding multiplier), so it says
+nothing of a run under SP or from another base, and an lr of Lion says nothing of AdamW. A loss in
+nats per token says nothing of another corpus or tokenizer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import pandas as pd
 
@@ -22,6 +22,12 @@ DEFAULT_PARAMETRIZATION = "sp"
 
 DEFAULT_OPTIMIZER = "adamw"
 """Optimizer of a run that does not say."""
+
+BASE = ("base_d_model", "init_std", "embedding_multiplier", "head_init_std")
+"""Columns of a base point; none of them keeps runs under sp apart."""
+
+BASE_INIT = {"init_std": 0.02, "embedding_multiplier": 1.0}
+"""How a run under muP or CompleteP started that does not say: as all did before they said."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,10 +42,24 @@ class RunSetting:
     """Base width; NaN under sp, which has none, and where runs do not say."""
     corpus: str = ""
     """Lower case: the text and its tokens; empty where runs do not say."""
+    init_std: float = math.nan
+    """Base standard deviation of the initial weights; NaN under sp, where any may be pooled."""
+    embedding_multiplier: float = math.nan
+    """On the embedding's output; NaN under sp."""
+    head_init_std: float = math.nan
+    """Of an output head with an init of its own; NaN for none, and under sp."""
 
     def __str__(self) -> str:
-        """The group as a person names it."""
+        """The group as a person names it; the usual init is not named."""
         base = "" if math.isnan(self.base_d_model) else f" of base width {self.base_d_model:g}"
+        for name, said in (
+            ("init_std", "init"),
+            ("embedding_multiplier", "embedding x"),
+            ("head_init_std", "head init"),
+        ):
+            value = getattr(self, name)
+            if not math.isnan(value) and value != BASE_INIT.get(name):
+                base += f", {said}{'' if said.endswith('x') else ' '}{value:g}"
         corpus = f" on {self.corpus}" if self.corpus else ""
         return f"{self.parametrization}{base} with {self.optimizer}{corpus}"
 
@@ -54,14 +74,21 @@ def find_settings(runs: Runs) -> Mapping[RunSetting, pd.Series[bool]]:
             "corpus": known_text(table, "corpus", ""),
         }
     )
-    base = table.get("base_d_model", pd.Series(math.nan, table.index, dtype="float64"))
-    names["base"] = base.mask(names["parametrization"] == DEFAULT_PARAMETRIZATION)
-    keys = ["parametrization", "optimizer", "base", "corpus"]
+    scaled = names["parametrization"] != DEFAULT_PARAMETRIZATION
+    for name in BASE:
+        column = table.get(name, pd.Series(math.nan, table.index, dtype="float64"))
+        names[name] = column.fillna(BASE_INIT.get(name, math.nan)).where(scaled)
+    keys = ["parametrization", "optimizer", "corpus", *BASE]
     grouped = names.groupby(keys, dropna=False).indices
     found = {}
     for key, rows in grouped.items():
-        parametrization, optimizer, width, corpus = cast("tuple[str, str, float, str]", key)
-        group = RunSetting(parametrization, optimizer, float(width), corpus)
+        parametrization, optimizer, corpus, *base = cast("tuple[Any, ...]", key)
+        # One NaN, so that equal groups compare as equal.
+        numbers = {
+            name: math.nan if math.isnan(value) else float(value)
+            for name, value in zip(BASE, base, strict=True)
+        }
+        group = RunSetting(parametrization, optimizer, corpus=corpus, **numbers)
         found[group] = pd.Series(table.index.isin(table.index[rows]), table.index)
     return found
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
+from proxies.run.groups import TUNED, base_settings
 from proxies.sweep.cells import expand_cells
 from proxies.sweep.spec import (
     AxisRange,
@@ -191,13 +192,14 @@ def make_spec(
     dear = point_of(law, large, large * ratio * max(LENGTHS))
     lrs = sorted((cheap[0], dear[0]))
     seq_len = sequence_length(cheap[1], asked.seq_len)
+    tuned = base_settings(asked.parametrization, optimizer=asked.optimizer) == TUNED
     return SweepSpec(
         model=ModelSpec(
             d_model=tuple(width for width, _ in rungs),
             n_layers=tuple(depth for _, depth in rungs),
             head_dim=head_dim_of(rungs),
             parametrization=asked.parametrization,  # type: ignore[arg-type]  # by check_request
-            base_d_model=None if asked.parametrization == "sp" else rungs[0][0],
+            base_d_model=None if tuned or asked.parametrization == "sp" else rungs[0][0],
             base_n_layers=rungs[0][1] if asked.parametrization == "completep" else None,
         ),
         budget=BudgetSpec(
@@ -224,7 +226,7 @@ def make_spec(
         corpus=CorpusSpec(source=asked.corpus, tokenizer=asked.tokenizer),
         run=RunSettings(
             seq_len=seq_len,
-            init_std=init_std_of(rungs, asked.parametrization),
+            init_std=None if tuned else init_std_of(rungs, asked.parametrization),
             optimizer=asked.optimizer,  # type: ignore[arg-type]  # by check_request
         ),
     )
@@ -270,7 +272,10 @@ def head_dim_of(rungs: tuple[tuple[int, int], ...]) -> int:
 
 
 def init_std_of(rungs: tuple[tuple[int, int], ...], parametrization: str) -> float:
-    """Base std of the weights: at the base width of muP, under SP at the middle of the widths."""
+    """Base std of the weights where none is published, at the family's base.
+
+    That is the smallest width, and under SP the middle of the widths.
+    """
     widths = [width for width, _ in rungs]
     width = widths[0] if parametrization != "sp" else math.sqrt(widths[0] * widths[-1])
     return INIT_STD * max(1.0, math.sqrt(INIT_WIDTH / width))

@@ -60,6 +60,8 @@ class Coordinates:
     """d_model or layers, rising."""
     heads_widen: bool
     """Whether head_dim differs too; then attention logits may shrink, see `judge_coordinates`."""
+    tied: bool
+    """Whether the head is the embedding; then logits may shrink, as it cannot start at zero."""
     tensors: tuple[str, ...]
     """Names: a kind of `activations.KINDS` with its layer before it."""
     rms: npt.NDArray[np.float64]
@@ -81,7 +83,8 @@ class Slope:
     """d ln(rms) / d ln(size) at the start; None where the tensor starts at zero."""
     verdict: str
     """flat: within `TOLERANCE`; off: outside by more than 3 standard errors; else unclear. shrinks:
-    attention logits below -`TOLERANCE` where heads widen, which is no fault."""
+    attention logits below -`TOLERANCE` where heads widen, or logits where the head is the
+    embedding, which is no fault."""
 
 
 def measure_coordinates(
@@ -129,6 +132,7 @@ def measure_coordinates(
         variable=variable,
         sizes=sizes,
         heads_widen=len({shape.head_dim for shape in shapes}) > 1,
+        tied=shapes[0].tied_embeddings,
         tensors=tensors,
         rms=values[..., 0],
         change=values[..., 1],
@@ -141,6 +145,8 @@ def judge_coordinates(coordinates: Coordinates) -> list[Slope]:
     Attention logits are query times key over head_dim: what is learnt in common adds up to the
     same whatever head_dim, and what is learnt of other tokens is noise that shrinks as
     1 / sqrt(head_dim). In a few steps noise is most of it, so where heads widen only growth is off.
+    The same holds of logits by a head that is the embedding: its random part times what the stream
+    learns adds up to nothing at infinite width.
     """
     found = []
     for number, tensor in enumerate(coordinates.tensors):
@@ -155,7 +161,8 @@ def judge_coordinates(coordinates: Coordinates) -> list[Slope]:
                 verdict=judge_slope(
                     slope,
                     error,
-                    may_shrink=coordinates.heads_widen and tensor.endswith("attention logits"),
+                    may_shrink=(coordinates.heads_widen and tensor.endswith("attention logits"))
+                    or (coordinates.tied and tensor == "logits"),
                 ),
             )
         )

@@ -46,6 +46,18 @@ class ParamGroup:
     """None where nothing is drawn: norm gains start at 1, biases at 0."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseSettings:
+    """How a run of a parametrization starts where nothing is said."""
+
+    init_std: float
+    """Base standard deviation of the initial weights."""
+    embedding_multiplier: float
+    """On the token embedding's output."""
+    warmup_fraction: float | None
+    """Of a proxy's steps; None for the schedule's own default."""
+
+
 @dataclass(frozen=True, slots=True)
 class DecayFactors:
     """Weight decay over its base value; norm gains and biases never decay, the head at 1."""
@@ -93,7 +105,10 @@ def param_groups(
         )
     factors = multipliers(parametrization, optimizer=optimizer)
     decay = DECAY_RULES[decay_rule](parametrization, factors)
-    block_eps = None if optimizer.eps is None else optimizer.eps * factors.block_eps
+    block_eps = outer_eps = None
+    if optimizer.eps is not None:
+        block_eps = optimizer.eps * factors.block_eps
+        outer_eps = optimizer.eps * factors.outer_eps
     embedding = ParamGroup(
         name="embedding",
         pattern=PATTERNS["embedding"],
@@ -101,7 +116,7 @@ def param_groups(
         lr=lr,
         weight_decay=weight_decay * decay.embedding,
         betas=(optimizer.beta1, optimizer.beta2),
-        eps=optimizer.eps,
+        eps=outer_eps,
         init_std=init_std,
     )
     head = replace(embedding, name="head", pattern=PATTERNS["head"], weight_decay=weight_decay)
@@ -134,18 +149,51 @@ def param_groups(
     return groups[:-1] if tied_embeddings else groups
 
 
+def base_settings(parametrization: str, *, optimizer: str) -> BaseSettings:
+    """How a run starts where nothing is said.
+
+    muP and CompleteP move a base point's optimum to other sizes, so the base point must be a good
+    one: from `PLAIN` at base width 64 the first ten updates overwrite the head, as `plan proxy
+    coord-check --base-width 64 --init-std 0.02` shows, and the best lr rose as width^0.16. `TUNED`
+    was published with AdamW only, so that other optimizers keep the plain start.
+    """
+    return TUNED if parametrization != "sp" and optimizer == "adamw" else PLAIN
+
+
+def with_head_init(groups: Sequence[ParamGroup], *, init_std: float) -> list[ParamGroup]:
+    """The same groups with an init of its own for the output head.
+
+    Raises:
+        InputError: the head is the embedding, or a standard deviation that is not above 0.
+    """
+    if groups[-1].name != "head":
+        raise InputError(
+            f"head init std {init_std:g}: the head is the embedding; give init std alone, or untie"
+        )
+    _check_positive(head_init_std=init_std)
+    return [*groups[:-1], replace(groups[-1], init_std=init_std)]
+
+
 def group_of(name: str, groups: Sequence[ParamGroup]) -> ParamGroup:
     """The only group whose pattern the parameter's name matches from end to end."""
     (found,) = (group for group in groups if re.fullmatch(group.pattern, name))
     return found
 
 
-def _check_positive(*, lr: float, init_std: float) -> None:
+def _check_positive(**values: float) -> None:
     """Refuse what is not a finite number above 0."""
-    for what, value in (("lr", lr), ("init std", init_std)):
+    for name, value in values.items():
         if not 0 < value < math.inf:
+            what = name.replace("_", " ")
             raise InputError(f"{what} {value}: must be a finite number above 0")
 
+
+PLAIN = BaseSettings(init_std=DEFAULT_INIT_STD, embedding_multiplier=1.0, warmup_fraction=None)
+"""SP's usual start."""
+
+TUNED = BaseSettings(init_std=0.08, embedding_multiplier=10.0, warmup_fraction=0.1)
+"""Cerebras-GPT's under muP, tuned at width 256 (Dey et al. 2023, arXiv 2304.03208, with the
+configs of its code: Cerebras modelzoo, gpt3 `*_mup.yaml`)."""
 
 PATTERNS: Mapping[str, str] = {
     "embedding": r"(.*\.)?embed_(tokens|positions)\.weight",

@@ -9,6 +9,7 @@ With m = d_model / base width and r = n_layers / base layers (CompleteP's table 
                                 lr, wd       lr / m, wd m           lr r^(alpha-1) / m, wd m
     block norms, hidden biases  lr           lr                     lr r^(alpha-1)
     eps inside blocks           eps          eps / m                eps r^-alpha / m
+    eps of the others           eps          eps / m                eps / m
     attention logits            1/sqrt(h)    sqrt(base h) / h       sqrt(base h) / h
     residual branches           1            1                      r^-alpha
     output logits               1            1 / m                  1 / m
@@ -91,6 +92,8 @@ class Multipliers:
     matrix_weight_decay: float = 1.0
     block_vector_lr: float = 1.0
     block_eps: float = 1.0
+    outer_eps: float = 1.0
+    """On the eps of embedding, final norm and head: their gradients, too, shrink as 1/m."""
     residual: float = 1.0
     logits: float = 1.0
 
@@ -113,11 +116,12 @@ def make_parametrization(
         n_layers: depth of the model, at least 1.
         head_dim: width of a head, at least 1.
         base_d_model: width at which the base values hold; None for 256, under SP the model's.
-        base_n_layers: depth at which they hold, CompleteP only; None for the model's.
+        base_n_layers: depth at which they hold: CompleteP's, which is muP without it.
         base_head_dim: head width at which attention is 1/sqrt(head_dim); None for the model's.
 
     Raises:
-        InputError: an unknown name, a size below 1, or a base that the rule has no use for.
+        InputError: an unknown name, a size below 1, a base that the rule has no use for, or
+            CompleteP without its base depth.
 
     Example:
         >>> mup = make_parametrization("mup", d_model=1024, n_layers=16, head_dim=64)
@@ -132,6 +136,11 @@ def make_parametrization(
     _check_base(name, "base width", base_d_model, d_model, used=name != "sp")
     _check_base(name, "base layers", base_n_layers, n_layers, used=name == "completep")
     _check_base(name, "base head dim", base_head_dim, head_dim, used=name != "sp")
+    if name == "completep" and base_n_layers is None:
+        raise InputError(
+            "parametrization completep: is mup where no base depth is given; "
+            "give --base-layers (base_n_layers), or say mup"
+        )
     if base_d_model is None:
         base_d_model = d_model if name == "sp" else DEFAULT_BASE_D_MODEL
     base_n_layers = n_layers if base_n_layers is None else base_n_layers
@@ -151,6 +160,17 @@ def make_parametrization(
         residual_multiplier=factors.residual,
         logits_multiplier=factors.logits,
     )
+
+
+def with_embedding_multiplier(parametrization: Parametrization, value: float) -> Parametrization:
+    """The same rule with a multiplier on the token embedding's output, one for every size.
+
+    Raises:
+        InputError: it is not a finite number above 0.
+    """
+    if not 0 < value < math.inf:
+        raise InputError(f"embedding multiplier {value}: must be a finite number above 0")
+    return replace(parametrization, embedding_multiplier=value)
 
 
 def multipliers(parametrization: Parametrization, *, optimizer: Optimizer) -> Multipliers:
@@ -243,6 +263,7 @@ def _completep(m: float, r: float) -> Multipliers:
         matrix_weight_decay=m,
         block_vector_lr=r ** (COMPLETEP_ALPHA - 1),
         block_eps=r**-COMPLETEP_ALPHA / m,
+        outer_eps=1 / m,
         residual=r**-COMPLETEP_ALPHA,
         logits=1 / m,
     )

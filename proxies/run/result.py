@@ -71,7 +71,7 @@ def runs_row(result: RunResult) -> dict[str, float | str]:
     NaN.
     """
     spec, curve = result.spec, result.curve
-    count = count_params(spec.shape)
+    count, rule = count_params(spec.shape), spec.parametrization
     row: dict[str, float | str] = {
         "params": float(count.params),
         "tokens": float(spec.total_tokens),
@@ -84,8 +84,13 @@ def runs_row(result: RunResult) -> dict[str, float | str]:
         "optimizer": spec.optimizer.name,
         "beta1": spec.optimizer.beta1,
         "beta2": spec.optimizer.beta2,
-        "parametrization": spec.parametrization.name,
-        "base_d_model": float(spec.parametrization.base_d_model),
+        "parametrization": rule.name,
+        "base_d_model": float(rule.base_d_model),
+        "base_n_layers": float(rule.base_n_layers),
+        "base_head_dim": float(rule.base_head_dim),
+        "init_std": spec.init_std,
+        "head_init_std": math.nan if spec.head_init_std is None else spec.head_init_std,
+        "embedding_multiplier": rule.embedding_multiplier,
         "d_model": float(spec.shape.d_model),
         "n_layers": float(spec.shape.n_layers),
         "d_ff": float(spec.shape.d_ff),

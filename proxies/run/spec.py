@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fitting.errors import InputError
 from proxies.run.batching import Batching, GrowthStage, count_sequences, count_steps
 from proxies.run.experts import Experts, count_experts
-from proxies.run.groups import DEFAULT_INIT_STD, ParamGroup, param_groups
+from proxies.run.groups import DEFAULT_INIT_STD, ParamGroup, param_groups, with_head_init
 from proxies.run.layout import Layout
 from proxies.run.options import TrainOptions, check_options
 from proxies.run.parametrization import Optimizer, Parametrization, make_parametrization
@@ -50,6 +50,8 @@ class RunSpec:
     """A key of `groups.DECAY_RULES`: how weight decay follows width."""
     init_std: float = DEFAULT_INIT_STD
     """Base standard deviation of the initial weights, > 0."""
+    head_init_std: float | None = None
+    """That of an output head which is not the embedding, > 0; None for `init_std`."""
     z_loss: float = 0.0
     """Weight of the mean squared log partition in the training loss, >= 0."""
     layout: Layout = field(default_factory=Layout)
@@ -112,7 +114,7 @@ class RunSpec:
         """Absolute optimizer settings of every parameter group.
 
         Raises:
-            InputError: lr, weight decay or init out of range.
+            InputError: lr, weight decay or init out of range, or an init for a tied head.
         """
         return self.rule_groups if self.own_groups is None else self.own_groups
 
@@ -123,17 +125,18 @@ class RunSpec:
         Raises:
             InputError: as `groups`.
         """
-        return tuple(
-            param_groups(
-                self.parametrization,
-                optimizer=self.optimizer,
-                lr=self.lr,
-                weight_decay=self.weight_decay,
-                init_std=self.init_std,
-                decay_rule=self.decay_rule,
-                tied_embeddings=self.shape.tied_embeddings,
-            )
+        groups = param_groups(
+            self.parametrization,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            init_std=self.init_std,
+            decay_rule=self.decay_rule,
+            tied_embeddings=self.shape.tied_embeddings,
         )
+        if self.head_init_std is not None:
+            groups = with_head_init(groups, init_std=self.head_init_std)
+        return tuple(groups)
 
     def group_named(self, name: str) -> ParamGroup:
         """A parameter group by its name; a tied head's is the embedding's."""

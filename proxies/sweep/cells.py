@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import format_count
 from proxies.run.batching import Batching, count_steps
+from proxies.run.groups import BaseSettings, base_settings
 from proxies.run.options import TrainOptions
 from proxies.run.parametrization import (
     OPTIMIZERS,
     Optimizer,
     Parametrization,
     make_parametrization,
+    with_embedding_multiplier,
 )
 from proxies.run.schedule import Schedule, make_schedule
 from proxies.run.shape import Shape, check_shape, count_params
@@ -151,20 +153,22 @@ def make_run_spec(spec: SweepSpec, cell: SweepCell, setting: TrialSetting) -> Ru
     Raises:
         InputError: lengths of the schedule that do not fit, with the arithmetic.
     """
-    run = spec.run
+    run, base = spec.run, base_of(spec)
     batching = Batching(sequences=setting.batch_sequences)
     steps = count_steps(batching, tokens=cell.tokens, seq_len=run.seq_len)
+    rule = member_parametrization(spec.model, cell.shape)
     return RunSpec(
         shape=cell.shape,
         seq_len=run.seq_len,
-        parametrization=member_parametrization(spec.model, cell.shape),
+        parametrization=with_embedding_multiplier(rule, base.embedding_multiplier),
         optimizer=sweep_optimizer(run),
         lr=setting.lr,
         weight_decay=setting.weight_decay,
         schedule=make_run_schedule(run, steps=steps),
         batching=batching,
         tokens=cell.tokens,
-        init_std=run.init_std,
+        init_std=base.init_std,
+        head_init_std=run.head_init_std,
         z_loss=run.z_loss,
         options=TrainOptions(
             seed=setting.seed,
@@ -174,6 +178,29 @@ def make_run_spec(spec: SweepSpec, cell: SweepCell, setting: TrialSetting) -> Ru
             dtype=run.dtype,
         ),
     )
+
+
+def base_of(spec: SweepSpec) -> BaseSettings:
+    """The base settings of every run, where the spec is silent those of its parametrization."""
+    usual = base_settings(spec.model.parametrization, optimizer=spec.run.optimizer)
+    said = {name: getattr(spec.run, name) for name in asdict(usual)}
+    return replace(usual, **{name: value for name, value in said.items() if value is not None})
+
+
+def settle_base(spec: SweepSpec, *, like: SweepSpec | None) -> SweepSpec:
+    """The spec with its base settings written out, so that no later default moves them.
+
+    Args:
+        spec: as it was given.
+        like: of the sweep that is gone on with, whose base it keeps where it is silent; None for a
+            new one.
+    """
+    found = asdict(base_of(spec))
+    if like is not None:
+        for name in found:
+            said = getattr(spec.run, name)
+            found[name] = getattr(like.run, name) if said is None else said
+    return replace(spec, run=replace(spec.run, **found))
 
 
 def member_parametrization(model: ModelSpec, shape: Shape) -> Parametrization:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
 from proxies.corpus import open_corpus, require_tokens
-from proxies.sweep.cells import expand_cells
+from proxies.sweep.cells import expand_cells, settle_base
 from proxies.sweep.executors import EXECUTORS
 from proxies.sweep.executors.cluster import require_ray
 from proxies.sweep.executors.desk import Desk, Execute
@@ -239,6 +239,7 @@ def agree(spec: SweepSpec, folder: Path, means: Means, corpus: Corpus, executor:
         InputError: the folder's sweep differs.
     """
     before = read_about(folder)
+    spec = settle_base(spec, like=None if before is None else before.spec)
     about = About(
         sweep_id=uuid.uuid4().hex,
         spec=spec,

@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag
 
 from fitting.errors import InputError
 from fitting.units import parse_count
-from proxies.run.groups import DEFAULT_INIT_STD
 
 CONFIG: dict[str, Any] = {"extra": "forbid", "use_attribute_docstrings": True}
 """pydantic's reading: unknown keys are refused, docstrings become the schema's descriptions."""
@@ -140,7 +139,7 @@ class ModelSpec:
     base_d_model: Whole | None = None
     """Width at which lr means what it says; None for 256. Not for sp."""
     base_n_layers: Whole | None = None
-    """Depth at which it does; completep only."""
+    """Depth at which it does; of completep, which needs it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,15 +244,22 @@ class RunSettings:
     schedule: Literal["wsd", "linear", "cosine", "constant", "inverse-sqrt"] = "wsd"
     """Shape of the learning rate."""
     warmup_fraction: Fraction | None = None
-    """Share of the steps; None for the schedule's default."""
+    """Share of the steps; None for 0.1 under mup and completep with adamw, else for the schedule's
+    default."""
     decay_fraction: Fraction | None = None
     """Share of the steps; None for the schedule's default."""
     decay_shape: str | None = None
     """None for the schedule's default."""
     final_lr_fraction: Fraction | None = None
     """Last lr over the peak; None for the schedule's default."""
-    init_std: Positive = DEFAULT_INIT_STD
-    """Base standard deviation of the initial weights."""
+    init_std: Positive | None = None
+    """Base standard deviation of the initial weights; None for 0.08 under mup and completep with
+    adamw, else for 0.02."""
+    head_init_std: Positive | None = None
+    """That of the output head; None for `init_std`."""
+    embedding_multiplier: Positive | None = None
+    """On the output of the token embedding; None for 10 under mup and completep with adamw, else
+    for 1."""
     grad_clip: Positive | None = 1.0
     """Largest norm of the gradient."""
     z_loss: NotNegative = 0.0

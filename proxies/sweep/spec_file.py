@@ -117,6 +117,11 @@ def _check_sweep(spec: SweepSpec) -> None:
     if (budget.tokens is None) == (budget.tokens_per_param is None):
         raise InputError("[budget]: give one of tokens and tokens_per_param")
     model = spec.model
+    if model.tied_embeddings and spec.run.head_init_std is not None:
+        raise InputError(
+            f"[run] head_init_std: {spec.run.head_init_std:g}, but the head is the embedding; "
+            "leave it out, or leave out tied_embeddings"
+        )
     for shape in family_shapes(model, vocab_size=ANY_VOCAB):
         try:
             member_parametrization(model, shape)

@@ -51,6 +51,7 @@ OWN = frozenset(
         "optimizer",
         "schedule",
         "init_std",
+        "head_init_std",
         "seed",
         "order_seed",
         "epochs",

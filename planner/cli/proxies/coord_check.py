@@ -72,9 +72,22 @@ def coord_check(
     heads: int | None = option(
         _MODELS, "--heads", "COUNT", "fix the heads: head_dim grows; default: heads of 16"
     ),
+    kv_heads: int | None = option(
+        _MODELS, "--kv-heads", "COUNT", "key and value heads of the smallest; default: as many"
+    ),
+    tied: bool = option(_MODELS, "--tied", None, "head is the embedding", default=False),
     qk_norm: bool = option(_MODELS, "--qk-norm", None, "norm queries and keys", default=False),
     base_width: int | None = option(
-        _RULES, "--base-width", "WIDTH", "where base values hold; default: the smallest"
+        _RULES, "--base-width", "WIDTH", "where base values hold; default: 256"
+    ),
+    init_std: float | None = option(
+        _RULES, "--init-std", "STD", "base std of the weights; default: the run's own"
+    ),
+    head_init_std: float | None = option(
+        _RULES, "--head-init-std", "STD", "that of the head; default: --init-std"
+    ),
+    embedding_multiplier: float | None = option(
+        _RULES, "--embedding-multiplier", "FACTOR", "on the embedding; default: the run's own"
     ),
     without: str | None = option(
         _RULES,
@@ -92,8 +105,9 @@ def coord_check(
 ) -> None:
     """Check that activations move alike at every width or depth.
 
-    Prints the slope of each tensor's change after a few steps, and draws it.
-    Exit code 1 where a slope is off by more than 0.05 and 3 standard errors.
+    Prints the slope of each tensor's change after a few steps, and draws it; and what the first
+    updates make of the head.
+    Exit code 1 where a slope is off by more than 0.05 and 3 standard errors, or the head is weak.
     """
     require_torch()
     from proxies.checks.coordinate_check import CheckSpec
@@ -106,8 +120,13 @@ def coord_check(
         widths=widths or (CHECKED_WIDTH if depths else read_sizes(WIDTHS, where="--widths")),
         depths=depths or CHECKED_DEPTHS,
         n_heads=heads,
+        n_kv_heads=kv_heads,
+        tied_embeddings=tied,
         qk_norm="per-head" if qk_norm else "none",
         base_d_model=base_width,
+        init_std=init_std,
+        head_init_std=head_init_std,
+        embedding_multiplier=embedding_multiplier,
         without=without,
         steps=steps,
         seeds=seeds,
@@ -120,7 +139,7 @@ def coord_check(
         save_figure(check_figure(check_data(result)), target)
     written = [] if target is None else [f"written: {target}"]
     emit(result.to_dict(), "\n".join([result.summary(), *written]), as_json=as_json)
-    if result.named("off"):
+    if not result.passed:
         raise FitError(f"coord-check: {result.rule}: {result.headline()}")
     if unclear := result.named("unclear"):
         names = ", ".join(slope.tensor for slope in unclear)
@@ -138,7 +157,7 @@ def _measure(spec: CheckSpec, source: str) -> CheckResult:
     sequences = torch.from_numpy(
         read_sequences(corpus, seq_len=SEQ_LEN, order_seed=0, start=0, count=BATCH)
     )
-    models = len(spec.widths) * len(spec.depths) * max(spec.seeds, 0)
+    models = (len(spec.widths) * len(spec.depths) + 1) * max(spec.seeds, 0)
     with counting("models", models) as advance:
         return run_check(
             spec,

@@ -122,16 +122,34 @@ def train(
         _RUN, "--schedule", "KIND", "wsd, linear, cosine, constant, inverse-sqrt", default="wsd"
     ),
     warmup_steps: int | None = option(
-        _RUN, "--warmup-steps", "STEPS", "warmup; default: min(2,000, 10%), at least 1%"
+        _RUN,
+        "--warmup-steps",
+        "STEPS",
+        "warmup; default: 10% under mup, else min(2,000, 10%), at least 1%",
     ),
     optimizer: str = optimizer(_RUN),
     parametrization: str = parametrization(_RUN),
     base_width: int | None = option(_RUN, "--base-width", "WIDTH", "base d_model; default 256"),
     base_layers: int | None = option(
-        _RUN, "--base-layers", "COUNT", "base depth of completep; default: --layers"
+        _RUN, "--base-layers", "COUNT", "base depth of completep, which needs it"
     ),
     base_head_dim: int | None = option(
         _RUN, "--base-head-dim", "WIDTH", "base head dim of mup; default: the model's"
+    ),
+    init_std: float | None = option(
+        _RUN,
+        "--init-std",
+        "STD",
+        "base std of the weights; default: 0.08 under mup with adamw, else 0.02",
+    ),
+    head_init_std: float | None = option(
+        _RUN, "--head-init-std", "STD", "that of the output head; default: --init-std"
+    ),
+    embedding_multiplier: float | None = option(
+        _RUN,
+        "--embedding-multiplier",
+        "FACTOR",
+        "on the embedding; default: 10 under mup with adamw, else 1",
     ),
     decay_rule: str = option(
         _RUN,
@@ -161,8 +179,13 @@ def train(
     require_torch()
     from proxies.checks.probes import choose_probes
     from proxies.corpus import open_corpus
+    from proxies.run.groups import base_settings
     from proxies.run.options import TrainOptions
-    from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+    from proxies.run.parametrization import (
+        OPTIMIZERS,
+        make_parametrization,
+        with_embedding_multiplier,
+    )
     from proxies.run.schedule import make_schedule
     from proxies.run.spec import RunSpec
 
@@ -187,6 +210,10 @@ def train(
         base_n_layers=base_layers,
         base_head_dim=base_head_dim,
     )
+    base = base_settings(parametrization, optimizer=optimizer)
+    rule = with_embedding_multiplier(
+        rule, base.embedding_multiplier if embedding_multiplier is None else embedding_multiplier
+    )
     typed = TypedBatch(
         batch=batch,
         batching=batching,
@@ -196,6 +223,8 @@ def train(
     )
     growth = make_batching(typed, seq_len=seq_len, tokens=tokens)
     steps = schedule_steps(growth, tokens=tokens, seq_len=seq_len)
+    if warmup_steps is None and base.warmup_fraction is not None:
+        warmup_steps = max(1, round(base.warmup_fraction * steps))
     spec = RunSpec(
         shape=shape,
         seq_len=seq_len,
@@ -207,6 +236,8 @@ def train(
         batching=growth,
         tokens=tokens,
         decay_rule=decay_rule,
+        init_std=base.init_std if init_std is None else init_std,
+        head_init_std=head_init_std,
         z_loss=z_loss,
         options=TrainOptions(
             seed=seed,

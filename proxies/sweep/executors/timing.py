@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from proxies.run.batching import Batching
-from proxies.run.groups import DEFAULT_INIT_STD
 from proxies.run.options import TrainOptions
+from proxies.run.parametrization import with_embedding_multiplier
 from proxies.run.schedule import make_schedule
 from proxies.run.spec import RunSpec
 from proxies.sweep.axes import batch_lattice, lattice
-from proxies.sweep.cells import member_parametrization, sweep_optimizer
+from proxies.sweep.cells import base_of, member_parametrization, sweep_optimizer
 from proxies.sweep.executors.desk import Desk, Execute, Job
 from proxies.sweep.executors.registry import EXECUTORS
 
@@ -224,20 +224,22 @@ def steps_timed(desk: Desk) -> int:
 
 def timed_spec(spec: SweepSpec, shape: Shape, *, steps: int) -> RunSpec:
     """A few updates of a shape at the middle of the sweep's batches."""
-    run = spec.run
+    run, base = spec.run, base_of(spec)
+    rule = member_parametrization(spec.model, shape)
     batches = batch_lattice(spec.search.batch_tokens, seq_len=run.seq_len)
     sequences = batches[len(batches) // 2]
     return RunSpec(
         shape=shape,
         seq_len=run.seq_len,
-        parametrization=member_parametrization(spec.model, shape),
+        parametrization=with_embedding_multiplier(rule, base.embedding_multiplier),
         optimizer=sweep_optimizer(spec.run),
         lr=lattice(spec.search.lr)[0],
         weight_decay=lattice(spec.search.weight_decay)[0],
         schedule=make_schedule("constant", steps=steps, warmup_steps=1),
         batching=Batching(sequences=sequences),
         tokens=steps * sequences * run.seq_len,
-        init_std=DEFAULT_INIT_STD if run.init_std is None else run.init_std,
+        init_std=base.init_std,
+        head_init_std=run.head_init_std,
         options=TrainOptions(
             epochs=steps,
             micro_batch_sequences=run.micro_batch_sequences,

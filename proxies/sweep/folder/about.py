@@ -82,6 +82,8 @@ def read_about(folder: Path) -> About | None:
     path = folder / ABOUT
     try:
         found = json.loads(path.read_bytes())
+        # A sweep from before there was the key had no multiplier, and goes on without.
+        found["spec"]["run"].setdefault("embedding_multiplier", 1.0)
         spec = spec_adapter().validate_json(json.dumps(found.pop("spec")), strict=True)
         return About(spec=spec, **found)
     except FileNotFoundError:

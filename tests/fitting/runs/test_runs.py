@@ -218,6 +218,24 @@ def test_a_mixed_table_is_refused_with_its_groups_named() -> None:
         require_one_setting(runs)
 
 
+def test_mup_runs_that_do_not_say_their_init_are_never_pooled_with_the_new_base() -> None:
+    said = {"init_std": [None, 0.02, 0.08], "embedding_multiplier": [None, 1, 10]}
+    columns = {"parametrization": "mup", "base_d_model": 256.0}
+    runs = check_runs(grid([2.9, 2.8, 2.7], **columns, **said))
+    with pytest.raises(
+        InputError,
+        match=r"mup of base width 256 with adamw \(2 runs\), "
+        r"mup of base width 256, init 0\.08, embedding x10 with adamw \(1 runs\)",
+    ):
+        require_one_setting(runs)
+    old = require_one_setting(check_runs(grid([2.9, 2.8, 2.7], **columns)))
+    assert (old.init_std, old.embedding_multiplier) == (0.02, 1)
+    head = check_runs(grid([2.9, 2.8], **columns, head_init_std=[None, 0.08]))
+    assert len(find_settings(head)) == 2
+    plain = check_runs(grid([2.9, 2.8, 2.7], parametrization="sp", **said))
+    assert str(require_one_setting(plain)) == "sp with adamw"
+
+
 def test_runs_on_two_corpora_are_not_pooled() -> None:
     runs = check_runs(grid([2.9, 2.8, 2.7], corpus=["python@1f", "python@1f", None]))
     with pytest.raises(InputError, match=r"sp with adamw on python@1f \(2 runs\)"):

@@ -15,7 +15,7 @@ from planner.calibrate.loop import calibrate, flops_of, read_budget
 from planner.cli import main
 from planner.facts.laws import find_law, read_lawbook
 from planner.plan.document import load_plan
-from proxies.sweep.cells import expand_cells
+from proxies.sweep.cells import expand_cells, settle_base
 from proxies.sweep.executors.desk import Desk, Ended
 from proxies.sweep.run_sweep import Means
 from tests.measured.calibrate_oracle import CORPUS, land, oracle
@@ -86,6 +86,23 @@ def test_a_target_below_every_family_is_refused() -> None:
     law = find_law(read_lawbook(), "step-law")
     with pytest.raises(InputError, match="--params 20K: no family of proxies is smaller"):
         design_family(replace(ASKED, params=2e4, tokens=4e5), limits(1e15), law, cost=flops_of)
+
+
+@pytest.mark.parametrize(
+    ("parametrization", "optimizer", "published"),
+    [("mup", "adamw", True), ("completep", "adamw", True), ("mup", "lion", False)],
+)
+def test_a_family_starts_from_the_published_base_where_there_is_one(
+    parametrization: str, optimizer: str, *, published: bool
+) -> None:
+    law = find_law(read_lawbook(), "step-law")
+    asked = replace(ASKED, parametrization=parametrization, optimizer=optimizer)
+    spec = settle_base(design_family(asked, limits(1e16), law, cost=flops_of), like=None)
+    smallest = min(spec.model.d_model)
+    expected = (None, 0.08, 10) if published else (smallest, 0.02 * math.sqrt(512 / smallest), 1)
+    base = (spec.model.base_d_model, spec.run.init_std, spec.run.embedding_multiplier)
+    assert base == pytest.approx(expected)
+    assert (spec.model.base_n_layers is None) == (parametrization != "completep")
 
 
 def test_budgets_are_flops_or_a_time() -> None:

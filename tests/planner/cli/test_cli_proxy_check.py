@@ -36,11 +36,58 @@ def test_a_rule_left_out_fails_with_the_layer_named(capsys: pytest.CaptureFixtur
     assert Path("wrong.png").exists()
 
 
+@pytest.mark.parametrize(
+    "base",
+    [
+        ("--base-width", "64", "--init-std", "0.02"),
+        ("--base-width", "64", "--init-std", "0.08", "--head-init-std", "0.02"),
+    ],
+    ids=["all", "head alone"],
+)
+def test_a_head_of_init_002_at_base_width_64_is_weak(
+    base: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*base, "--embedding-multiplier", "1", "--lr", "0.004"]
+    assert run(*arguments, "--json") == 1
+    out, err = capsys.readouterr()
+    assert err.startswith("plan: coord-check: mup: weak head: of init 0.02, in 10 steps it learns")
+    assert len(err.splitlines()) == 1
+    found = json.loads(out)
+    assert not found["passed"]
+    assert not [each for each in found["tensors"] if each["verdict"] == "off"]
+    assert found["head"]["verdict"] == "weak"
+    assert found["head"]["learnt"] > 1
+
+
+def test_a_head_lasts_at_the_base_that_a_run_starts_from(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--json") == 0
+    found = json.loads(capsys.readouterr().out)["head"]
+    assert (found["init_std"], found["verdict"]) == (0.08, "lasts")
+    assert found["learnt"] < 0.25
+
+
+def test_a_tied_head_may_shrink_and_its_missing_multiplier_is_still_caught(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--tied") == 0
+    assert "logits" in capsys.readouterr().out
+    assert run("--tied", "--without", "logits", "--force") == 1
+    assert "mup without logits: logits changes as width^+0." in capsys.readouterr().err
+
+
+def test_shared_key_heads_grow_with_the_width(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--kv-heads", "1", "--qk-norm") == 0
+    assert run("--kv-heads", "1", "--without", "matrix-lr", "--force") == 1
+    assert "mup without matrix-lr" in capsys.readouterr().err
+
+
 def test_every_row_of_the_table_has_a_slope_and_a_verdict(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run("--parametrization", "sp") == 1
-    rows = capsys.readouterr().out.splitlines()[5:-1]
+    rows = capsys.readouterr().out.splitlines()[5:-2]
     assert len(rows) == 10
     assert all(row.split()[-1] in {"flat", "off", "unclear"} for row in rows)
     assert all(len(row) <= 80 for row in rows)
@@ -62,6 +109,11 @@ def test_every_row_of_the_table_has_a_slope_and_a_verdict(
         (["--parametrization", "mupp"], "parametrization 'mupp': not known; nearest is 'mup'"),
         (["--parametrization", "sp", "--base-width", "64"], "base width 64 has no effect"),
         (["--base-width", "0"], "base width 0; at least 1"),
+        (["--init-std", "0"], "init std 0.0: must be a finite number above 0"),
+        (["--head-init-std", "0.1", "--tied"], "head init std 0.1: the head is the embedding"),
+        (["--embedding-multiplier", "0"], "embedding multiplier 0.0: must be a finite number"),
+        (["--kv-heads", "3"], "3 kv heads do not divide 2 heads"),
+        (["--kv-heads", "0"], "n_kv_heads 0 is not a whole number from 1"),
         (["--optimizer", "adam"], "--optimizer 'adam': not known; nearest is 'adamw'"),
         (["--without", "residul"], "rule 'residul': not known; nearest is 'residual'"),
         (["--without", "residual"], "mup without residual is no other rule for these models"),

@@ -43,6 +43,47 @@ def test_a_run_is_a_row_of_a_table_that_plan_fit_can_read(
     assert curve["loss"][0] == pytest.approx(row["loss_at_init"])
 
 
+BASE = ("base_d_model", "init_std", "embedding_multiplier", "warmup_tokens")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "base"),
+    [
+        ([], (32, 0.02, 1, 128)),
+        (["--parametrization", "mup"], (256, 0.08, 10, 128)),
+        (["--parametrization", "completep", "--base-layers", "2"], (256, 0.08, 10, 128)),
+        (["--parametrization", "mup", "--optimizer", "lion"], (256, 0.02, 1, 128)),
+        (
+            ["--parametrization", "mup", "--init-std", "0.03", "--embedding-multiplier", "2"],
+            (256, 0.03, 2, 128),
+        ),
+        (["--parametrization", "mup", "--warmup-steps", "3"], (256, 0.08, 10, 384)),
+    ],
+)
+def test_a_row_has_the_base_that_its_run_started_from(
+    arguments: list[str], base: tuple[float, ...]
+) -> None:
+    assert run(*arguments) == 0
+    row = read_runs("runs/runs.csv").table.iloc[0]
+    assert tuple(row[name] for name in BASE) == base
+    assert (row["base_head_dim"], row["base_n_layers"]) == (
+        32,
+        2 if "--base-layers" in arguments else 1,
+    )
+    assert pd.isna(row["head_init_std"])
+
+
+def test_a_head_of_its_own_init_starts_from_another_loss(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    losses = []
+    for std in ("0.08", "0.8"):
+        assert run("--parametrization", "mup", "--head-init-std", std, "--json") == 0
+        losses.append(json.loads(capsys.readouterr().out)["loss_at_init"])
+    assert losses[1] > losses[0] + 0.1
+    assert list(read_runs("runs/runs.csv").table["head_init_std"]) == [0.08, 0.8]
+
+
 def test_the_same_run_again_keeps_one_row_and_another_seed_adds_one() -> None:
     assert run() == run() == run("--seed", "1") == 0
     table = read_runs("runs/runs.csv").table
@@ -98,6 +139,11 @@ def test_a_run_that_diverges_is_recorded_as_such(capsys: pytest.CaptureFixture[s
         (["--optimizer", "adam"], "--optimizer 'adam': not known; nearest is 'adamw'"),
         (["--parametrization", "mp"], "parametrization 'mp': not known"),
         (["--base-width", "16"], "base width 16 has no effect"),
+        (["--parametrization", "completep"], "completep: is mup where no base depth is given; giv"),
+        (["--init-std", "0"], "init std 0.0: must be a finite number above 0"),
+        (["--head-init-std", "nan"], "head init std nan: must be a finite number above 0"),
+        (["--head-init-std", "0.1", "--tied"], "head init std 0.1: the head is the embedding"),
+        (["--embedding-multiplier", "-1"], "embedding multiplier -1.0: must be a finite number"),
         (["--decay-rule", "none"], "weight decay rule 'none': not known"),
         (["--corpus", "nowhere"], "nowhere"),
         (["--tokenizer", "bpe:0"], "bpe:0"),

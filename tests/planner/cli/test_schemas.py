@@ -21,7 +21,10 @@ SWEEPS = sorted((Path(__file__).parents[3] / "data" / "sweeps").glob("*.toml"))
 PLANS = (
     ("--params", "1B", "--tokens", "20B"),
     ("--model", "llama-3.2-1b", "--tokens", "100B", "--batch", "1M", "--gpus", "8xH100"),
-    ("--params", "1B", "--tokens", "20B", "--optimizer", "lion", "--parametrization", "completep"),
+    (
+        *("--params", "1B", "--tokens", "20B", "--optimizer", "lion"),
+        *("--parametrization", "completep", "--base-layers", "8"),
+    ),
     ("--params", "200M", "--checkpoints", "2B,4B", "--unique-tokens", "1B", "--explain"),
     ("--params", "1B", "--tokens", "20B", "--anchor", "params=134M tokens=2.7B lr=8e-3 batch=0.5M"),
 )

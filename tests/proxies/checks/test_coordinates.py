@@ -155,15 +155,22 @@ def test_the_same_seeds_give_the_same_coordinates() -> None:
     assert np.array_equal(first.rms, second.rms)
 
 
-def test_attention_logits_may_shrink_where_heads_widen_and_may_not_grow() -> None:
+@pytest.mark.parametrize(
+    ("tensor", "heads_widen", "tied"),
+    [("layer 0 attention logits", True, False), ("logits", False, True)],
+)
+def test_logits_may_shrink_where_heads_widen_or_the_head_is_tied_and_may_not_grow(
+    tensor: str, *, heads_widen: bool, tied: bool
+) -> None:
     sizes = np.array([1.0, 2.0, 4.0])
     for exponent, verdict in ((-0.5, "shrinks"), (0.0, "flat"), (0.5, "off")):
         values = (sizes**exponent).reshape(3, 1, 1, 1)
         measured = Coordinates(
             variable="width",
             sizes=(1, 2, 4),
-            heads_widen=True,
-            tensors=("layer 0 attention logits",),
+            heads_widen=heads_widen,
+            tied=tied,
+            tensors=(tensor,),
             rms=values,
             change=values,
         )

@@ -90,6 +90,7 @@ def test_at_the_base_all_parametrizations_are_one_model_bit_for_bit(optimizer: s
     losses, weights = {}, {}
     for rule in RULES:
         base = {} if rule == "sp" else {"base_d_model": TINY.d_model}
+        base |= {"base_n_layers": TINY.n_layers} if rule == "completep" else {}
         model, groups = build(TINY, rule, optimizer=optimizer, **base)
         optimizers = make_optimizers(model, groups)
         for step in range(3):

@@ -12,7 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from proxies.run.groups import PATTERNS, ParamGroup, param_groups
+from proxies.run.groups import (
+    PATTERNS,
+    ParamGroup,
+    base_settings,
+    param_groups,
+    with_head_init,
+)
 from proxies.run.parametrization import (
     OPTIMIZERS,
     RULES,
@@ -20,6 +26,7 @@ from proxies.run.parametrization import (
     convert_adamw_law,
     convert_sp_law,
     make_parametrization,
+    with_embedding_multiplier,
 )
 
 LAYER = (
@@ -61,6 +68,11 @@ GROUP_OF = {
 }
 
 
+def base_depth(name: str, layers: int) -> dict[str, Any]:
+    """The base depth that CompleteP wants."""
+    return {"base_n_layers": layers} if name == "completep" else {}
+
+
 def groups_of(
     name: str,
     *,
@@ -70,6 +82,7 @@ def groups_of(
     **bases: Any,
 ) -> tuple[Parametrization, dict[str, ParamGroup]]:
     """A parametrization and its groups by name, at lr 0.01, weight decay 0.1 and std 0.02."""
+    bases = base_depth(name, layers) | bases
     rule = make_parametrization(name, d_model=width, n_layers=layers, head_dim=64, **bases)
     groups = param_groups(
         rule,
@@ -95,6 +108,7 @@ def test_at_the_base_all_rules_are_one_model_number_for_number(
     seen = []
     for name in RULES:
         base = {} if name == "sp" else {"base_d_model": 768}
+        base |= base_depth(name, 12)
         rule = make_parametrization(name, d_model=768, n_layers=12, head_dim=head_dim, **base)
         groups = param_groups(
             rule,
@@ -120,11 +134,11 @@ def test_sp_is_plain_at_every_size() -> None:
 
 def test_mup_at_four_times_the_width_is_the_table() -> None:
     rule, groups = groups_of("mup", base_d_model=256)
-    assert settings(groups["embedding"]) == (0.01, 0.1, 1e-8, 0.02)
+    assert settings(groups["embedding"]) == (0.01, 0.1, 2.5e-9, 0.02)
     assert settings(groups["matrices"]) == (0.0025, 0.4, 2.5e-9, 0.01)
     assert settings(groups["block_vectors"]) == (0.01, 0.0, 2.5e-9, None)
-    assert settings(groups["final_norm"]) == (0.01, 0.0, 1e-8, None)
-    assert settings(groups["head"]) == (0.01, 0.1, 1e-8, 0.02)
+    assert settings(groups["final_norm"]) == (0.01, 0.0, 2.5e-9, None)
+    assert settings(groups["head"]) == (0.01, 0.1, 2.5e-9, 0.02)
     assert (rule.width_mult, rule.depth_mult) == (4, 1)
     assert (rule.residual_multiplier, rule.logits_multiplier) == (1, 0.25)
     assert rule.embedding_multiplier == 1
@@ -132,12 +146,13 @@ def test_mup_at_four_times_the_width_is_the_table() -> None:
 
 def test_completep_at_four_times_the_width_and_twice_the_depth_is_the_table() -> None:
     rule, groups = groups_of("completep", base_d_model=256, base_n_layers=8)
-    assert settings(groups["embedding"]) == (0.01, 0.1, 1e-8, 0.02)
+    assert settings(groups["embedding"]) == (0.01, 0.1, 2.5e-9, 0.02)
     # alpha = 1: r^(alpha-1) = 1, so depth touches eps and the residual branches only.
     assert settings(groups["matrices"]) == (0.0025, 0.4, 1.25e-9, 0.01)
     assert settings(groups["block_vectors"]) == (0.01, 0.0, 1.25e-9, None)
-    assert settings(groups["final_norm"]) == (0.01, 0.0, 1e-8, None)
-    assert settings(groups["head"]) == (0.01, 0.1, 1e-8, 0.02)
+    # Depth is no factor of the eps outside the blocks, which no residual multiplier shrinks.
+    assert settings(groups["final_norm"]) == (0.01, 0.0, 2.5e-9, None)
+    assert settings(groups["head"]) == (0.01, 0.1, 2.5e-9, 0.02)
     assert (rule.width_mult, rule.depth_mult) == (4, 2)
     assert (rule.residual_multiplier, rule.logits_multiplier) == (0.5, 0.25)
 
@@ -146,7 +161,12 @@ def test_completep_at_four_times_the_width_and_twice_the_depth_is_the_table() ->
 def test_attention_falls_as_one_over_head_dim_from_the_bases_square_root(name: str) -> None:
     for head_dim, base, expected in ((64, 64, 1 / 8), (128, 64, 8 / 128), (256, 16, 4 / 256)):
         rule = make_parametrization(
-            name, d_model=1024, n_layers=4, head_dim=head_dim, base_head_dim=base
+            name,
+            d_model=1024,
+            n_layers=4,
+            head_dim=head_dim,
+            base_head_dim=base,
+            **base_depth(name, 4),
         )
         assert rule.attention_scale == pytest.approx(expected, rel=1e-15)
 
@@ -239,7 +259,7 @@ def test_patterns_see_through_wrappers(prefix: str) -> None:
 def test_a_converted_sp_law_gives_matrices_its_own_values(
     name: str, optimizer: str, width: int
 ) -> None:
-    rule = make_parametrization(name, d_model=width, n_layers=8, head_dim=64)
+    rule = make_parametrization(name, d_model=width, n_layers=8, head_dim=64, **base_depth(name, 8))
     lr, weight_decay = convert_sp_law(
         lr=2e-3, weight_decay=0.1, parametrization=rule, optimizer=OPTIMIZERS[optimizer]
     )
@@ -272,6 +292,7 @@ def test_adamw_laws_are_a_fifth_for_lion_and_unchanged_for_the_others() -> None:
         ("mup", {"base_d_model": 0}, "base width 0; at least 1"),
         ("sp", {"base_head_dim": 32}, "base head dim 32 has no effect"),
         ("mup", {"head_dim": 0}, "base head dim for a model of 0"),
+        ("completep", {"base_d_model": 256}, "is mup where no base depth is given; give --base-la"),
     ],
 )
 def test_bases_that_cannot_be_or_do_nothing_are_refused(
@@ -298,6 +319,36 @@ def test_values_that_cannot_train_are_refused(options: dict[str, Any], message: 
     values: dict[str, Any] = {"lr": 0.01, "weight_decay": 0.1, "init_std": 0.02} | options
     with pytest.raises(InputError, match=message):
         param_groups(rule, optimizer=OPTIMIZERS["adamw"], tied_embeddings=False, **values)
+
+
+@pytest.mark.parametrize(("value", "said"), [(0.0, "0.0"), (math.inf, "inf"), (-1.0, "-1.0")])
+def test_an_embedding_multiplier_that_is_not_above_0_is_refused(value: float, said: str) -> None:
+    rule = make_parametrization("sp", d_model=512, n_layers=8, head_dim=64)
+    with pytest.raises(InputError, match=f"embedding multiplier {said}: must be"):
+        with_embedding_multiplier(rule, value)
+
+
+def test_adamw_under_mup_starts_from_the_published_base_and_others_from_the_plain_one() -> None:
+    for name in ("mup", "completep"):
+        base = base_settings(name, optimizer="adamw")
+        assert (base.init_std, base.embedding_multiplier, base.warmup_fraction) == (0.08, 10, 0.1)
+        assert base_settings(name, optimizer="lion") == base_settings("sp", optimizer="adamw")
+    plain = base_settings("sp", optimizer="adamw")
+    assert (plain.init_std, plain.embedding_multiplier, plain.warmup_fraction) == (0.02, 1, None)
+
+
+def test_a_head_has_its_own_init_unless_it_is_the_embedding() -> None:
+    rule = make_parametrization("mup", d_model=64, n_layers=2, head_dim=32)
+    numbers: dict[str, Any] = {"optimizer": OPTIMIZERS["adamw"], "lr": 0.01, "weight_decay": 0.1}
+    groups = param_groups(rule, **numbers, init_std=0.08, tied_embeddings=False)
+    changed = with_head_init(groups, init_std=0.02)
+    assert changed[:-1] == groups[:-1]
+    assert dataclasses.replace(changed[-1], init_std=0.08) == groups[-1]
+    assert changed[-1].init_std == 0.02
+    with pytest.raises(InputError, match=r"head init std 0\.0: must be"):
+        with_head_init(groups, init_std=0.0)
+    with pytest.raises(InputError, match=r"head init std 0\.02: the head is the embedding"):
+        with_head_init(param_groups(rule, **numbers, tied_embeddings=True), init_std=0.02)
 
 
 def test_importing_parametrizations_loads_no_array_library() -> None:

@@ -13,6 +13,8 @@ import pytest
 
 from fitting.errors import InputError
 from fitting.runs.table import read_runs
+from proxies.run.spec import RunSpec
+from proxies.sweep.cells import settle_base
 from proxies.sweep.executors.desk import Desk, Ended, Job, failed_row
 from proxies.sweep.folder.about import hold_lock, read_about, run_folder
 from proxies.sweep.folder.records import RESULTS, TABLE, Row, read_records
@@ -243,7 +245,36 @@ def test_every_record_names_its_run_and_its_folder(tmp_path: Path) -> None:
         assert (run_folder(tmp_path, str(record.row["run_id"])) / "curve.csv").exists()
     about = read_about(tmp_path)
     assert about is not None
-    assert about.spec == parsed()
+    assert about.spec == settle_base(parsed(), like=None)
+
+
+def test_a_sweep_from_before_the_base_settings_keeps_the_base_that_it_had(tmp_path: Path) -> None:
+    mup = changed("head_dim = 8", 'head_dim = 8, parametrization = "mup"')
+    seen: list[RunSpec] = []
+
+    def noting(desk: Desk) -> Iterator[Ended]:
+        while (job := desk.next_job()) is not None:
+            seen.append(job.spec)
+            yield Ended(run_id=job.run_id, row=bowl(job))
+
+    run_sweep(mup, tmp_path, execute=noting, means=SEQUENTIAL)
+    assert {spec.init_std for spec in seen} == {0.08}
+    path = tmp_path / "sweep.json"
+    about = json.loads(path.read_text())
+    run = about["spec"]["run"]
+    for name in ("embedding_multiplier", "head_init_std"):
+        del run[name]
+    run |= {"init_std": 0.02, "warmup_fraction": None}
+    path.write_text(json.dumps(about))
+    (tmp_path / RESULTS).unlink()
+    (tmp_path / "study.log").unlink()
+    seen.clear()
+    run_sweep(mup, tmp_path, execute=noting, means=SEQUENTIAL)
+    assert {spec.init_std for spec in seen} == {0.02}
+    assert {spec.parametrization.embedding_multiplier for spec in seen} == {1.0}
+    other = replace(mup, run=replace(mup.run, embedding_multiplier=10.0))
+    with pytest.raises(InputError, match=r"made with \[run\] embedding_multiplier = 1\.0, the"):
+        run_sweep(other, tmp_path, execute=noting, means=SEQUENTIAL)
 
 
 def test_a_damaged_record_is_named_by_its_line(tmp_path: Path) -> None:

@@ -18,12 +18,14 @@ from fitting.errors import InputError
 from proxies.run.parametrization import OPTIMIZERS, RULES
 from proxies.run.schedule import KINDS
 from proxies.run.shape import QK_NORMS, count_params
+from proxies.run.spec import RunSpec
 from proxies.sweep.axes import batch_lattice, lattice, sequence_bounds
 from proxies.sweep.cells import (
     TrialSetting,
     expand_cells,
     make_run_schedule,
     make_run_spec,
+    settle_base,
     total_flops,
 )
 from proxies.sweep.spec import AxisRange, ModelSpec, RunSettings, SearchSpec, SweepSpec
@@ -243,6 +245,64 @@ def test_a_run_takes_its_size_from_the_cell_and_the_rest_from_setting_and_spec()
     assert run.parametrization.width_mult == 128 / 256
     assert (run.optimizer.name, run.optimizer.beta2) == ("lion", 0.98)
     assert run.schedule.steps == -(-2_000_000 // 1280)
+
+
+def based(rule: str, *, run: str = "", model: str = "") -> SweepSpec:
+    """The spec under another rule, with more keys."""
+    text = changed("seq_len = 128", f"seq_len = 128\n{run}")
+    return parsed(
+        text.replace("head_dim = 32", f'head_dim = 32\nparametrization = "{rule}"\n{model}')
+    )
+
+
+def first_run(spec: SweepSpec) -> RunSpec:
+    """A run of its first cell."""
+    setting = TrialSetting(lr=2e-3, batch_sequences=10, weight_decay=0.2, seed=1)
+    return make_run_spec(spec, expand_cells(spec, vocab_size=256)[0], setting)
+
+
+@pytest.mark.parametrize(
+    ("spec", "init_std", "multiplier", "warmup"),
+    [
+        (based("mup"), 0.08, 10.0, 0.1),
+        (based("completep", model="base_n_layers = 2"), 0.08, 10.0, 0.1),
+        (based("sp"), 0.02, 1.0, None),
+        (based("mup", run='optimizer = "lion"'), 0.02, 1.0, None),
+        (based("mup", run="init_std = 0.03"), 0.03, 10.0, 0.1),
+        (based("mup", run="embedding_multiplier = 1\nwarmup_fraction = 0"), 0.08, 1.0, 0.0),
+        (based("sp", run="embedding_multiplier = 4\ninit_std = 0.1"), 0.1, 4.0, None),
+    ],
+)
+def test_a_silent_spec_has_the_base_of_its_rule(
+    spec: SweepSpec, init_std: float, multiplier: float, warmup: float | None
+) -> None:
+    settled = settle_base(spec, like=None)
+    assert settled.run.warmup_fraction == warmup
+    for each in (spec, settled):
+        run = first_run(each)
+        assert run.init_std == init_std
+        assert run.parametrization.embedding_multiplier == multiplier
+        assert run.optimizer.grad_clip == 1
+    assert settle_base(settled, like=None) == settled
+
+
+def test_a_head_has_the_init_that_the_spec_gives_it() -> None:
+    run = first_run(based("mup", run="head_init_std = 0.3"))
+    assert {g.name: g.init_std for g in run.groups}["head"] == 0.3
+    with pytest.raises(InputError, match=r"\[run\] head_init_std: 0\.3, but the head is the emb"):
+        based("mup", run="head_init_std = 0.3", model="tied_embeddings = true")
+
+
+def test_a_sweep_that_goes_on_keeps_its_base_and_says_where_it_was_told_another() -> None:
+    old = based("mup", run="init_std = 0.02\nembedding_multiplier = 1")
+    assert settle_base(based("mup"), like=old).run == old.run
+    told = settle_base(based("mup", run="init_std = 0.08"), like=old)
+    assert (told.run.init_std, told.run.embedding_multiplier) == (0.08, 1.0)
+
+
+def test_completep_without_a_base_depth_is_refused() -> None:
+    text = changed("head_dim = 32", 'head_dim = 32\nparametrization = "completep"')
+    assert "[model] parametrization completep: is mup where no base depth" in refusal(text)
 
 
 def test_reading_a_spec_loads_neither_torch_nor_optuna() -> None:

@@ -10,7 +10,11 @@ import pytest
 
 from fitting.errors import InputError
 from proxies.run.batching import Batching, count_steps
-from proxies.run.parametrization import OPTIMIZERS, make_parametrization
+from proxies.run.parametrization import (
+    OPTIMIZERS,
+    make_parametrization,
+    with_embedding_multiplier,
+)
 from proxies.run.result import CurvePoint, RunResult
 from proxies.run.schedule import make_schedule
 from proxies.run.shape import Shape
@@ -40,6 +44,7 @@ def different_trials(base: RunSpec) -> list[RunSpec]:
             grad_clip=0.3,
             order_seed=7,
             init_std=0.05,
+            head_init_std=None if base.shape.tied_embeddings else 0.1,
             decay_rule="layerwise",
             eval_sequences=8,
         ),
@@ -74,17 +79,31 @@ def with_parts(spec: RunSpec, *, parametrization: str = "mup", **parts: object) 
     return replace(spec, shape=shape, parametrization=rule)
 
 
+def with_multiplier(spec: RunSpec, value: float) -> RunSpec:
+    """The spec with a multiplier on its embedding."""
+    return replace(spec, parametrization=with_embedding_multiplier(spec.parametrization, value))
+
+
 @pytest.mark.parametrize(
     "base",
     [
         with_parts(BASE),
         with_parts(BASE, parametrization="completep", tied_embeddings=True),
         with_parts(BASE, qk_norm="per-head", n_kv_heads=2),
+        with_multiplier(with_parts(BASE), 10.0),
         with_parts(BASE, parametrization="sp", qk_norm="per-head", tied_embeddings=True),
         varied(with_parts(BASE), z_loss=1e-3, micro_batch_sequences=3),
         varied(with_parts(BASE), dtype="bfloat16"),
     ],
-    ids=["mup gqa", "completep tied", "mup qk-norm", "sp qk-norm tied", "micro z", "bf16"],
+    ids=[
+        "mup gqa",
+        "completep tied",
+        "mup qk-norm",
+        "mup x10",
+        "sp qk-norm tied",
+        "micro z",
+        "bf16",
+    ],
 )
 def test_each_trial_has_the_losses_of_its_solo_run(base: RunSpec) -> None:
     specs = different_trials(base)
