@@ -98,15 +98,14 @@ class CellOptimum:
         return self.log_covariance is not None
 
 
-def find_optima(runs: Runs, *, seed: int = 0) -> list[CellOptimum]:
+def find_optima(runs: Runs) -> list[CellOptimum]:
     """The optimum of each (params, tokens) cell, in rising order of params and tokens.
 
     Args:
         runs: of one parametrization and optimizer (`fitting.runs.setting`).
-        seed: of the draws behind the intervals.
     """
     return [
-        find_cell_optimum(cell, params=params, tokens=tokens, rng=np.random.default_rng(seed))
+        find_cell_optimum(cell, params=params, tokens=tokens, rng=np.random.default_rng(0))
         for (params, tokens), cell in runs.by_cell()
     ]
 

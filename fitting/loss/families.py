@@ -25,7 +25,7 @@ from fitting.loss.slopes import (
     power_of_sum,
     sum_of_terms,
 )
-from fitting.robust import DELTA, Evaluated, Problem
+from fitting.robust import Evaluated, Problem
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,12 +75,7 @@ def draw_starts(family: Family, level: float, *, count: int, rng: np.random.Gene
 
 
 def make_problem(
-    family: Family,
-    features: Features,
-    log_loss: Floats,
-    *,
-    ridge: float = 0.0,
-    delta: float = DELTA,
+    family: Family, features: Features, log_loss: Floats, *, ridge: float = 0.0
 ) -> Problem[Family]:
     """The fit of a family with one strength of ridge on its exponents.
 
@@ -90,7 +85,6 @@ def make_problem(
         log_loss: ln of the loss in nats per token, shape (n,).
         ridge: pull on each exponent of the family, 0 for none; 1 costs as much for a deviation
             of 1 as one run that is off by 1.0 delta does.
-        delta: Huber's.
     """
     return Problem(
         model=family,
@@ -98,7 +92,6 @@ def make_problem(
         observed=log_loss,
         ridge=np.array([ridge if name in family.exponents else 0.0 for name in family.names]),
         towards=np.array([family.towards.get(name, 0.0) for name in family.names]),
-        delta=delta,
         # Chinchilla's five settle in as many steps without, at two thirds of the time.
         accelerate=len(family.names) > 5,
     )
