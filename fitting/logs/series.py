@@ -189,6 +189,15 @@ def read_steps(
     return table
 
 
+def has_steps(path: Path) -> bool:
+    """Whether a file or folder is a table of steps: one with a column `step`.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    return "step" in _read_rows(path, "whole").names
+
+
 def read_log(path: Path) -> RunLog:
     """A run's log, tolerantly.
 

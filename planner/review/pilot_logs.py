@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fitting.errors import InputError
-from fitting.files import read_table
-from fitting.logs.series import read_steps
+from fitting.logs.series import has_steps, read_steps
 from fitting.runs.outcomes import RunOutcome as Ending
 from fitting.runs.table import read_runs
 from fitting.units import format_count, format_small
@@ -63,7 +62,7 @@ def read_logs(paths: Sequence[Path], plan: Plan, *, noise: float) -> Logs:
     """
     found: list[tuple[Outcome, float]] = []
     for path in paths:
-        if "step" in read_table(path).columns:
+        if has_steps(path):
             found.append(read_pilot(path, plan, noise=noise))
         else:
             found += rows_of(read_runs(path), path, plan, noise=noise)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fitting.errors import InputError
@@ -70,3 +72,17 @@ def test_curve_is_read_as_written(tmp_path: Path) -> None:
     assert len(curve.step) == 30
     assert curve.loss is not None
     assert curve.loss[0] == 3.99
+
+
+def test_a_curve_may_be_json_lines(tmp_path: Path) -> None:
+    rows = [
+        dict(zip(("step", "lr", "loss"), map(float, row.split(",")), strict=True)) for row in GOOD
+    ]
+    path = tmp_path / "run.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    curve, same = read_curve(path), read_curve(write(tmp_path, GOOD))
+    np.testing.assert_array_equal(curve.step, same.step)
+    np.testing.assert_array_equal(curve.lr, same.lr)
+    path.write_text(path.read_text()[:-9])
+    with pytest.raises(InputError, match="row 30: not JSON"):
+        read_curve(path)
