@@ -14,7 +14,7 @@ looked for only where it holds or is high, so the end of a decay is none.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -115,6 +115,20 @@ def find_faults(log: RunLog, *, lr: Floats | None = None) -> list[Fault]:
     return sorted(found, key=lambda fault: (fault.step, fault.kind))
 
 
+def _fault(
+    kind: str, column: str, span: Floats, size: float, deviations: float | None = None
+) -> Fault:
+    """A fault from its first and last step."""
+    return Fault(
+        kind=kind,
+        column=column,
+        step=float(span[0]),
+        until=float(span[1]),
+        size=float(size),
+        deviations=None if deviations is None else float(deviations),
+    )
+
+
 def find_nan(log: RunLog) -> Iterator[Fault]:
     """The first row of each series of losses or gradients that are not finite."""
     for column, values in (("loss", log.loss), ("grad_norm", log.others.get("grad_norm"))):
@@ -123,14 +137,7 @@ def find_nan(log: RunLog) -> Iterator[Fault]:
         # An empty cell of a gradient is not NaN that was logged; an infinite one is.
         bad = ~np.isfinite(values) if column == "loss" else np.isinf(values)
         for first, last in groups(bad, gap=1):
-            yield Fault(
-                kind="nan",
-                column=column,
-                step=float(log.step[first]),
-                until=float(log.step[last]),
-                size=float(last - first + 1),
-                deviations=None,
-            )
+            yield _fault("nan", column, log.step[[first, last]], last - first + 1)
 
 
 def find_logits(log: RunLog) -> Iterator[Fault]:
@@ -139,14 +146,8 @@ def find_logits(log: RunLog) -> Iterator[Fault]:
     if values is None:
         return
     for first, last in groups(np.nan_to_num(values, posinf=np.inf) > HIGHEST_LOGIT, gap=BLOCK):
-        yield Fault(
-            kind="logit",
-            column="max_attention_logit",
-            step=float(log.step[first]),
-            until=float(log.step[last]),
-            size=float(np.nanmax(values[first : last + 1])),
-            deviations=None,
-        )
+        highest = np.nanmax(values[first : last + 1])
+        yield _fault("logit", "max_attention_logit", log.step[[first, last]], highest)
 
 
 def find_spikes(course: Course, *, column: str = "loss") -> Iterator[Fault]:
@@ -168,14 +169,8 @@ def find_spikes(course: Course, *, column: str = "loss") -> Iterator[Fault]:
     bad = high & (np.arange(count) >= FEWEST_ROWS) & ~risen
     for first, last in groups(bad, gap=BLOCK):
         at = first + int(np.argmax(above[first : last + 1]))
-        yield Fault(
-            kind="spike",
-            column=column,
-            step=float(course.step[first]),
-            until=float(course.step[last]),
-            size=float(above[at]),
-            deviations=float(above[at] / noise.local[at]),
-        )
+        span, far = course.step[[first, last]], above[at] / noise.local[at]
+        yield _fault("spike", column, span, above[at], far)
 
 
 def find_gradient_spikes(log: RunLog) -> Iterator[Fault]:
@@ -189,14 +184,7 @@ def find_gradient_spikes(log: RunLog) -> Iterator[Fault]:
     logs = np.log(values[usable])
     course = Course(log.step[usable], logs, None, measure_noise(logs))
     for fault in find_spikes(course, column="grad_norm"):
-        yield Fault(
-            kind="spike",
-            column="grad_norm",
-            step=fault.step,
-            until=fault.until,
-            size=math.exp(min(fault.size, 700.0)),
-            deviations=fault.deviations,
-        )
+        yield replace(fault, size=math.exp(min(fault.size, 700.0)))
 
 
 def find_drift(course: Course) -> Iterator[Fault]:
@@ -223,14 +211,9 @@ def rises(course: Course, first: int, last: int) -> Iterator[Fault]:
         over = float(levels[-1] - levels[low])
         # The end of the stretch counts: what has come back was a long spike.
         if over > limit:
-            yield Fault(
-                kind="drift",
-                column="loss",
-                step=float(course.step[start + rows * low + rows // 2]),
-                until=float(course.step[last - 1]),
-                size=float(np.median(course.loss[last - BLOCK : last]) - levels[low]),
-                deviations=over / deviation,
-            )
+            span = course.step[[start + rows * low + rows // 2, last - 1]]
+            size = np.median(course.loss[last - BLOCK : last]) - levels[low]
+            yield _fault("drift", "loss", span, size, over / deviation)
         rows *= 2
 
 
@@ -254,14 +237,8 @@ def find_above(log: RunLog, expected: Floats, log_sd: Floats) -> Iterator[Fault]
     limit = normal_far(EACH / (LEAST_ROWS / BLOCK))
     for first, last in groups(levels > limit * deviation, gap=2):
         at = first + int(np.argmax(levels[first : last + 1]))
-        yield Fault(
-            kind="above",
-            column="loss",
-            step=float(ends[first]),
-            until=float(ends[last]),
-            size=float(math.exp(levels[at]) - 1) * float(np.median(expected[usable])),
-            deviations=float(levels[at] / deviation[at]),
-        )
+        size = (math.exp(levels[at]) - 1) * np.median(expected[usable])
+        yield _fault("above", "loss", ends[[first, last]], size, levels[at] / deviation[at])
 
 
 def find_plateaus(course: Course) -> Iterator[Fault]:
@@ -275,14 +252,8 @@ def find_plateaus(course: Course) -> Iterator[Fault]:
         found = list(flat_parts(clock, course.loss[first:last], course.noise))
         if found:
             start, missing, deviations = max(found, key=lambda each: each[2])
-            yield Fault(
-                kind="plateau",
-                column="loss",
-                step=float(course.step[first + start]),
-                until=float(course.step[last - 1]),
-                size=missing,
-                deviations=deviations,
-            )
+            span = course.step[[first + start, last - 1]]
+            yield _fault("plateau", "loss", span, missing, deviations)
 
 
 def flat_parts(clock: Floats, loss: Floats, noise: Noise) -> Iterator[tuple[int, float, float]]:
