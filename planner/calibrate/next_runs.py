@@ -17,7 +17,7 @@ from fitting.runs.setting import (
     require_one_group,
 )
 from fitting.units import format_small
-from planner.facts.priors import choose_prior
+from planner.facts.laws import choose_prior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
