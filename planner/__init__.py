@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from planner.facts.anchor import Anchor
     from planner.facts.laws import read_lawbook
     from planner.health.watch import watch_log
-    from planner.plan.document import Plan, load_plan, plan_to_json
+    from planner.plan.anchor_text import read_anchors
+    from planner.plan.document import Plan
     from planner.plan.export import export_plan
+    from planner.plan.file import load_plan, plan_to_json
     from planner.plan.make import recommend
-    from planner.request.anchor_text import read_anchors
     from planner.request.choices import Choices, Pins
     from planner.request.target import Target
     from planner.review.batch_tradeoff import trade_off
@@ -71,10 +72,10 @@ _ROOMS = {
     "compare_plans": "review.diff",
     "export_plan": "plan.export",
     "import_config": "trainers.import_config",
-    "load_plan": "plan.document",
+    "load_plan": "plan.file",
     "plan_pilots": "review.verify",
-    "plan_to_json": "plan.document",
-    "read_anchors": "request.anchor_text",
+    "plan_to_json": "plan.file",
+    "read_anchors": "plan.anchor_text",
     "read_lawbook": "facts.laws",
     "recommend": "plan.make",
     "trade_off": "review.batch_tradeoff",

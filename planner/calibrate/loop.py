@@ -23,12 +23,12 @@ from planner.calibrate.folder import (
     check_folder,
     write_request,
 )
-from planner.facts.laws import find_law, read_lawbook
-from planner.plan.document import plan_to_json
-from planner.plan.make import Prepared, prepare
+from planner.facts.laws import DEFAULT_PRIOR, find_law, read_lawbook
+from planner.plan.file import plan_to_json
+from planner.plan.make import make_plan
 from planner.request.choices import Choices, check_choices
+from planner.request.request import ask_for, kept_laws
 from planner.request.target import Target
-from proxies.run.sizing import choose_shape
 from proxies.sweep.spec import read_seconds
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from fitting.fit.result import FittedLaws
     from fitting.laws.law import Law
+    from planner.plan.document import Plan
     from proxies.run.shape import Shape
     from proxies.sweep.executors.desk import Execute
     from proxies.sweep.run_sweep import Ending, Means
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
 SWEEP_SHARE = 0.85
 """Share of a time that the runs are designed to fill; the rest is for starts, the fit, the plan."""
 
-FALLBACK_LAW = "step-law"
-"""Law that the searched ranges are taken from where no prior is wanted."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibrated:
@@ -55,7 +53,7 @@ class Calibrated:
 
     ending: Ending
     fitted: FittedLaws
-    prepared: Prepared
+    plan: Plan
     no_report: str | None
     """Why there is no report: the packages that it needs are missing; None where there is one."""
 
@@ -113,10 +111,10 @@ def calibrate(
     runs = read_runs([folder / RUNS])
     fitted = fit_laws(runs, prior=prior, target=(request.params, request.tokens))
     replace_file(folder / LAWS, fitted.to_law("laws", fit_command(folder, request)).content)
-    prepared = plan_by(folder / LAWS, request, spec, command)
-    replace_file(folder / PLAN, (plan_to_json(prepared.plan) + "\n").encode())
+    plan = plan_by(folder / LAWS, request, spec, command)
+    replace_file(folder / PLAN, (plan_to_json(plan) + "\n").encode())
     no_report = write_report(folder, command)
-    return Calibrated(ending=ending, fitted=fitted, prepared=prepared, no_report=no_report)
+    return Calibrated(ending=ending, fitted=fitted, plan=plan, no_report=no_report)
 
 
 def fit_command(folder: Path, request: Request) -> str:
@@ -204,7 +202,7 @@ def find_spec(request: Request, folder: Path, means: Means, prior: Law | None) -
         prior=None if prior is None else prior.name,
         seed=request.seed,
     )
-    law = prior or find_law(read_lawbook(), FALLBACK_LAW)
+    law = prior or find_law(read_lawbook(), DEFAULT_PRIOR)
     cost = flops_of if seconds is None else seconds_by(means)
     return design_family(asked, limits, law, cost=cost)
 
@@ -253,20 +251,16 @@ def seconds_by(means: Means) -> Cost:
     return cost
 
 
-def plan_by(laws: Path, request: Request, spec: SweepSpec, command: str) -> Prepared:
+def plan_by(laws: Path, request: Request, spec: SweepSpec, command: str) -> Plan:
     """The plan of the target by the fitted laws.
 
     Raises:
         InputError: laws and target contradict each other.
     """
-    return prepare(
-        target_of(request),
-        choose_shape(request.params, vocab_size=request.vocab_size, tied_embeddings=False),
-        choices_of(request, spec),
-        book=read_lawbook((laws,)),
-        user_laws=(laws.stem,),
-        command=command,
-    )
+    book = read_lawbook((laws,))
+    own = kept_laws((laws,), book)
+    asked = ask_for(target_of(request), choices=choices_of(request, spec), laws=own)
+    return make_plan(asked, book, command=command)
 
 
 def write_report(folder: Path, command: str) -> str | None:

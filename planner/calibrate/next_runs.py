@@ -19,7 +19,7 @@ from fitting.runs.setting import (
 )
 from fitting.runs.tuned import tried_runs
 from fitting.units import format_small
-from planner.facts.priors import choose_prior
+from planner.facts.laws import choose_prior
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,84 +6,76 @@ level stays the user's own: for a plan by the laws that is what the laws say of 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fitting.errors import InputError
-from planner.facts.laws import read_lawbook
-from planner.plan import assembly
-from planner.plan.make import Prepared, prepare
-from planner.plan.settings import experts_of, run_of
-from planner.request.choices import Choices, Pins
-from planner.request.target import Target
-from proxies.run.sizing import ChosenShape
+from planner.plan.draft import Draft, draft_plan
+from planner.plan.make import finish_plan
+from planner.plan.reuse import ask_again, asked_of
+from planner.request.choices import Pins
+from proxies.run.defaults import SCHEDULE
 
 if TYPE_CHECKING:
+    from fitting.laws.law import Law
     from planner.plan.document import Plan
+    from planner.recommendation.value import Value
     from proxies.run.schedule import Schedule
     from proxies.run.shape import Shape
     from proxies.run.spec import RunSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A plan that is being or has been trained."""
+class Underway:
+    """A plan that is being or has been trained, and what it is planned again by."""
 
     plan: Plan
-    spec: RunSpec
-    """The same as trainers are told it; the plan's parts agree."""
+    book: Mapping[str, Law]
+    """The law book that the plan was made by."""
     command: str
     """What was typed, for the provenance of a new plan."""
 
     @property
-    def schedule(self) -> Schedule:
-        """Its lr against steps."""
-        return self.spec.schedule
-
-    @property
-    def batch(self) -> int:
-        """Tokens a step."""
-        return self.plan.batch_sequences * self.plan.target.seq_len
-
-    @property
-    def lr(self) -> float:
-        """Peak lr."""
-        return self.plan.lr.value
-
-    @property
-    def weight_decay(self) -> float:
-        """Coupled to the lr, as in torch."""
-        return self.plan.weight_decay.value
+    def run(self) -> RunSpec:
+        """What is trained."""
+        return self.plan.run
 
 
-def open_run(plan: Plan, command: str) -> Run:
-    """A plan as a run.
+def take_up(plan: Plan, book: Mapping[str, Law], *, command: str = "") -> Underway:
+    """A plan to be changed.
+
+    Args:
+        plan: the plan.
+        book: the law book that it was made by.
+        command: as typed.
 
     Raises:
-        InputError: parts of the plan contradict each other, or its batch grows already.
+        InputError: a plan that does not say what was asked of it, or whose batch grows already.
     """
+    asked_of(plan, "plan change")
     if plan.batch_growth is not None:
         raise InputError(
             "plan change: the plan's batch grows while it runs; plan it without that and change "
             "the batch where it should grow (plan change batch)"
         )
-    return Run(plan=plan, spec=run_of(plan), command=command)
+    return Underway(plan=plan, book=book, command=command)
 
 
 def replan(
-    run: Run,
+    under: Underway,
     *,
     pins: Pins,
     tokens: float | None = None,
     shape: Shape | None = None,
     params: float | None = None,
     gpus: str | None = None,
-    schedule: str = "wsd",
-) -> Prepared:
+    schedule: str = SCHEDULE,
+) -> Draft:
     """The plan of a run like this one but for what is given.
 
     Args:
-        run: the run.
+        under: the run.
         pins: what stays fixed.
         tokens: of the new run; None for the old run's.
         shape: the new model; None for the same.
@@ -92,64 +84,58 @@ def replan(
         schedule: kind of the new schedule.
 
     Raises:
-        InputError: as `prepare`.
+        InputError: as `draft_plan`.
     """
-    plan = run.plan
-    target = Target(
-        params=params or plan.target.params,
-        tokens=tokens or plan.target.tokens,
-        seq_len=plan.target.seq_len,
-        vocab_size=plan.target.vocab_size,
-    )
-    rule = plan.parametrization
-    scaled = rule.name != "sp"
-    choices = Choices(
-        pins=pins,
-        optimizer=plan.optimizer.name,
-        parametrization=rule.name,
-        base_d_model=rule.base_d_model if scaled else None,
-        base_n_layers=rule.base_n_layers if rule.name == "completep" else None,
-        base_head_dim=rule.base_head_dim if scaled else None,
-        schedule=schedule,
-        experts=experts_of(plan),
-        gpus=gpus or (None if plan.compute is None else plan.compute.gpus),
-        unique_tokens=None if plan.data is None else plan.data.unique_tokens,
-    )
-    chosen = ChosenShape(shape=shape or run.spec.shape, reason="that of the plan")
-    return prepare(target, chosen, choices, book=read_lawbook(), user_laws=(), command=run.command)
+    chosen: dict[str, Any] = {"schedule": schedule}
+    if gpus is not None:
+        chosen["gpus"] = gpus
+    request = ask_again(under.plan, pins=pins, tokens=tokens, params=params, shape=shape, **chosen)
+    return draft_plan(request, under.book)
 
 
-def level(run: Run) -> float:
+def level(under: Underway) -> float:
     """The run's lr over what the laws say at its own batch: 1 for a plan by the laws."""
-    said = replan(run, pins=Pins(batch_tokens=float(run.batch)))
-    return run.lr / said.numbers.lr.value
+    said = replan(under, pins=Pins(batch_tokens=float(under.run.batch_tokens)))
+    return under.run.lr / said.derivation.lr.value
 
 
-def go_on(prepared: Prepared, run: Run, schedule: Schedule | None, **given: object) -> Plan:
+def go_on(
+    draft: Draft,
+    under: Underway,
+    schedule: Schedule | None,
+    *,
+    loss: Value,
+    warnings: tuple[str, ...] | None = None,
+) -> Plan:
     """The plan of the run from the change on: the same groups and optimizer, moved together.
 
     Args:
-        prepared: the run's plan with lr, batch and weight decay pinned at their new values.
-        run: the run before the change, of the same shape.
-        schedule: what is left; None for that of `prepared`.
-        given: further fields of the plan, such as its loss.
+        draft: the run's plan with lr, batch and weight decay pinned at their new values.
+        under: the run before the change, of the same shape.
+        schedule: what is left; None for that of `draft`.
+        loss: what is expected of it.
+        warnings: None for the draft's own.
     """
-    plan = prepared.plan
-    lr = plan.lr.value / run.lr
-    decay = plan.weight_decay.value / run.weight_decay if run.weight_decay else 1.0
-    groups = tuple(
-        replace(group, lr=group.lr * lr, weight_decay=group.weight_decay * decay)
-        for group in run.plan.param_groups
+    plan, before = finish_plan(draft, command=under.command), under.run
+    run = replace(
+        plan.run, optimizer=before.optimizer, z_loss=before.z_loss, init_std=before.init_std
     )
-    plan = replace(plan, param_groups=groups, optimizer=run.plan.optimizer, model=run.plan.model)
-    if schedule is not None:
-        plan = replace(
-            plan,
-            schedule=assembly.schedule_part(schedule),
-            warmup_steps=schedule.warmup_steps,
-            steps=schedule.steps,
+    if before.own_groups is not None:
+        lr = run.lr / before.lr
+        decay = run.weight_decay / before.weight_decay if before.weight_decay else 1.0
+        groups = tuple(
+            replace(group, lr=group.lr * lr, weight_decay=group.weight_decay * decay)
+            for group in before.own_groups
         )
-    return replace(plan, **given)  # type: ignore[arg-type]  # fields of Plan, by name
+        run = replace(run, own_groups=groups)
+    if schedule is not None:
+        run = replace(run, schedule=schedule, tokens=schedule.steps * run.batch_tokens)
+    return replace(
+        plan,
+        run=run,
+        numbers=replace(plan.numbers, loss=loss),
+        warnings=plan.warnings if warnings is None else warnings,
+    )
 
 
 def timescale_tokens(*, batch_tokens: float, lr: float, weight_decay: float) -> float:

@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
-from planner.change.base import Run, go_on, replan, timescale_tokens
+from planner.change.base import Underway, go_on, replan, timescale_tokens
 from planner.change.change import Change, Number, Track
 from planner.facts.changes import nearest_cases
-from planner.facts.laws import read_lawbook
+from planner.facts.laws import CRITICAL_LAW
 from planner.recommendation.anchored import move_between
 from planner.request.choices import Pins
 from proxies.run.schedule import Schedule, lr_fraction, make_schedule
 
 if TYPE_CHECKING:
+    from fitting.laws.law import Law
     from planner.plan.document import Plan
 
 ADAMS = ("adamw", "muon")
@@ -51,20 +52,20 @@ class Moved:
     """None where the optimizer has no second moment."""
 
 
-def change_batch(run: Run, *, batch_tokens: float, at_token: float) -> Change:
+def change_batch(under: Underway, *, batch_tokens: float, at_token: float) -> Change:
     """Another batch from a token on.
 
     Args:
-        run: the run, on its way.
+        under: the run, on its way.
         batch_tokens: the new batch.
         at_token: tokens done when it changes.
 
     Raises:
         InputError: a change outside the run, or a batch that leaves no step.
     """
-    plan = run.plan
-    step = round(at_token / run.batch)
-    if not 0 < step < run.schedule.steps:
+    plan = under.plan
+    step = round(at_token / under.run.batch_tokens)
+    if not 0 < step < under.run.schedule.steps:
         raise InputError(
             f"--at-token {format_count(at_token)}: not inside the run of "
             f"{format_count(plan.target.tokens)} tokens"
@@ -76,25 +77,27 @@ def change_batch(run: Run, *, batch_tokens: float, at_token: float) -> Change:
             f"sequences of {plan.target.seq_len})"
         )
     batch = sequences * plan.target.seq_len
-    left = run.schedule.steps * run.batch - step * run.batch
+    left = under.run.schedule.steps * under.run.batch_tokens - step * under.run.batch_tokens
     steps = math.ceil(left / batch)
     if steps < 2:
         raise InputError(
             f"--batch {format_count(batch_tokens)}: leaves {steps} step for the "
             f"{format_count(left)} tokens after --at-token; take a smaller one"
         )
-    moved = move_numbers(run, step=step, sequences=sequences)
-    rest = rest_of(run.schedule, step=step, ratio=moved.ratio, steps=steps)
+    moved = move_numbers(under, step=step, sequences=sequences)
+    rest = rest_of(under.run.schedule, step=step, ratio=moved.ratio, steps=steps)
     return Change(
         kind="batch",
-        title=f"batch {format_count(run.batch)} to {format_count(batch)} tokens after step {step} "
-        f"({format_count(step * run.batch)} tokens)",
-        numbers=tuple(batch_numbers(run, moved, steps=steps)),
-        notes=tuple(batch_notes(run, moved, rest)),
-        nearest=nearest_cases("batch", params=plan.target.params, tokens=step * run.batch),
-        plan=None if rest is None else rest_plan(run, moved, rest, tokens=float(left)),
+        title=f"batch {format_count(under.run.batch_tokens)} to {format_count(batch)} tokens after "
+        f"step {step} ({format_count(step * under.run.batch_tokens)} tokens)",
+        numbers=tuple(batch_numbers(under, moved, steps=steps)),
+        notes=tuple(batch_notes(under, moved, rest)),
+        nearest=nearest_cases(
+            "batch", params=plan.target.params, tokens=step * under.run.batch_tokens
+        ),
+        plan=None if rest is None else rest_plan(under, moved, rest, tokens=float(left)),
         track=Track(
-            schedule=run.schedule,
+            schedule=under.run.schedule,
             peak_lr=moved.lr,
             start=step,
             rate=moved.ratio,
@@ -104,31 +107,31 @@ def change_batch(run: Run, *, batch_tokens: float, at_token: float) -> Change:
     )
 
 
-def move_numbers(run: Run, *, step: int, sequences: int) -> Moved:
+def move_numbers(under: Underway, *, step: int, sequences: int) -> Moved:
     """lr, weight decay and beta2 at the new batch."""
-    said = replan(run, pins=Pins()).numbers
+    said = replan(under, pins=Pins()).derivation
     best = said.free_batch.value
-    batch = float(sequences * run.plan.target.seq_len)
-    ratio = batch / run.batch
+    batch = float(sequences * under.plan.target.seq_len)
+    ratio = batch / under.run.batch_tokens
 
     def measured(start: float, end: float) -> float:
         move = move_between(said.sources, said.ground, start=start, end=end)
         return 1.0 if move is None else move.factor
 
-    below = math.sqrt(min(batch, best) / min(run.batch, best))
-    factor = below * measured(max(run.batch, best), max(batch, best))
-    adam = run.plan.optimizer.name in ADAMS
+    below = math.sqrt(min(batch, best) / min(under.run.batch_tokens, best))
+    factor = below * measured(max(under.run.batch_tokens, best), max(batch, best))
+    adam = under.plan.optimizer.name in ADAMS
     return Moved(
         step=step,
         sequences=sequences,
         ratio=ratio,
         factor=factor,
         sqrt_factor=math.sqrt(ratio),
-        measured_factor=measured(float(run.batch), batch),
+        measured_factor=measured(float(under.run.batch_tokens), batch),
         best_batch=best,
-        lr=run.lr * factor,
-        weight_decay=run.weight_decay * ratio / factor,
-        beta2=run.plan.optimizer.beta2**ratio if adam else None,
+        lr=under.run.lr * factor,
+        weight_decay=under.run.weight_decay * ratio / factor,
+        beta2=under.plan.optimizer.beta2**ratio if adam else None,
     )
 
 
@@ -161,67 +164,76 @@ def rest_of(schedule: Schedule, *, step: int, ratio: float, steps: int) -> Sched
     return None
 
 
-def rest_plan(run: Run, moved: Moved, rest: Schedule, *, tokens: float) -> Plan:
+def rest_plan(under: Underway, moved: Moved, rest: Schedule, *, tokens: float) -> Plan:
     """The plan of the tokens that are left; its loss is the whole run's."""
     peak = moved.lr
     if rest.kind == "linear":
-        peak *= lr_fraction(run.schedule, moved.step)
+        peak *= lr_fraction(under.run.schedule, moved.step)
     pins = Pins(
         lr=peak,
-        batch_tokens=float(moved.sequences * run.plan.target.seq_len),
+        batch_tokens=float(moved.sequences * under.plan.target.seq_len),
         weight_decay=moved.weight_decay,
         warmup_steps=0,
     )
-    fixed = replan(run, pins=pins, tokens=tokens, schedule=rest.kind)
-    plan = go_on(fixed, run, rest, loss=run.plan.loss, warnings=())
+    fixed = replan(under, pins=pins, tokens=tokens, schedule=rest.kind)
+    plan = go_on(fixed, under, rest, loss=under.plan.loss, warnings=())
     if moved.beta2 is None:
         return plan
-    groups = tuple(
-        replace(group, betas=(group.betas[0], moved.beta2)) if len(group.betas) == 2 else group
-        for group in plan.param_groups
-    )
-    return replace(plan, optimizer=replace(plan.optimizer, beta2=moved.beta2), param_groups=groups)
+    run = replace(plan.run, optimizer=replace(plan.run.optimizer, beta2=moved.beta2))
+    if run.own_groups is not None:
+        groups = tuple(
+            replace(group, betas=(group.betas[0], moved.beta2)) if len(group.betas) == 2 else group
+            for group in run.own_groups
+        )
+        run = replace(run, own_groups=groups)
+    return replace(plan, run=run)
 
 
-def batch_numbers(run: Run, moved: Moved, *, steps: int) -> list[Number]:
+def batch_numbers(under: Underway, moved: Moved, *, steps: int) -> list[Number]:
     """Everything that moves with the batch, and what stays."""
-    plan = run.plan
+    plan = under.plan
     batch = moved.sequences * plan.target.seq_len
-    spread = sorted(run.lr * factor for factor in (moved.sqrt_factor, moved.measured_factor))
+    spread = sorted(under.run.lr * factor for factor in (moved.sqrt_factor, moved.measured_factor))
     scales = [
         timescale_tokens(batch_tokens=size, lr=lr, weight_decay=decay)
         for size, lr, decay in (
-            (run.batch, run.lr, run.weight_decay),
+            (under.run.batch_tokens, under.run.lr, under.run.weight_decay),
             (batch, moved.lr, moved.weight_decay),
         )
     ]
     numbers = [
-        Number(name="batch, tokens", before=run.batch, after=batch, exact=True, source="as asked"),
+        Number(
+            name="batch, tokens",
+            before=under.run.batch_tokens,
+            after=batch,
+            exact=True,
+            source="as asked",
+        ),
         Number(
             name="steps left",
-            before=run.schedule.steps - moved.step,
+            before=under.run.schedule.steps - moved.step,
             after=steps,
             exact=True,
             source="tokens left / batch",
         ),
         Number(
             name="peak lr",
-            before=run.lr,
+            before=under.run.lr,
             after=moved.lr,
             low=spread[0],
             high=spread[1],
-            source=lr_source(moved, float(run.batch), float(batch)),
+            source=lr_source(moved, float(under.run.batch_tokens), float(batch)),
         ),
         Number(
             name="lr of the next step",
-            before=run.lr * lr_fraction(run.schedule, moved.step),
-            after=moved.lr * lr_fraction(run.schedule, moved.step),
+            before=under.run.lr * lr_fraction(under.run.schedule, moved.step),
+            after=moved.lr * lr_fraction(under.run.schedule, moved.step),
             exact=True,
             source="the schedule goes on by tokens",
         ),
         Number(
             name="weight decay",
-            before=run.weight_decay,
+            before=under.run.weight_decay,
             after=moved.weight_decay,
             source="keeps B / (lr wd); arXiv 2405.13698",
         ),
@@ -281,11 +293,11 @@ def lr_source(moved: Moved, start: float, end: float) -> str:
     return "sqrt(k) to the best batch, measured beyond; 2205.10287"
 
 
-def batch_notes(run: Run, moved: Moved, rest: Schedule | None) -> list[str]:
+def batch_notes(under: Underway, moved: Moved, rest: Schedule | None) -> list[str]:
     """Where the new batch lies, and what is not known."""
-    done = moved.step * run.batch
-    batch = moved.sequences * run.plan.target.seq_len
-    critical = critical_batch(done)
+    done = moved.step * under.run.batch_tokens
+    batch = moved.sequences * under.plan.target.seq_len
+    critical = critical_batch(under.book[CRITICAL_LAW], done)
     notes = [
         f"best batch of the whole run {format_count(moved.best_batch)} tokens; critical batch "
         f"after {format_count(done)} tokens {format_count(critical)} (power-lines): there twice "
@@ -296,15 +308,15 @@ def batch_notes(run: Run, moved: Moved, rest: Schedule | None) -> list[str]:
             f"the new batch is {batch / critical:.1f} times that: more than half of its tokens "
             "are wasted by now"
         )
-    if run.plan.optimizer.name != "adamw":
+    if under.plan.optimizer.name != "adamw":
         notes.append(
-            f"the measured factor and the betas are AdamW's; for {run.plan.optimizer.name} they "
+            f"the measured factor and the betas are AdamW's; for {under.plan.optimizer.name} they "
             "are assumed, and under Muon a ramp cost 0.0003 of loss (Qwen3.8, quoted)"
         )
     if rest is None:
         notes.append(
-            f"no plan: what is left of schedule {run.schedule.kind} after step {moved.step} is no "
-            "schedule of a plan; --csv prints its lr"
+            f"no plan: what is left of schedule {under.run.schedule.kind} after step {moved.step} "
+            "is no schedule of a plan; --csv prints its lr"
         )
     notes.append(
         "the published ramps below kept the weight decay; the gain from keeping the timescale "
@@ -313,13 +325,12 @@ def batch_notes(run: Run, moved: Moved, rest: Schedule | None) -> list[str]:
     return notes
 
 
-def critical_batch(tokens: float) -> float:
+def critical_batch(law: Law, tokens: float) -> float:
     """Critical batch in tokens after so many tokens.
 
     Source:
         Bergsma et al. 2025 (arXiv 2505.13738): at it a target loss takes twice the tokens.
     """
-    law = read_lawbook()["power-lines"].quantities["critical_batch_tokens"]
-    found = evaluate_law(law, {"tokens": tokens})
+    found = evaluate_law(law.quantities["critical_batch_tokens"], {"tokens": tokens})
     assert found is not None
     return found

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from planner.facts.changes import Case
-from planner.plan.document import Plan, plan_to_dict, to_plain
+from planner.plan.document import Plan
+from planner.plan.file import plan_to_dict, to_plain
 from proxies.run.schedule import Schedule, lr_fraction
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ from dataclasses import replace
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_count, format_small
-from planner.change.base import Run, go_on, level, replan, timescale_tokens
+from planner.change.base import Underway, go_on, level, replan, timescale_tokens
 from planner.change.change import Change, Number, Track
 from planner.facts.changes import nearest_cases
-from planner.request.choices import LR_BOUNDS, Pins, check_range
+from planner.request.choices import Pins, check_range
+from proxies.run.defaults import LR_BOUNDS
 from proxies.run.schedule import Schedule, ScheduleRequest, build_schedule
 
 WARMUP_SHARE = 0.01
@@ -29,12 +30,12 @@ REPLAY = {"none": 0.0, "weak": 0.05, "strong": 0.25}
 
 
 def continue_run(
-    run: Run, *, tokens: float, peak: float | None = None, shift: str = "weak"
+    under: Underway, *, tokens: float, peak: float | None = None, shift: str = "weak"
 ) -> Change:
     """A finished run taken up again on new tokens.
 
     Args:
-        run: the finished run.
+        under: the finished run.
         tokens: of the new run alone.
         peak: lr to warm up to; None for the first run's.
         shift: a key of `REPLAY`.
@@ -47,14 +48,14 @@ def continue_run(
             f"--shift '{shift}': not known{nearest_name(shift, REPLAY)}; one of {', '.join(REPLAY)}"
         )
     check_range("--peak", peak, LR_BOUNDS)
-    steps = math.ceil(tokens / run.batch)
+    steps = math.ceil(tokens / under.run.batch_tokens)
     if steps < 2:
         raise InputError(
             f"change continual --tokens {format_count(tokens)}: {steps} step at a batch of "
-            f"{format_count(run.batch)}; a schedule needs 2"
+            f"{format_count(under.run.batch_tokens)}; a schedule needs 2"
         )
-    peak = peak or run.lr
-    ended = run.lr * run.schedule.final_lr_fraction
+    peak = peak or under.run.lr
+    ended = under.run.lr * under.run.schedule.final_lr_fraction
     if peak < ended:
         raise InputError(
             f"--peak {peak:g}: under {ended:g}, the lr the run ended at; there is nothing to warm"
@@ -62,20 +63,20 @@ def continue_run(
     schedule = rewarm(steps, start=ended / peak)
     pins = Pins(
         lr=peak,
-        batch_tokens=float(run.batch),
-        weight_decay=run.weight_decay,
+        batch_tokens=float(under.run.batch_tokens),
+        weight_decay=under.run.weight_decay,
         warmup_steps=schedule.warmup_steps,
     )
-    fixed = replan(run, pins=pins, tokens=tokens, schedule="cosine")
-    loss = replace(fixed.plan.loss, low=None, high=None, elsewhere=None)
+    fixed = replan(under, pins=pins, tokens=tokens, schedule="cosine")
+    loss = replace(fixed.numbers.loss, low=None, high=None, elsewhere=None)
     return Change(
         kind="continual",
-        title=f"{format_count(run.plan.target.tokens)} tokens gone on from with "
+        title=f"{format_count(under.plan.target.tokens)} tokens gone on from with "
         f"{format_count(tokens)} new ones",
-        numbers=tuple(continual_numbers(run, schedule, tokens=tokens, peak=peak, shift=shift)),
-        notes=tuple(continual_notes(run, ended)),
-        nearest=nearest_cases("continual", params=run.plan.target.params, tokens=tokens),
-        plan=go_on(fixed, run, rewarm(steps, start=0.0), loss=loss),
+        numbers=tuple(continual_numbers(under, schedule, tokens=tokens, peak=peak, shift=shift)),
+        notes=tuple(continual_notes(under, ended)),
+        nearest=nearest_cases("continual", params=under.plan.target.params, tokens=tokens),
+        plan=go_on(fixed, under, rewarm(steps, start=0.0), loss=loss),
         track=Track(schedule=schedule, peak_lr=peak, steps=steps),
     )
 
@@ -93,19 +94,23 @@ def rewarm(steps: int, *, start: float) -> Schedule:
 
 
 def continual_numbers(
-    run: Run, schedule: Schedule, *, tokens: float, peak: float, shift: str
+    under: Underway, schedule: Schedule, *, tokens: float, peak: float, shift: str
 ) -> list[Number]:
     """Peak, warmup, replay and timescale of the new run."""
-    together = run.plan.target.tokens + tokens
-    law = replan(run, pins=Pins(batch_tokens=float(run.batch)), tokens=together).numbers.lr
-    ratio = level(run)
+    together = under.plan.target.tokens + tokens
+    law = replan(
+        under, pins=Pins(batch_tokens=float(under.run.batch_tokens)), tokens=together
+    ).derivation.lr
+    ratio = level(under)
     low, high = law.interval()
     scales = [
-        timescale_tokens(batch_tokens=run.batch, lr=lr, weight_decay=run.weight_decay)
-        for lr in (run.lr, peak)
+        timescale_tokens(
+            batch_tokens=under.run.batch_tokens, lr=lr, weight_decay=under.run.weight_decay
+        )
+        for lr in (under.run.lr, peak)
     ]
     return [
-        *schedule_numbers(run, schedule, peak=peak),
+        *schedule_numbers(under, schedule, peak=peak),
         Number(
             name="share of old data replayed",
             before=None,
@@ -114,8 +119,8 @@ def continual_numbers(
         ),
         Number(
             name="weight decay",
-            before=run.weight_decay,
-            after=run.weight_decay,
+            before=under.run.weight_decay,
+            after=under.run.weight_decay,
             source="kept, as the published runs",
         ),
         Number(
@@ -127,7 +132,7 @@ def continual_numbers(
         ),
         Number(
             name="best lr of all tokens in one run",
-            before=run.lr,
+            before=under.run.lr,
             after=law.value * ratio,
             low=None if low is None else low * ratio,
             high=None if high is None else high * ratio,
@@ -136,20 +141,20 @@ def continual_numbers(
     ]
 
 
-def schedule_numbers(run: Run, schedule: Schedule, *, peak: float) -> list[Number]:
+def schedule_numbers(under: Underway, schedule: Schedule, *, peak: float) -> list[Number]:
     """How the lr rises again and how far it falls."""
     return [
         Number(
             name="peak lr, re-warmed",
-            before=run.lr,
+            before=under.run.lr,
             after=peak,
             source="the same peak again; arXiv 2308.04014"
-            if peak == run.lr
+            if peak == under.run.lr
             else "--peak; half and twice the old peak were tried in 2308.04014 (recalled)",
         ),
         Number(
             name="warmup steps",
-            before=run.schedule.warmup_steps,
+            before=under.run.schedule.warmup_steps,
             after=schedule.warmup_steps,
             low=TESTED_WARMUP[0] * schedule.steps,
             high=TESTED_WARMUP[1] * schedule.steps,
@@ -157,21 +162,21 @@ def schedule_numbers(run: Run, schedule: Schedule, *, peak: float) -> list[Numbe
         ),
         Number(
             name="steps",
-            before=run.schedule.steps,
+            before=under.run.schedule.steps,
             after=schedule.steps,
             exact=True,
             source="tokens / batch",
         ),
         Number(
             name="last lr",
-            before=run.lr * run.schedule.final_lr_fraction,
+            before=under.run.lr * under.run.schedule.final_lr_fraction,
             after=peak * schedule.final_lr_fraction,
             source="cosine to 10%; 2403.08763 (recalled)",
         ),
     ]
 
 
-def continual_notes(run: Run, ended: float) -> list[str]:
+def continual_notes(under: Underway, ended: float) -> list[str]:
     """What to expect and what is not known."""
     notes = [
         "the loss rises on both data sets while the lr does, and falls below later: judge after "

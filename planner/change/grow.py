@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
-from planner.change.base import Run, level, replan
+from planner.change.base import Underway, level, replan
 from planner.change.change import Change, Number, Track
 from planner.facts.changes import nearest_cases
-from planner.facts.laws import read_lawbook
+from planner.facts.laws import GROWTH_LAW
+from planner.plan.make import finish_plan
 from planner.request.choices import Pins
 from proxies.run.shape import Shape, count_params
 
 if TYPE_CHECKING:
-    from planner.plan.make import Prepared
+    from fitting.laws.law import Law
+    from planner.plan.draft import Draft
 
 PUBLISHED_FACTOR = 4
 """Copies of the layers that G_stack recommends; its timing law was fitted for them."""
@@ -32,20 +34,20 @@ SAME = 1e-3
 """Relative difference below which a level is that of the laws."""
 
 
-def grow_run(run: Run, *, layers: int, tokens: float) -> Change:
+def grow_run(under: Underway, *, layers: int, tokens: float) -> Change:
     """A deeper model out of a trained one.
 
     Args:
-        run: the small model's run.
+        under: the small model's run.
         layers: of the grown model, a multiple of the small one's.
         tokens: that the grown model is to be trained on.
 
     Raises:
         InputError: no whole number of copies, or fewer than two.
     """
-    if run.plan.experts is not None:
+    if under.plan.experts is not None:
         raise InputError("change grow: the plan has experts; G_stack was measured on dense models")
-    small = run.spec.shape
+    small = under.run.shape
     factor = layers // small.n_layers
     if factor < 2 or layers != factor * small.n_layers:
         near = max(2, round(layers / small.n_layers)) * small.n_layers
@@ -55,58 +57,60 @@ def grow_run(run: Run, *, layers: int, tokens: float) -> Change:
         )
     grown = replace(small, n_layers=layers)
     params = float(count_params(grown).params)
-    ratio = level(run)
-    planned = replan(run, pins=Pins(), tokens=tokens, shape=grown, params=params)
+    ratio = level(under)
+    planned = replan(under, pins=Pins(), tokens=tokens, shape=grown, params=params)
     if abs(ratio - 1) > SAME:
-        pins = Pins(lr=planned.numbers.lr.value * ratio)
-        planned = replan(run, pins=pins, tokens=tokens, shape=grown, params=params)
-    when = stacking_tokens(params, tokens)
+        pins = Pins(lr=planned.derivation.lr.value * ratio)
+        planned = replan(under, pins=pins, tokens=tokens, shape=grown, params=params)
+    when = stacking_tokens(under.book[GROWTH_LAW], params, tokens)
     return Change(
         kind="grow",
         title=f"{small.n_layers} layers stacked {factor} times: "
-        f"{format_count(run.plan.target.params)} to {format_count(params)} params",
+        f"{format_count(under.plan.target.params)} to {format_count(params)} params",
         numbers=(
-            *grow_numbers(run, grown, when=when, params=params, tokens=tokens),
-            *trained_with(run, planned, ratio=ratio),
+            *grow_numbers(under, grown, when=when, params=params, tokens=tokens),
+            *trained_with(under, planned, ratio=ratio),
         ),
-        notes=tuple(grow_notes(run, factor, when)),
+        notes=tuple(grow_notes(under, factor, when)),
         nearest=nearest_cases("grow", params=params, tokens=tokens),
-        plan=planned.plan,
+        plan=finish_plan(planned, command=under.command),
         track=Track(
-            schedule=planned.schedule,
-            peak_lr=planned.plan.lr.value,
-            steps=planned.schedule.steps,
+            schedule=planned.run.schedule,
+            peak_lr=planned.run.lr,
+            steps=planned.run.schedule.steps,
         ),
     )
 
 
-def stacking_tokens(params: float, tokens: float) -> float:
+def stacking_tokens(law: Law, params: float, tokens: float) -> float:
     """Tokens of the small model before it is stacked, by G_stack's law of the grown model.
 
     Args:
+        law: `growth`.
         params: of the grown model.
         tokens: of the grown model.
 
     Source:
         Du et al. 2024 (arXiv 2405.15319): log10 d = 0.88 log10 N + 163.27 / log10 C - 5.74.
     """
-    law = read_lawbook()["growth"].quantities["growth_tokens"]
-    found = evaluate_law(law, {"params": params, "flops": 6 * params * tokens})
+    found = evaluate_law(
+        law.quantities["growth_tokens"], {"params": params, "flops": 6 * params * tokens}
+    )
     assert found is not None
     return found
 
 
 def grow_numbers(
-    run: Run, grown: Shape, *, when: float, params: float, tokens: float
+    under: Underway, grown: Shape, *, when: float, params: float, tokens: float
 ) -> list[Number]:
     """When to stack, what the small model costs, what the stack may save."""
-    small = run.plan.target.params
+    small = under.plan.target.params
     saved = tokens / PUBLISHED_SPEEDUP
     cost = (small * when + params * saved) / (params * tokens)
     return [
         Number(
             name="layers",
-            before=run.spec.shape.n_layers,
+            before=under.run.shape.n_layers,
             after=grown.n_layers,
             exact=True,
             source="copies on top of each other",
@@ -114,14 +118,14 @@ def grow_numbers(
         Number(name="params", before=small, after=params, exact=True, source="counted"),
         Number(
             name="stack after, tokens",
-            before=run.plan.target.tokens,
+            before=under.plan.target.tokens,
             after=when,
             source="growth; arXiv 2405.15319",
         ),
         Number(
             name="stack after, steps",
-            before=run.schedule.steps,
-            after=math.ceil(when / run.batch),
+            before=under.run.schedule.steps,
+            after=math.ceil(when / under.run.batch_tokens),
             source="at the small run's batch",
         ),
         Number(
@@ -139,22 +143,22 @@ def grow_numbers(
     ]
 
 
-def trained_with(run: Run, planned: Prepared, *, ratio: float) -> list[Number]:
+def trained_with(under: Underway, planned: Draft, *, ratio: float) -> list[Number]:
     """lr and batch of the grown model, at the level of the small one."""
-    low, high = planned.numbers.lr.interval()
-    batch = planned.plan.batch_tokens
+    low, high = planned.derivation.lr.interval()
+    batch = planned.numbers.batch_tokens
     return [
         Number(
             name="peak lr",
-            before=run.lr,
-            after=planned.plan.lr.value,
+            before=under.run.lr,
+            after=planned.numbers.lr.value,
             low=None if low is None else low * ratio,
             high=None if high is None else high * ratio,
-            source=planned.numbers.law_lr.name,
+            source=planned.derivation.law_lr.name,
         ),
         Number(
             name="batch, tokens",
-            before=run.batch,
+            before=under.run.batch_tokens,
             after=batch.value,
             low=batch.low,
             high=batch.high,
@@ -163,20 +167,20 @@ def trained_with(run: Run, planned: Prepared, *, ratio: float) -> list[Number]:
     ]
 
 
-def grow_notes(run: Run, factor: int, when: float) -> list[str]:
+def grow_notes(under: Underway, factor: int, when: float) -> list[str]:
     """Where this lies outside what was published."""
     notes = []
     if factor != PUBLISHED_FACTOR:
         notes.append(
             f"the timing was fitted for {PUBLISHED_FACTOR} copies; for {factor} it is not known"
         )
-    had = run.plan.target.tokens
+    had = under.plan.target.tokens
     if when > had:
         notes.append(
             f"the small run has {format_count(had)} tokens and {format_count(when)} are wanted: "
             f"plan it with --tokens {format_count(when)}, or plan change extend"
         )
-    elif run.schedule.decay_steps and when < had:
+    elif under.run.schedule.decay_steps and when < had:
         notes.append(
             "whether to stack before or after the small run's decay: not known; the step above "
             "is that of its tokens alone"

@@ -11,13 +11,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fitting.errors import WindtunnelError
 from planner.cli.console import INTERRUPTED, say
-
-if TYPE_CHECKING:
-    from planner.plan.document import Plan
 
 COMMANDS = {
     "curve": "schedules.curve",
@@ -56,8 +52,6 @@ class CommandLine:
 
     arguments: tuple[str, ...]
     """What follows `plan`."""
-    before: Plan | None = None
-    """The plan of `--from`, whose own options are among the arguments."""
 
     @property
     def text(self) -> str:

@@ -17,6 +17,7 @@ from fitting.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 WIDTH_IN_A_PIPE = 80
 """Columns where there is no terminal, so that what is recorded does not depend on where."""
@@ -38,6 +39,16 @@ def make_console(*, stderr: bool = False, width: int = WIDTH_IN_A_PIPE) -> Conso
     return Console(
         stderr=stderr, highlight=False, markup=False, width=None if on_terminal else width
     )
+
+
+def plain_table(*columns: str, right: tuple[int, ...] = ()) -> Table:
+    """A table without boxes, its header underlined by nothing but weight."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index in right else "left", overflow="fold")
+    return table
 
 
 def to_json(plain: object, *, indent: int | None = 2) -> str:

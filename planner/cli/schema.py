@@ -40,7 +40,7 @@ def schema(name: str = NAME) -> None:
 
 def _make_plan_schema() -> dict[str, Any]:
     """The schema of a plan's JSON."""
-    from planner.plan.file import plan_schema
+    from planner.plan.schema import plan_schema
 
     return plan_schema()
 

@@ -25,6 +25,7 @@ from fitting.units import round_significant
 from planner.compute.estimate import Compute
 from planner.facts.accelerators import Gpus
 from planner.request.budget import Budget, BudgetOption, BudgetPart, nothing_bought
+from planner.request.target import Scale
 
 FACTORS = (1 / 2.25, 1 / 1.5, 1.0, 1.5, 2.25)
 """Params of the neighbours over those chosen."""
@@ -65,43 +66,45 @@ class Purse:
     """Trial of (params, tokens)."""
 
 
-def hours_of(budget: Budget, gpu_count: int) -> float | None:
+def hours_of(budget: Budget, gpu_count: int, price: float | None) -> float | None:
     """GPU-hours that may be spent: the least that days and cost allow; None for FLOPs."""
     limits = []
     if budget.days is not None:
         limits.append(24 * budget.days * gpu_count)
-    if budget.cost is not None and budget.price is not None:
-        limits.append(budget.cost / budget.price)
+    if budget.cost is not None and price is not None:
+        limits.append(budget.cost / price)
     return min(limits, default=None)
 
 
 def spend(
     budget: Budget,
     gpus: Gpus | None,
+    scale: Scale,
     *,
+    price: float | None = None,
     seq_len: int,
     run: Callable[[float, float], Trial],
-    params: float | None = None,
-    tokens: float | None = None,
 ) -> tuple[float, float, BudgetPart]:
     """Params and tokens that the budget buys, and what other sizes would have given.
 
     Args:
         budget: checked by `check_budget`.
         gpus: accelerators by name; None for a budget in FLOPs.
+        scale: FLOPs of training and serving together, for a budget in them; fixed params, for
+            which only the tokens are sought; or fixed tokens, for which the most params are.
+        price: of a GPU-hour; None for no cost.
         seq_len: tokens of a sequence.
         run: makes the trial of given params and tokens.
-        params: fixed params, for which only the tokens are sought.
-        tokens: fixed tokens, for which the most params are sought; not with params.
 
     Raises:
         InputError: the budget buys no run.
     """
+    params, tokens, flops = scale.params, scale.tokens, scale.flops
     cap = tokens or budget.max_tokens or math.inf
     purse = Purse(
-        gpu_hours=None if gpus is None else hours_of(budget, gpus.count),
-        flops=budget.flops,
-        price=budget.price,
+        gpu_hours=None if gpus is None else hours_of(budget, gpus.count, price),
+        flops=flops,
+        price=price,
         inference_tokens=budget.inference_tokens or 0.0,
         max_tokens=cap,
         seq_len=seq_len,
@@ -122,7 +125,7 @@ def spend(
         bound = "--max-params" if chosen >= most else "loss"
     best = option(chosen)
     if best is None:
-        raise InputError(nothing_bought(budget, params))
+        raise InputError(nothing_bought(budget, flops=flops, params=params))
     if tokens is None and best.tokens >= purse.max_tokens:
         bound = f"{bound}, --max-tokens"
     sizes = {round_significant(chosen * factor, 3) for factor in FACTORS if factor != 1} | {chosen}

@@ -1,7 +1,7 @@
 """Anchors: models that the user has tuned already, which fix the level of a law in their setup.
 
 What one gives moves and nothing else: lr, batch, weight decay and loss each by itself.
-`planner.request.anchor_text` and `planner.plan.anchor_files` read them.
+`planner.plan.anchor_text` and `planner.plan.anchor_files` read them.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 
 from fitting.errors import InputError, nearest_name
 from fitting.units import format_count
-from planner.request.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS
-from planner.request.target import BOUNDS
+from proxies.run.defaults import LR_BOUNDS, PARAMS_BOUNDS, TOKENS_BOUNDS, WEIGHT_DECAY_BOUNDS
 from proxies.run.parametrization import OPTIMIZERS, RULES
 
 DEFAULT_GRID = 2.0
@@ -52,6 +51,8 @@ class Anchor:
     """Width; None for that of a usual shape of these params."""
     base_d_model: int | None = None
     """None for the plan's."""
+    given: str = ""
+    """The text or file that it was read from, as `--anchor` takes it; empty for none."""
     log_sd: Mapping[str, float] = field(default_factory=dict)
     """Its own error, the standard deviation of ln(value), of each quantity that it moves: lr,
     batch_tokens, weight_decay, loss."""
@@ -86,8 +87,8 @@ def check_anchor(anchor: Anchor, *, where: str) -> None:
         InputError: the value and its bounds.
     """
     bounds = {
-        "params": BOUNDS[0],
-        "tokens": BOUNDS[1],
+        "params": PARAMS_BOUNDS,
+        "tokens": TOKENS_BOUNDS,
         "lr": LR_BOUNDS,
         "weight_decay": WEIGHT_DECAY_BOUNDS,
         "loss": LOSS_BOUNDS,

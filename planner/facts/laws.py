@@ -11,10 +11,14 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
 from fitting.laws.file import read_law
 from fitting.laws.law import Law
+
+if TYPE_CHECKING:
+    pass
 
 DEFAULT_LAWS = {
     "lr": "step-law",
@@ -29,6 +33,36 @@ OPTIMIZER_LAWS = {
     "lion": {"lr": "lion-tuned", "weight_decay": "lion-tuned"},
 }
 """Laws of an optimizer's own, which come before the defaults; fitted to its published optima."""
+
+DEFAULT_SURFACE = "step-law-surface"
+"""Loss over lr and batch, fitted on the runs behind the default lr law."""
+
+SATURATING_LAW = "step-law-saturating"
+"""How the lr moves with the batch where no surface reaches."""
+
+PRACTICE_LAW = "practice"
+"""The fit over published recipes: the second witness outside a published law's range."""
+
+SETUPS_LAW = "setups"
+"""The spread between setups."""
+
+CRITICAL_LAW = "power-lines"
+"""The critical batch."""
+
+REPEATS_LAW = "data-constrained"
+"""Loss of limited data, which the default loss law takes for fresh."""
+
+DECAY_LAW, ENSEMBLE_LAW = "infinite-compute", "infinite-ensemble"
+"""Weight decay of repeated data, and what several models of one size gain on them."""
+
+SPARSE_LAW = "ling-moe"
+"""Lr and batch, measured on mixtures of experts."""
+
+GROWTH_LAW = "growth"
+"""When to stack the layers of a smaller model."""
+
+DEFAULT_PRIOR = DEFAULT_LAWS["lr"]
+"""Stands in where a user's own runs say too little; see `fitting.fit.enough.says_too_little`."""
 
 ARXIV = re.compile(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5})")
 """Address of a preprint; the group is its identifier."""
@@ -66,6 +100,21 @@ def read_lawbook(extra: Sequence[Path] = (), *, check_shipped: bool = False) -> 
             raise InputError(f"--laws {path}: has the name of a shipped law; rename the file")
         book[path.stem] = read_law(path)
     return book
+
+
+def choose_prior(name: str | None, files: Sequence[Path]) -> tuple[Law | None, bool]:
+    """The prior asked for, or the default, and whether it counts only where runs say too little.
+
+    Args:
+        name: of a law, "none" for no prior, or None for the default.
+        files: law files of the user's own.
+
+    Raises:
+        InputError: no law of that name, or a law file that cannot be read.
+    """
+    if name == "none":
+        return None, False
+    return find_law(read_lawbook(files), name or DEFAULT_PRIOR, where="--prior"), name is None
 
 
 def without_own_laws(book: Mapping[str, Law]) -> dict[str, Law]:

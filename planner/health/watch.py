@@ -86,7 +86,7 @@ def watch_log(
 
 def planned_lr(plan: Plan, step: Floats) -> Floats:
     """The plan's lr at some steps: linear in the warmup, its last one after its end."""
-    curve = planned_curve(plan)
+    curve = planned_curve(plan.run)
     lr = np.interp(step, curve.step, curve.lr)
     return np.where(step < curve.step[0], curve.lr[0] * step / curve.step[0], lr)
 

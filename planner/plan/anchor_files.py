@@ -15,13 +15,11 @@ from fitting.runs.table import Runs, read_runs
 from fitting.runs.tuned import tuned_runs
 from fitting.surface.fit import Effort, fit_surface
 from planner.facts.anchor import DEFAULT_GRID, RUN_LOSS_LOG_SD, Anchor, make_anchor, own_errors
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
+from planner.recommendation.value import PINNED
 
 if TYPE_CHECKING:
     import pandas as pd
-
-PINNED = "pinned"
-"""The law of a plan's value that the user fixed."""
 
 EFFORT = Effort(starts=1, bootstraps=40)
 """Work of one cell's surface: 40 refits know its standard deviation to a tenth."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fitting.laws.law import Law, Quantity
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
     from planner.recommendation.place import Move
 
 DIGITS = 5
@@ -40,98 +40,98 @@ class Topic:
     lines: tuple[str, ...]
 
 
-def explain_plan(prepared: Prepared) -> list[Topic]:
+def explain_plan(draft: Draft) -> list[Topic]:
     """Every number of the plan, in the order in which one needs the other."""
-    budget = prepared.plan.budget
+    budget = draft.budget
     topics = [
         Topic("budget", () if budget is None else tuple(explain_budget(budget))),
-        Topic("shape", (prepared.chosen.reason,)),
-        Topic("experts", tuple(explain_experts(prepared))),
-        Topic("loss", tuple(explain_loss(prepared))),
-        Topic("batch", tuple(explain_batch(prepared))),
-        Topic("peak lr", tuple(explain_lr(prepared))),
-        Topic("weight decay", tuple(explain_weight_decay(prepared))),
-        Topic("parameter groups", tuple(explain_groups(prepared))),
-        Topic("data", tuple(explain_data(prepared))),
-        Topic("schedule", tuple(explain_schedule(prepared))),
-        Topic("batch growth", tuple(explain_growth(prepared))),
-        Topic("defaults", tuple(explain_defaults(prepared))),
-        Topic("time and memory", tuple(explain_time(prepared))),
+        Topic("shape", (draft.chosen.reason,)),
+        Topic("experts", tuple(explain_experts(draft))),
+        Topic("loss", tuple(explain_loss(draft))),
+        Topic("batch", tuple(explain_batch(draft))),
+        Topic("peak lr", tuple(explain_lr(draft))),
+        Topic("weight decay", tuple(explain_weight_decay(draft))),
+        Topic("parameter groups", tuple(explain_groups(draft))),
+        Topic("data", tuple(explain_data(draft))),
+        Topic("schedule", tuple(explain_schedule(draft))),
+        Topic("batch growth", tuple(explain_growth(draft))),
+        Topic("defaults", tuple(explain_defaults(draft))),
+        Topic("time and memory", tuple(explain_time(draft))),
     ]
     return [topic for topic in topics if topic.lines]
 
 
-def explain_loss(prepared: Prepared) -> list[str]:
+def explain_loss(draft: Draft) -> list[str]:
     """The loss law at the target, and what pins add."""
-    numbers = prepared.numbers
-    lines = explain_law(numbers.laws["loss"], "loss", numbers.point, numbers.ground.loss.value)
-    lines += explain_anchors(numbers.loss)
-    if numbers.pin_cost:
-        lines.append(f"times 1 + {numbers.pin_cost:.2g}, the price of the pins by the surface")
-    return lines + explain_width(numbers.loss)
+    found = draft.derivation
+    lines = explain_law(found.laws["loss"], "loss", found.point, found.ground.loss.value)
+    lines += explain_anchors(found.loss)
+    if found.pin_cost:
+        lines.append(f"times 1 + {found.pin_cost:.2g}, the price of the pins by the surface")
+    return lines + explain_width(found.loss)
 
 
-def explain_batch(prepared: Prepared) -> list[str]:
+def explain_batch(draft: Draft) -> list[str]:
     """The batch law, practice outside its range, pins, and whole sequences."""
-    numbers, plan, pins = prepared.numbers, prepared.plan, prepared.choices.pins
-    seq_len = plan.target.seq_len
+    found, pins = draft.derivation, draft.choices.pins
+    seq_len = draft.target.seq_len
     rounded = (
-        f"in whole sequences{describe_rounding(prepared)}: {plan.batch_sequences} x {seq_len} = "
-        f"{plan.batch_sequences * seq_len} tokens"
+        f"in whole sequences{describe_rounding(draft)}: {draft.run.batch_sequences} x {seq_len} = "
+        f"{draft.run.batch_sequences * seq_len} tokens"
     )
     if pins.batch_tokens is not None:
         return [f"pinned at {format_small(pins.batch_tokens, DIGITS)} tokens", rounded]
     if pins.steps is not None:
-        return [f"pinned by {pins.steps} steps: {plan.target.tokens:.6g} / {pins.steps}", rounded]
-    lines = explain_estimate("batch_tokens", prepared, numbers.ground.batch)
-    lines += explain_anchors(numbers.free_batch)
-    if numbers.batch_move is not None:
-        lines.append(explain_move("batch", numbers.batch_move, "the pinned lr"))
-    return [*lines, rounded, *explain_width(numbers.free_batch)]
+        return [f"pinned by {pins.steps} steps: {draft.target.tokens:.6g} / {pins.steps}", rounded]
+    lines = explain_estimate("batch_tokens", draft, found.ground.batch)
+    lines += explain_anchors(found.free_batch)
+    if found.batch_move is not None:
+        lines.append(explain_move("batch", found.batch_move, "the pinned lr"))
+    return [*lines, rounded, *explain_width(found.free_batch)]
 
 
-def describe_rounding(prepared: Prepared) -> str:
+def describe_rounding(draft: Draft) -> str:
     """How accelerators rounded the batch, if they did."""
-    gpus = prepared.choices.gpus
+    gpus = draft.choices.gpus
     if gpus is None:
         return ""
     from planner.facts.accelerators import parse_gpus
 
-    even = prepared.plan.batch_sequences % parse_gpus(gpus).count == 0
+    even = draft.run.batch_sequences % parse_gpus(gpus).count == 0
     return f", a multiple of {gpus}'s count" if even else f", not a multiple of {gpus}'s count"
 
 
-def explain_lr(prepared: Prepared) -> list[str]:
+def explain_lr(draft: Draft) -> list[str]:
     """The lr law, practice outside its range, the move to the planned batch, conversions."""
-    numbers, pins = prepared.numbers, prepared.choices.pins
+    found, pins = draft.derivation, draft.choices.pins
     lines = [] if pins.lr is None else [f"pinned at {format_small(pins.lr, DIGITS)}; unpinned:"]
-    lines += explain_estimate("lr", prepared, numbers.ground.lr)
-    if numbers.standings:
+    lines += explain_estimate("lr", draft, found.ground.lr)
+    if found.standings:
         lines.append("the law's lr is compared with an anchor's at the anchor's batch")
-    lines += [reason for one in numbers.standings for reason in one.conversion.reasons]
-    lines += explain_anchors(numbers.law_lr)
-    if numbers.lr_move is not None:
-        lines.append(explain_move("lr", numbers.lr_move, "the planned batch"))
-    lines += numbers.conversion.reasons
-    lines.append(f"lr = {format_small(numbers.lr.value, DIGITS)}")
-    return lines + explain_width(numbers.lr)
+    lines += [reason for one in found.standings for reason in one.conversion.reasons]
+    lines += explain_anchors(found.law_lr)
+    if found.lr_move is not None:
+        lines.append(explain_move("lr", found.lr_move, "the planned batch"))
+    lines += found.conversion.reasons
+    lines.append(f"lr = {format_small(found.lr.value, DIGITS)}")
+    return lines + explain_width(found.lr)
 
 
-def explain_estimate(quantity: str, prepared: Prepared, estimate: Estimate) -> list[str]:
+def explain_estimate(quantity: str, draft: Draft, estimate: Estimate) -> list[str]:
     """A law's arithmetic and, outside its range, the mixing with practice."""
-    numbers = prepared.numbers
-    law = numbers.laws[quantity]
-    point = dict(numbers.point)
+    found = draft.derivation
+    law = found.laws[quantity]
+    point = dict(found.point)
     if quantity == "lr":
-        point["batch_tokens"] = numbers.ground.batch.law.value
+        point["batch_tokens"] = found.ground.batch.law.value
     lines = explain_law(law, quantity, point, estimate.law.value)
-    practice, practised = estimate.practice, numbers.sources.practice.get(quantity)
+    practice, practised = estimate.practice, found.sources.practice.get(quantity)
     if practice is None or practised is None:
         return lines
     if quantity == "lr":
-        point["batch_tokens"] = numbers.ground.batch.value
+        point["batch_tokens"] = found.ground.batch.value
     lines += explain_law(practised, quantity, point, practice.value)
-    distances = log_distances(law.range, numbers.point)
+    distances = log_distances(law.range, found.point)
     squares = " + ".join(f"{d:.3f}^2" for d in distances.values())
     spread = estimate.law.form_spread
     w = estimate.practice_weight
@@ -184,49 +184,49 @@ def substitute(part: Quantity, point: Mapping[str, float]) -> str:
     return f"{FORMS[part.form].formula}, {numbers}"
 
 
-def explain_weight_decay(prepared: Prepared) -> list[str]:
+def explain_weight_decay(draft: Draft) -> list[str]:
     """The EMA timescale law with its numbers."""
-    numbers, plan, pins = prepared.numbers, prepared.plan, prepared.choices.pins
+    found, pins = draft.derivation, draft.choices.pins
     lines = (
         []
         if pins.weight_decay is None
         else [f"pinned at {format_small(pins.weight_decay, DIGITS)}; unpinned:"]
     )
-    law = numbers.laws["weight_decay"]
+    law = found.laws["weight_decay"]
     part = law.quantities["weight_decay"]
-    batch, lr = plan.batch_tokens.value, plan.lr.value
+    batch, lr = draft.numbers.batch_tokens.value, draft.numbers.lr.value
     if part.form == "ema-timescale":
-        tau = ema_fraction(part, numbers.point)
+        tau = ema_fraction(part, found.point)
         c = part.coefficients
         lines += [
-            f"{law.name}: tau = {c['scale']:g} x {plan.target.tokens_per_param:.6g}^"
+            f"{law.name}: tau = {c['scale']:g} x {draft.target.tokens_per_param:.6g}^"
             f"{c['tokens_per_param']:g} = {tau:.4f} of the run",
             f"  {law.source.title}, {law.source.url or law.source.command} ({law.source.evidence})",
             f"weight decay = B / (lr D tau) = {batch:.6g} / ({format_small(lr, DIGITS)} x "
-            f"{plan.target.tokens:.6g} x {tau:.4f}) = "
-            f"{format_small(batch / (lr * plan.target.tokens * tau), DIGITS)}",
+            f"{draft.target.tokens:.6g} x {tau:.4f}) = "
+            f"{format_small(batch / (lr * draft.target.tokens * tau), DIGITS)}",
         ]
     else:
-        point = {**numbers.point, "batch_tokens": batch, "lr": lr / numbers.conversion.factor}
-        lines += explain_law(law, "weight_decay", point, numbers.weight_decay.law.value)
-    lines += explain_anchors(numbers.weight_decay)
-    return lines + explain_width(numbers.weight_decay)
+        point = {**found.point, "batch_tokens": batch, "lr": lr / found.conversion.factor}
+        lines += explain_law(law, "weight_decay", point, found.weight_decay.law.value)
+    lines += explain_anchors(found.weight_decay)
+    return lines + explain_width(found.weight_decay)
 
 
-def explain_groups(prepared: Prepared) -> list[str]:
+def explain_groups(draft: Draft) -> list[str]:
     """What muP or CompleteP does to each parameter group; nothing under SP."""
-    rule, plan = prepared.parametrization, prepared.plan
+    rule, shape = draft.run.parametrization, draft.run.shape
     if rule.name == "sp":
         return []
     lines = [
-        f"m = d_model / base = {plan.shape.d_model} / {rule.base_d_model} = {rule.width_mult:g}, "
-        f"r = layers / base = {plan.shape.n_layers} / {rule.base_n_layers} = {rule.depth_mult:g}",
+        f"m = d_model / base = {shape.d_model} / {rule.base_d_model} = {rule.width_mult:g}, "
+        f"r = layers / base = {shape.n_layers} / {rule.base_n_layers} = {rule.depth_mult:g}",
         f"logits x {rule.logits_multiplier:.6g}, residual x {rule.residual_multiplier:.6g}, "
         f"attention logits x {rule.attention_scale:.6g}",
     ]
-    for group in plan.param_groups:
-        lr = group.lr / plan.lr.value
-        decay = group.weight_decay / (plan.weight_decay.value or 1.0)
+    for group in draft.run.groups:
+        lr = group.lr / draft.numbers.lr.value
+        decay = group.weight_decay / (draft.numbers.weight_decay.value or 1.0)
         eps = "" if group.eps is None else f", eps {group.eps:.3g}"
         std = "" if group.init_std is None else f", init std {group.init_std:.4g}"
         lines.append(f"{group.name}: lr x {lr:.4g}, weight decay x {decay:.4g}{eps}{std}")
@@ -276,59 +276,58 @@ def describe_parts(witness: Witness) -> str:
     return " + ".join(parts) or "not known"
 
 
-def explain_schedule(prepared: Prepared) -> list[str]:
+def explain_schedule(draft: Draft) -> list[str]:
     """How the steps add up."""
-    plan = prepared.plan
-    schedule = plan.schedule
+    schedule = draft.run.schedule
     how = (
         "pinned"
-        if prepared.choices.pins.steps
-        else (f"ceil({plan.target.tokens:.6g} / {plan.batch_tokens.value:.6g})")
+        if draft.choices.pins.steps
+        else (f"ceil({draft.target.tokens:.6g} / {draft.numbers.batch_tokens.value:.6g})")
     )
     return [
-        f"steps = {how} = {plan.steps}",
+        f"steps = {how} = {draft.run.schedule.steps}",
         f"{schedule.warmup_steps} warmup + {schedule.stable_steps} stable + "
-        f"{schedule.decay_steps} decay = {plan.steps}",
+        f"{schedule.decay_steps} decay = {draft.run.schedule.steps}",
         "warmup: pinned"
-        if prepared.choices.pins.warmup_steps is not None
+        if draft.choices.pins.warmup_steps is not None
         else "warmup: the smaller of 2,000 and 10% of the steps, at least 1% of them (default)",
         "update s = 1..S uses lr(s): the first trains, the last is at the final lr",
-        *explain_curve(prepared),
+        *explain_curve(draft),
     ]
 
 
-def explain_curve(prepared: Prepared) -> list[str]:
+def explain_curve(draft: Draft) -> list[str]:
     """What the schedule that a curve law chose saves over the usual ones."""
-    if prepared.choices.curve is None:
+    if draft.choices.curve is None:
         return []
     # Imported here because a curve law needs numpy, which other plans do without.
     from planner.recommendation.schedule import chosen_gains, read_curve_law
 
-    plan = prepared.plan
-    gains = chosen_gains(read_curve_law(prepared.choices.curve), prepared.schedule, plan.lr.value)
+    gains = chosen_gains(
+        read_curve_law(draft.choices.curve), draft.run.schedule, draft.numbers.lr.value
+    )
     return [
-        f"lowest final loss by {prepared.choices.curve} among decays of wsd",
+        f"lowest final loss by {draft.choices.curve} among decays of wsd",
         *(f"  saves {gain}" for gain in gains),
     ]
 
 
-def explain_defaults(prepared: Prepared) -> list[str]:
+def explain_defaults(draft: Draft) -> list[str]:
     """What no law decided."""
-    plan = prepared.plan
-    lines = [
-        f"sequences of {plan.target.seq_len:,} tokens, vocabulary "
-        f"{plan.target.vocab_size:,}, clip {plan.optimizer.grad_clip:g}: defaults unless given",
-        f"betas {plan.optimizer.beta1:g} {plan.optimizer.beta2:g}: those of most published recipes"
-        if plan.optimizer.name == "adamw"
-        else f"{plan.optimizer.name}: its usual betas",
+    target, optimizer = draft.target, draft.run.optimizer
+    return [
+        f"sequences of {target.seq_len:,} tokens, vocabulary "
+        f"{target.vocab_size:,}, clip {optimizer.grad_clip:g}: defaults unless given",
+        f"betas {optimizer.beta1:g} {optimizer.beta2:g}: those of most published recipes"
+        if optimizer.name == "adamw"
+        else f"{optimizer.name}: its usual betas",
     ]
-    return lines
 
 
-def explain_time(prepared: Prepared) -> list[str]:
+def explain_time(draft: Draft) -> list[str]:
     """Time, utilisation and memory on the given accelerators."""
-    if prepared.compute is None:
+    if draft.compute is None:
         return []
     from planner.compute.estimate import explain_compute
 
-    return explain_compute(prepared.run, prepared.compute)
+    return explain_compute(draft.run, draft.compute)

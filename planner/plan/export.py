@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.plan.settings import run_of
 from planner.trainers.export import export_run
 
 if TYPE_CHECKING:
@@ -30,4 +29,4 @@ def export_plan(plan: Plan, name: str, *, lossy: bool = False) -> tuple[Files, S
     """
     made = plan.provenance
     origin = (f"written by windtunnel {made.version}: plan export {name}", f"Plan: {made.command}")
-    return export_run(run_of(plan), name, lossy=lossy, origin=origin)
+    return export_run(plan.run, name, lossy=lossy, origin=origin)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 
 if TYPE_CHECKING:
-    from planner.recommendation.place import Landscape, Move
+    from planner.recommendation.place import Move, PlacedSurface, Tuning
     from planner.request.choices import Choices
     from planner.request.target import Target
 
@@ -27,8 +27,8 @@ def settle_batch(
     target: Target,
     choices: Choices,
     *,
-    free: float,
-    landscape: Landscape | None,
+    free: Tuning,
+    placed: PlacedSurface | None,
     factor: float,
 ) -> tuple[int, Move | None]:
     """Sequences a batch, and how a pinned lr moved it.
@@ -36,20 +36,20 @@ def settle_batch(
     Args:
         target: tokens and sequence length.
         choices: pins, rounding and accelerators.
-        free: the batch in tokens before pins, > 0.
-        landscape: the surface about the recommendation, or None.
+        free: the lr and batch before pins, in the law's terms.
+        placed: the surface about them, or None.
         factor: planned lr over the law's, > 0.
 
     Raises:
         InputError: the batch leaves fewer than 2 steps.
     """
     pins = choices.pins
-    wanted, move = pins.batch_tokens or free, None
+    wanted, move = pins.batch_tokens or free.batch_tokens, None
     if pins.steps is not None:
         wanted = target.tokens / pins.steps
-    elif pins.lr is not None and pins.batch_tokens is None and landscape is not None:
-        move = landscape.move_batch(pins.lr / factor)
-        wanted = free * move.factor
+    elif pins.lr is not None and pins.batch_tokens is None and placed is not None:
+        move = placed.move_batch(pins.lr / factor, start=free)
+        wanted = free.batch_tokens * move.factor
     sequences = round_batch(wanted, target, choices=choices)
     batch = sequences * target.seq_len
     if pins.steps is None and target.tokens <= batch:

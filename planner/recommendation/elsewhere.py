@@ -14,9 +14,6 @@ from collections.abc import Mapping
 from fitting.laws.forms import FORMS
 from fitting.laws.law import Law, Quantity
 
-SETUPS = "setups"
-"""The law file with the spread between setups."""
-
 
 def setup_variance(
     setups: Law | None,

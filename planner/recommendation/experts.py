@@ -6,14 +6,14 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fitting.laws.evaluate import evaluate_law
+from planner.facts.laws import SPARSE_LAW
+
 if TYPE_CHECKING:
-    from planner.plan.document import Value
-    from planner.recommendation.numbers import Hyperparameters
+    from planner.recommendation.numbers import Derivation
+    from planner.recommendation.value import Value
     from planner.request.choices import Choices
     from proxies.run.experts import ExpertCounts
-
-SPARSE_LAW = "ling-moe"
-"""The law of lr and batch that was measured on mixtures of experts."""
 
 CHECKED_RATIO = (0.047, 0.109)
 """Active over all experts for which that law was checked (arXiv 2507.17702)."""
@@ -37,14 +37,12 @@ def sparse_choices(
     return replace(choices, law=SPARSE_LAW) if inside else choices
 
 
-def sparse_loss(value: Value, numbers: Hyperparameters, part: ExpertCounts) -> Value:
+def sparse_loss(value: Value, numbers: Derivation, part: ExpertCounts) -> Value:
     """A loss between that of dense models of all and of the active params; assumed.
 
     The value is their geometric mean; the interval goes from the lower end of the one to the upper
     end of the other.
     """
-    from fitting.laws.evaluate import evaluate_law
-
     law = numbers.laws["loss"].quantities["loss"]
     whole = evaluate_law(law, {**numbers.point, "params": float(part.params)})
     active = evaluate_law(law, numbers.point)

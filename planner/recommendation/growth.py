@@ -16,20 +16,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count
+from planner.facts.laws import CRITICAL_LAW
 from planner.request.growth import OPTION, BatchGrowthPart, GrowthChoice
 from proxies.run.batching import LR_RULES, GrowthStage, count_updates
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
-    from planner.plan.document import Plan
-
-CRITICAL_LAW = "power-lines"
+    from proxies.run.spec import RunSpec
 
 FEWEST_UPDATES = 100
 """Updates that the first stage takes at least; assumed, to be tested by a sweep of it."""
@@ -41,53 +39,19 @@ SMALLEST_SHARE = 8
 """A ramp starts at this part of its largest batch unless told otherwise."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What a growing batch is planned for."""
-
-    batch_sequences: int
-    """Planned batch, at which the lr holds."""
-    seq_len: int
-    steps: int
-    """Planned batches."""
-    warmup_steps: int
-    multiple: int
-    """Sequences that the devices take at once: every stage is whole multiples of it."""
-    beta2: float
-
-    @property
-    def sequences(self) -> int:
-        """Of the whole run."""
-        return self.steps * self.batch_sequences
-
-    @property
-    def tokens(self) -> int:
-        """Of the whole run."""
-        return self.sequences * self.seq_len
-
-
-def growth_part(book: Mapping[str, Law], plan: Plan, choice: GrowthChoice) -> BatchGrowthPart:
-    """The stages that were asked for, of a plan with a fixed batch.
+def growth_part(book: Mapping[str, Law], run: RunSpec, choice: GrowthChoice) -> BatchGrowthPart:
+    """The stages that were asked for, of a run with a fixed batch.
 
     Raises:
         InputError: nothing to grow between the first and the largest batch.
     """
-    compute = plan.compute
-    run = Run(
-        batch_sequences=plan.batch_sequences,
-        seq_len=plan.target.seq_len,
-        steps=plan.steps,
-        warmup_steps=plan.warmup_steps,
-        multiple=1 if compute is None else compute.micro_batch_sequences * compute.data_parallel,
-        beta2=plan.optimizer.beta2,
-    )
     source, critical = critical_batch(choice, book[CRITICAL_LAW])
     sizes = SIZES[choice.kind](choice, run, critical)
     if len(sizes) < 2:
         raise InputError(
             f"{OPTION} {choice.kind}: no second batch between its first and its largest at "
-            f"{run.batch_sequences} planned sequences in multiples of {run.multiple}; a batch of "
-            "more factors of two (--round-batch pow2) or another from=, to= has one"
+            f"{run.batch_sequences} planned sequences in multiples of {multiple_of(run)}; a batch "
+            "of more factors of two (--round-batch pow2) or another from=, to= has one"
         )
     stages = tuple(stage_of(choice, run, *size) for size in sizes)
     return BatchGrowthPart(
@@ -95,9 +59,14 @@ def growth_part(book: Mapping[str, Law], plan: Plan, choice: GrowthChoice) -> Ba
         source="given" if choice.kind == "ramp" else source,
         lr_rule=choice.lr_rule,
         stages=stages,
-        steps=count_updates(stages, sequences=run.sequences, seq_len=run.seq_len),
+        steps=count_updates(stages, sequences=run.total_sequences, seq_len=run.seq_len),
         relative_tokens=relative_tokens(stages, run, critical),
     )
+
+
+def multiple_of(run: RunSpec) -> int:
+    """Sequences that the devices take at once: every stage is whole multiples of it."""
+    return run.layout.micro_batch_sequences * run.layout.data
 
 
 def critical_batch(choice: GrowthChoice, law: Law) -> tuple[str, Callable[[float], float]]:
@@ -113,7 +82,7 @@ def critical_batch(choice: GrowthChoice, law: Law) -> tuple[str, Callable[[float
 
 
 def doublings(
-    choice: GrowthChoice, run: Run, critical: Callable[[float], float]
+    choice: GrowthChoice, run: RunSpec, critical: Callable[[float], float]
 ) -> list[tuple[int, int]]:
     """(first sequence, batch) of each size: the planned batch halved and doubled."""
 
@@ -123,10 +92,10 @@ def doublings(
     least = (choice.first_tokens or 0.0) / run.seq_len
     most = (choice.last_tokens or math.inf) / run.seq_len
     size = run.batch_sequences
-    while size % (2 * run.multiple) == 0 and size / 2 >= least:
+    while size % (2 * multiple_of(run)) == 0 and size / 2 >= least:
         size //= 2
     sizes = []
-    while size <= most and start(size) < run.tokens:
+    while size <= most and start(size) < run.total_tokens:
         sizes.append(size)
         size *= 2
     if choice.first_tokens is None:
@@ -148,10 +117,10 @@ def reached(critical: Callable[[float], float], batch_tokens: float) -> float:
 
 
 def equal_steps(
-    choice: GrowthChoice, run: Run, _critical: Callable[[float], float]
+    choice: GrowthChoice, run: RunSpec, _critical: Callable[[float], float]
 ) -> list[tuple[int, int]]:
     """(first sequence, batch) of each step of a ramp; as many sequences a step."""
-    unit = run.multiple
+    unit = multiple_of(run)
 
     def whole(tokens: float) -> int:
         return max(1, round(tokens / run.seq_len / unit)) * unit
@@ -164,33 +133,35 @@ def equal_steps(
         size for size in range(unit, max(first, unit) + 1, unit) if (last - first) % size == 0
     )
     count = (last - first) // step
-    over = choice.over_tokens or run.warmup_steps * run.batch_sequences * run.seq_len
+    over = choice.over_tokens or run.schedule.warmup_steps * run.batch_sequences * run.seq_len
     each = max(1, round(over / run.seq_len / count))
-    if each * count >= run.sequences:
+    if each * count >= run.total_sequences:
         raise InputError(
             f"{OPTION} ramp: {format_count(each * count * run.seq_len)} tokens are not below the "
-            f"run's {format_count(run.tokens)}; give a smaller over="
+            f"run's {format_count(run.total_tokens)}; give a smaller over="
         )
     return [(index * each, first + index * step) for index in range(count + 1)]
 
 
-def stage_of(choice: GrowthChoice, run: Run, first: int, batch: int) -> GrowthStage:
+def stage_of(choice: GrowthChoice, run: RunSpec, first: int, batch: int) -> GrowthStage:
     """One stage: lr by its rule and beta2 by its own, both from the planned batch."""
     ratio = batch / run.batch_sequences
     return GrowthStage(
         from_token=first * run.seq_len,
         batch_sequences=batch,
         lr_factor=LR_RULES[choice.lr_rule](ratio),
-        beta2=run.beta2 if choice.beta2_rule == "fixed" else float(run.beta2**ratio),
+        beta2=run.optimizer.beta2
+        if choice.beta2_rule == "fixed"
+        else float(run.optimizer.beta2**ratio),
     )
 
 
 def relative_tokens(
-    stages: tuple[GrowthStage, ...], run: Run, critical: Callable[[float], float]
+    stages: tuple[GrowthStage, ...], run: RunSpec, critical: Callable[[float], float]
 ) -> float:
     """Progress of the fixed batch over that of the stages, on the same tokens."""
     fixed = growing = 0.0
-    ends = [*(stage.from_token for stage in stages[1:]), run.tokens]
+    ends = [*(stage.from_token for stage in stages[1:]), run.total_tokens]
     for stage, end in zip(stages, ends, strict=True):
         for index in range(SLICES):
             seen = stage.from_token + (index + 0.5) / SLICES * (end - stage.from_token)
@@ -201,7 +172,9 @@ def relative_tokens(
     return fixed / growing
 
 
-SIZES: dict[str, Callable[[GrowthChoice, Run, Callable[[float], float]], list[tuple[int, int]]]] = {
+SIZES: dict[
+    str, Callable[[GrowthChoice, RunSpec, Callable[[float], float]], list[tuple[int, int]]]
+] = {
     "noise-scale": doublings,
     "ramp": equal_steps,
 }

@@ -19,6 +19,7 @@ from fitting.laws.evaluate import evaluate_law, law_log_sd
 from fitting.laws.law import Law, Quantity
 from fitting.laws.loss import saturating_count, useful_params
 from fitting.units import format_count, format_small
+from planner.facts.laws import DECAY_LAW, ENSEMBLE_LAW, REPEATS_LAW
 from planner.recommendation.data_part import (
     DataPart,
     DecayAdvice,
@@ -28,14 +29,11 @@ from planner.recommendation.data_part import (
     Split,
 )
 from planner.recommendation.estimate import around
-from planner.recommendation.numbers import REPEATS_LAW
 
 if TYPE_CHECKING:
-    from planner.recommendation.numbers import Hyperparameters
+    from planner.recommendation.numbers import Derivation
     from planner.request.choices import Choices
     from planner.request.target import Target
-
-DECAY_LAW, ENSEMBLE_LAW = "infinite-compute", "infinite-ensemble"
 
 NEARLY_FREE_EPOCHS = 4
 """Epochs up to which repeats count nearly as fresh (Muennighoff et al., arXiv 2305.16264)."""
@@ -100,7 +98,7 @@ def has_repeats(quantity: Quantity) -> bool:
 
 
 def data_part(
-    book: Mapping[str, Law], choices: Choices, target: Target, numbers: Hyperparameters
+    book: Mapping[str, Law], choices: Choices, target: Target, numbers: Derivation
 ) -> DataPart | None:
     """All that limited data say of a plan; None where the data were not limited."""
     if choices.unique_tokens is None:

@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 from fitting.errors import InputError
 from fitting.laws.evaluate import speaks_of
 from fitting.laws.law import Law
-from planner.facts.laws import DEFAULT_LAWS, OPTIMIZER_LAWS, find_law
+from planner.facts.laws import (
+    DEFAULT_LAWS,
+    DEFAULT_SURFACE,
+    OPTIMIZER_LAWS,
+    PRACTICE_LAW,
+    REPEATS_LAW,
+    SATURATING_LAW,
+    SETUPS_LAW,
+    find_law,
+)
 from planner.recommendation.anchored import (
     Standing,
     anchored_batch,
@@ -33,9 +42,8 @@ from planner.recommendation.conversion import (
     converted_law,
     measured_optimizer,
 )
-from planner.recommendation.elsewhere import SETUPS
 from planner.recommendation.estimate import Estimate
-from planner.recommendation.place import Landscape, Move, landscape_at
+from planner.recommendation.place import Move, PlacedSurface, Tuning, surface_about
 from planner.recommendation.sources import ROUNDING, Ground, Sources, survey
 from proxies.run.sizing import choose_shape
 
@@ -46,16 +54,10 @@ if TYPE_CHECKING:
     from proxies.run.parametrization import Parametrization
     from proxies.run.shape import Shape
 
-DEFAULT_SURFACE = "step-law-surface"
-SATURATING_LAW = "step-law-saturating"
-
-REPEATS_LAW = "data-constrained"
-"""Loss law of limited data, which the default one takes for fresh."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hyperparameters:
-    """Recommended or pinned numbers with everything they were made from."""
+class Derivation:
+    """Recommended numbers, pins not yet in their place, with everything they were made from."""
 
     point: Mapping[str, float]
     """Inputs of the laws at the target."""
@@ -82,14 +84,15 @@ class Hyperparameters:
     weight_decay: Estimate
     loss: Estimate
     steps: int
-    landscape: Landscape | None
+    placed: PlacedSurface | None
     """The surface about the recommendation; None out of its reach."""
     pin_cost: float | None
     """Share of the loss that the pinned lr and batch cost; 0 without pins, None if unknown."""
 
-    def batch_tokens(self, seq_len: int) -> int:
-        """The planned batch in tokens."""
-        return self.batch_sequences * seq_len
+    @property
+    def recommended(self) -> Tuning:
+        """The lr and batch of the law, in its terms, before pins and rounding."""
+        return Tuning(self.law_lr.value, self.free_batch.value)
 
 
 def work_out(
@@ -100,7 +103,7 @@ def work_out(
     parametrization: Parametrization,
     book: Mapping[str, Law],
     user: tuple[str, ...],
-) -> Hyperparameters:
+) -> Derivation:
     """Batch, lr, weight decay, loss and steps of a target.
 
     Args:
@@ -129,10 +132,14 @@ def work_out(
     if standings:
         # Anchors have passed the same rules, so that their error cancels or is their own.
         conversion = replace(conversion, log_sd=0.0)
-    landscape = landscape_of(sources, ground, law_lr, free_batch)
+    placed = _placed(sources, ground, law_lr, free_batch)
 
     sequences, batch_move = settle_batch(
-        target, choices, free=free_batch.value, landscape=landscape, factor=conversion.factor
+        target,
+        choices,
+        free=Tuning(law_lr.value, free_batch.value),
+        placed=placed,
+        factor=conversion.factor,
     )
     batch = sequences * target.seq_len
 
@@ -149,8 +156,13 @@ def work_out(
         batch_tokens=free_batch.value if rounded else float(batch),
         lr=planned_lr / conversion.factor,
     ).times(1 / conversion.factor)
-    pin_cost = price_of_pins(pins, landscape, lr=planned_lr / conversion.factor, batch_tokens=batch)
-    return Hyperparameters(
+    pin_cost = price_of_pins(
+        pins,
+        placed,
+        at=Tuning(planned_lr / conversion.factor, batch),
+        over=Tuning(law_lr.value, free_batch.value),
+    )
+    return Derivation(
         point=ground.point,
         laws=laws,
         sources=sources,
@@ -166,7 +178,7 @@ def work_out(
         weight_decay=weight_decay,
         loss=anchored_loss(sources, ground, standings).times(1 + (pin_cost or 0.0)),
         steps=pins.steps or math.ceil(target.tokens / batch),
-        landscape=landscape,
+        placed=placed,
         pin_cost=pin_cost,
     )
 
@@ -185,7 +197,7 @@ def pick_sources(book: Mapping[str, Law], choices: Choices, user: tuple[str, ...
         surface=surface,
         same_setting=measured_together(laws["lr"], surface),
         saturating=book[SATURATING_LAW],
-        setups=book.get(SETUPS),
+        setups=book.get(SETUPS_LAW),
     )
 
 
@@ -202,28 +214,23 @@ def inputs_of(anchor: Anchor, target: Target, shape: Shape) -> tuple[dict[str, f
     return law_inputs(anchor.params, anchor.tokens, shape, target.seq_len), shape
 
 
-def landscape_of(
+def _placed(
     sources: Sources, ground: Ground, lr: Estimate, batch: Estimate
-) -> Landscape | None:
+) -> PlacedSurface | None:
     """The surface about the recommendation, moved onto it where anchors have moved that."""
     if not lr.anchors and not batch.anchors:
-        return ground.landscape
-    return landscape_at(
-        sources.surface,
-        ground.point,
-        lr=lr.value,
-        batch_tokens=batch.value,
-        same_setting=False,
-    )
+        return ground.placed
+    recommended = Tuning(lr.value, batch.value)
+    return surface_about(sources.surface, ground.point, recommended=recommended, same_setting=False)
 
 
 def price_of_pins(
-    pins: Pins, landscape: Landscape | None, *, lr: float, batch_tokens: float
+    pins: Pins, placed: PlacedSurface | None, *, at: Tuning, over: Tuning
 ) -> float | None:
     """Share of the loss that pinned values cost; 0 without pins, None where it is not known."""
     if pins.lr is None and pins.batch_tokens is None and pins.steps is None:
         return 0.0
-    return None if landscape is None else landscape.cost(lr=lr, batch_tokens=batch_tokens)
+    return None if placed is None else placed.cost(at, over=over)
 
 
 def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law | None:
@@ -233,7 +240,7 @@ def witness_of(law: Law, book: Mapping[str, Law], user: tuple[str, ...]) -> Law 
     labs used does not move it. Practice is AdamW's; for a law of another optimizer its lr is
     converted, and what that may be off by goes into its scatter.
     """
-    practice = None if law.name in user else book.get("practice")
+    practice = None if law.name in user else book.get(PRACTICE_LAW)
     optimizer = measured_optimizer(law)
     if practice is None or optimizer not in OPTIMIZER_LAWS:
         return practice

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fitting.errors import FitError, InputError
 from fitting.laws.evaluate import evaluate_law, log_distances
 from fitting.laws.law import Law, Range
 from fitting.laws.plateau import Plateau, Span, move_lr, plateau
-from fitting.laws.surface import Surface, best_batch, best_point, log_penalty, surface_from
+from fitting.laws.surface import (
+    Surface,
+    SurfacePoint,
+    best_batch,
+    best_point,
+    log_penalty,
+    log_terms,
+    surface_from,
+    terms_of,
+)
+from planner.recommendation.value import ErrorCost, HalfDouble
 
 REACH = math.log(2)
 """How far outside the range it was fitted in the surface's shape is still used; assumed."""
@@ -35,66 +45,83 @@ class Move:
     """The law file it came from."""
 
 
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """An lr and the batch that it is at."""
+
+    lr: float
+    """Peak, > 0."""
+    batch_tokens: float
+    """> 0."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Landscape:
-    """A surface about a recommendation."""
+class PlacedSurface:
+    """A measured surface at one size, its axes shifted onto ours."""
 
     law: str
+    """Name of the law that it is from."""
     surface: Surface
     params: float
     tokens: float
-    lr: float
-    """The recommended lr, in the terms of the law it came from."""
-    batch_tokens: float
-    """The recommended batch."""
-    lr_shift: float
+    lr_shift: float = 1.0
     """Surface's lr over ours: 1 where the surface was fitted in the setting of the lr law."""
-    batch_shift: float
+    batch_shift: float = 1.0
+    """Surface's batch over ours."""
 
-    def cost(self, *, lr: float, batch_tokens: float) -> float:
-        """Share of the loss that a point costs over the recommendation; 0 where it is better."""
-        return max(math.expm1(self.penalty(lr, batch_tokens) - self.penalty()), 0.0)
-
-    def penalty(self, lr: float | None = None, batch_tokens: float | None = None) -> float:
-        """ln(1 + q) of the surface at a point, by default the recommendation."""
+    def penalty(self, at: Tuning) -> float:
+        """ln(1 + q) of the surface at a point."""
         return log_penalty(
             self.surface,
             params=self.params,
             tokens=self.tokens,
-            lr=(lr or self.lr) * self.lr_shift,
-            batch_tokens=(batch_tokens or self.batch_tokens) * self.batch_shift,
+            lr=at.lr * self.lr_shift,
+            batch_tokens=at.batch_tokens * self.batch_shift,
         )
 
-    def move_lr(self, batch_tokens: float) -> Move:
-        """How the lr moves from the recommended batch to another."""
+    def best(self) -> Tuning:
+        """The optimum, in our terms."""
+        lr, batch_tokens = best_point(self.surface, self.params, self.tokens)
+        return Tuning(lr / self.lr_shift, batch_tokens / self.batch_shift)
+
+    def reaches(self, batch_tokens: float, *, about: float) -> bool:
+        """Whether a batch lies as near to another as lr was measured against batch."""
+        return abs(math.log(batch_tokens / about)) <= math.log(BATCH_REACH)
+
+    def cost(self, at: Tuning, *, over: Tuning) -> float:
+        """Share of the loss that a point costs over another; 0 where it is better."""
+        return max(math.expm1(self.penalty(at) - self.penalty(over)), 0.0)
+
+    def move_lr(self, batch_tokens: float, *, start: Tuning) -> Move:
+        """How the lr moves from the one that is right at a batch to another batch."""
         to = move_lr(
             self.surface,
             self.params,
             self.tokens,
-            lr=self.lr * self.lr_shift,
-            batch_tokens=self.batch_tokens * self.batch_shift,
+            lr=start.lr * self.lr_shift,
+            batch_tokens=start.batch_tokens * self.batch_shift,
             new_batch_tokens=batch_tokens * self.batch_shift,
         )
-        return Move(factor=to / self.lr / self.lr_shift, rule="surface", law=self.law)
+        return Move(factor=to / start.lr / self.lr_shift, rule="surface", law=self.law)
 
-    def move_batch(self, lr: float) -> Move:
-        """How the batch moves from the recommended lr to another; the law's own point fades."""
-        kept = 1 / (1 + math.log2(lr / self.lr) ** 2)
+    def move_batch(self, lr: float, *, start: Tuning) -> Move:
+        """How the batch moves from what is right at an lr; the law's own point fades."""
+        kept = 1 / (1 + math.log2(lr / start.lr) ** 2)
         here, there = (
             best_batch(self.surface, self.params, self.tokens, value * self.lr_shift)
-            for value in (self.lr, lr)
+            for value in (start.lr, lr)
         )
-        ours = self.batch_tokens * self.batch_shift
+        ours = start.batch_tokens * self.batch_shift
         return Move(factor=there / ours * (ours / here) ** kept, rule="surface", law=self.law)
 
-    def plateau(self, *, lr: float, batch_tokens: float) -> Plateau:
+    def plateau(self, at: Tuning) -> Plateau:
         """The lr at this batch, and the batch at this lr, that cost at most 0.1% of the loss."""
         around = plateau(
             self.surface,
             self.params,
             self.tokens,
-            lr=lr * self.lr_shift,
-            batch_tokens=batch_tokens * self.batch_shift,
+            lr=at.lr * self.lr_shift,
+            batch_tokens=at.batch_tokens * self.batch_shift,
         )
         return Plateau(
             Span(around.lr.low / self.lr_shift, around.lr.high / self.lr_shift),
@@ -104,46 +131,89 @@ class Landscape:
             ),
         )
 
+    def error_cost(self, at: Tuning) -> ErrorCost:
+        """What half and twice the lr or the batch cost, the other held."""
+        here = self.penalty(at)
 
-def landscape_at(
-    law: Law | None,
-    at: Mapping[str, float],
-    *,
-    lr: float,
-    batch_tokens: float,
-    same_setting: bool,
-) -> Landscape | None:
+        def price(lr: float, batch_tokens: float) -> float:
+            there = Tuning(at.lr * lr, at.batch_tokens * batch_tokens)
+            return math.expm1(self.penalty(there) - here)
+
+        return ErrorCost(
+            lr=HalfDouble(half=price(0.5, 1.0), double=price(2.0, 1.0)),
+            batch_tokens=HalfDouble(half=price(1.0, 0.5), double=price(1.0, 2.0)),
+        )
+
+    def terms(self, at: Tuning) -> list[list[float]]:
+        """Log of each term at a point, with its exponents of lr and batch: all a page needs.
+
+        Returns:
+            Three rows [a, g, h] so that q = sum exp(a + g ln(lr'/lr) + h ln(B'/B)).
+        """
+        setting = SurfacePoint(
+            params=self.params,
+            tokens=self.tokens,
+            lr=at.lr * self.lr_shift,
+            batch_tokens=at.batch_tokens * self.batch_shift,
+        )
+        logs = log_terms(self.surface, setting)
+        pairs = zip(logs, terms_of(self.surface), strict=True)
+        return [[log, term.lr, term.batch_tokens] for log, term in pairs]
+
+
+def place_surface(
+    law: Law, *, params: float, tokens: float, lr_shift: float = 1.0, batch_shift: float = 1.0
+) -> PlacedSurface:
+    """The surface of a law at a size.
+
+    Args:
+        law: a law with a surface.
+        params: of the run.
+        tokens: of the run.
+        lr_shift: the surface's lr over ours.
+        batch_shift: the surface's batch over ours.
+
+    Raises:
+        InputError: the surface has no optimum there.
+    """
+    surface = surface_from(law.quantities["surface"])
+    try:
+        best_point(surface, params, tokens)
+    except FitError as error:
+        raise InputError(f"law {law.name} [surface]: {error}") from error
+    return PlacedSurface(
+        law=law.name,
+        surface=surface,
+        params=params,
+        tokens=tokens,
+        lr_shift=lr_shift,
+        batch_shift=batch_shift,
+    )
+
+
+def surface_about(
+    law: Law | None, at: Mapping[str, float], *, recommended: Tuning, same_setting: bool
+) -> PlacedSurface | None:
     """The surface of `law` about a recommendation; None where it does not reach.
 
     Args:
         law: a law with a surface, or None.
         at: params and tokens.
-        lr: the recommended lr, > 0.
-        batch_tokens: the recommended batch, > 0.
+        recommended: the lr and batch of the law in use.
         same_setting: whether the surface was fitted on the runs behind the recommendation. Its
             own place is then measured; otherwise only its shape is used, its optimum shifted
             onto the recommendation.
     """
     if law is None or not within_reach(law.range, at):
         return None
-    surface = surface_from(law.quantities["surface"])
-    try:
-        best_point(surface, at["params"], at["tokens"])
-    except FitError as error:
-        raise InputError(f"law {law.name} [surface]: {error}") from error
-    lr_shift = batch_shift = 1.0
-    if not same_setting:
-        best_lr, best_batch_tokens = best_point(surface, at["params"], at["tokens"])
-        lr_shift, batch_shift = best_lr / lr, best_batch_tokens / batch_tokens
-    return Landscape(
-        law=law.name,
-        surface=surface,
-        params=at["params"],
-        tokens=at["tokens"],
-        lr=lr,
-        batch_tokens=batch_tokens,
-        lr_shift=lr_shift,
-        batch_shift=batch_shift,
+    placed = place_surface(law, params=at["params"], tokens=at["tokens"])
+    if same_setting:
+        return placed
+    best = placed.best()
+    return replace(
+        placed,
+        lr_shift=best.lr / recommended.lr,
+        batch_shift=best.batch_tokens / recommended.batch_tokens,
     )
 
 

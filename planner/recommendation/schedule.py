@@ -15,14 +15,14 @@ from fitting.errors import InputError
 from fitting.intervals import Z80
 from fitting.laws.file import read_law
 from fitting.logs.series import Curve
-from proxies.run.schedule import Checkpoint, Schedule, lr_fractions, make_schedule
+from proxies.run.schedule import Schedule, lr_fractions, make_schedule
 from proxies.run.schedule.convex_bound import LastIterateBound, last_iterate_bound
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from fitting.curves.law import CurveLaw
-    from planner.plan.document import Plan
+    from proxies.run.spec import RunSpec
 
 POINTS = 600
 """Rows that a schedule is sampled at where only its end matters."""
@@ -188,23 +188,14 @@ def steps_caution(law: CurveLaw, steps: float) -> str | None:
     )
 
 
-def planned_curve(plan: Plan) -> Curve:
-    """The lr of a plan at every step from the end of its warmup on."""
-    part = plan.schedule
-    schedule = make_schedule(
-        part.kind,
-        steps=plan.steps,
-        warmup_steps=part.warmup_steps,
-        decay_steps=None if part.checkpoints or not part.decay_steps else part.decay_steps,
-        decay_shape=part.decay_shape,
-        final_lr_fraction=part.final_lr_fraction,
-        checkpoints=tuple(Checkpoint(found.step, found.decay_steps) for found in part.checkpoints),
-    )
-    step = np.arange(max(1, part.warmup_steps), plan.steps + 1)
+def planned_curve(run: RunSpec) -> Curve:
+    """The lr of a run at every step from the end of its warmup on."""
+    schedule = run.schedule
+    step = np.arange(max(1, schedule.warmup_steps), schedule.steps + 1)
     return Curve(
         name="plan",
         step=step.astype(float),
-        lr=plan.lr.value * lr_fractions(schedule, step),
+        lr=run.lr * lr_fractions(schedule, step),
         loss=None,
     )
 

@@ -15,10 +15,11 @@ from planner.recommendation.elsewhere import extra_variance
 from planner.recommendation.estimate import Estimate, estimate_from
 from planner.recommendation.place import (
     BATCH_REACH,
-    Landscape,
     Move,
-    landscape_at,
+    PlacedSurface,
+    Tuning,
     saturating_factor,
+    surface_about,
 )
 
 ROUNDING = 0.01
@@ -52,7 +53,7 @@ class Ground:
     batch: Estimate
     lr: Estimate
     """At the law's own batch."""
-    landscape: Landscape | None
+    placed: PlacedSurface | None
     """The surface about these numbers; None out of its reach."""
 
     @property
@@ -76,14 +77,13 @@ def survey(sources: Sources, point: Mapping[str, float]) -> Ground:
         point | {"batch_tokens": batch.law.value},
         practice_at=point | {"batch_tokens": batch.value},
     )
-    landscape = landscape_at(
+    placed = surface_about(
         sources.surface,
         point,
-        lr=lr.value,
-        batch_tokens=batch.value,
+        recommended=Tuning(lr.value, batch.value),
         same_setting=sources.same_setting,
     )
-    return Ground(point=point, loss=loss, batch=batch, lr=lr, landscape=landscape)
+    return Ground(point=point, loss=loss, batch=batch, lr=lr, placed=placed)
 
 
 def ask(
@@ -126,6 +126,6 @@ def move_lr(sources: Sources, ground: Ground, batch_tokens: float) -> Move | Non
     if abs(math.log(batch_tokens / best)) < ROUNDING:
         return None
     near = best / BATCH_REACH <= batch_tokens <= best * BATCH_REACH
-    if ground.landscape is not None and near:
-        return ground.landscape.move_lr(batch_tokens)
+    if ground.placed is not None and near:
+        return ground.placed.move_lr(batch_tokens, start=Tuning(ground.lr.value, best))
     return saturating_factor(sources.saturating, ground.point, best=best, batch_tokens=batch_tokens)

@@ -1,8 +1,8 @@
 """What is at hand for a page: a plan, laws, runs, a sweep, a curve law.
 
 A folder is read for `plan.json`, `laws.toml`, `curve.toml`, `runs.parquet` and `sweep.json`. A
-plan's command leads to the law files it was given, taken only where their sha256 is the plan's; a
-law file's command leads to its runs, which are fitted again for the audit and the optima.
+plan says which law files it was given, taken only where their sha256 is the plan's; a law file's
+command leads to its runs, which are fitted again for the audit and the optima.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from fitting.errors import FitError, InputError
 from fitting.laws.file import read_law
 from fitting.units import parse_count
 from planner.facts.laws import DEFAULT_LAWS, read_lawbook
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
+from planner.plan.reuse import known_laws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -90,12 +91,13 @@ def gather(path: Path, *, progress: Callable[[str], None] = lambda message: None
     progress("reading")
     files = follow(start(path))
     law = None if files.laws is None else read_law(files.laws)
-    book = read_lawbook()
+    plan = None if files.plan is None else load_plan(files.plan)
+    book = read_lawbook() if plan is None else known_laws(plan, files.plan or path)
     found = Evidence(
         given=path,
         files=files,
         book=book if law is None or law.name in book else {**book, law.name: law},
-        plan=None if files.plan is None else load_plan(files.plan),
+        plan=plan,
         law=law,
         curve=None if files.curve is None else read_law(files.curve),
         about=None if files.sweep is None else read_sweep(files.sweep),
@@ -151,22 +153,22 @@ def in_folder(folder: Path) -> Files:
 
 
 def follow(files: Files) -> Files:
-    """The parts that the commands behind a plan and a law file lead to, where they still lie."""
+    """The parts that a plan's request and a law file's command lead to, where they still lie."""
     if files.plan is not None:
         plan = load_plan(files.plan)
         digests = set(plan.provenance.laws.values())
 
-        def behind(option: str) -> Path | None:
-            named = option_values(plan.provenance.command, option)
-            paths = (find_file(name, near=files.plan) for name in named)
+        def behind(*names: str | Path | None) -> Path | None:
+            paths = (find_file(str(name), near=files.plan) for name in names if name is not None)
             known = (path for path in paths if path is not None and digest(path) in digests)
             return next(known, None)
 
-        files = replace(
-            files,
-            laws=files.laws or behind("--laws"),
-            curve=files.curve or behind("--curve"),
-        )
+        if plan.request is not None:
+            files = replace(
+                files,
+                laws=files.laws or behind(*(law.path for law in plan.request.laws)),
+                curve=files.curve or behind(plan.request.choices.curve),
+            )
     if files.laws is not None and not files.runs:
         named = fitted_tables(read_law(files.laws).source.command)
         paths = [find_file(name, near=files.laws) for name in named]
@@ -176,7 +178,7 @@ def follow(files: Files) -> Files:
 
 
 def option_values(command: str, option: str) -> list[str]:
-    """Values of an option in a command line."""
+    """Values of an option in the command line of a law file."""
     words = split_words(command)
     after = [word for before, word in pairwise(words) if before == option]
     return after + [word.split("=", 1)[1] for word in words if word.startswith(f"{option}=")]

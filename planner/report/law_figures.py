@@ -16,14 +16,16 @@ from fitting.errors import InputError
 from fitting.text import Figure
 from fitting.units import format_count, format_small
 from planner.request.choices import Choices
-from planner.request.target import Target
-from proxies.run.sizing import choose_shape
+from planner.request.request import Request
+from planner.request.shape import ShapeRequest
+from planner.request.target import Scale
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fitting.fit.figure_data import LawPanel, Scope
-    from planner.plan.document import Plan, Value
+    from planner.plan.document import Plan
+    from planner.recommendation.value import Numbers, Value
     from planner.report.evidence import Evidence
 
 POINTS = 33
@@ -158,10 +160,12 @@ def plan_figures(found: Evidence) -> tuple[Figure, ...]:
     """The planner's answer at other sizes, and what was published there."""
     assert found.plan is not None
     plan = found.plan
-    law = law_in_use(plan, found)
+    if plan.request is None:
+        return ()
     figures = []
+    law = plan.request.choices.law
     for against in ("params", "tokens"):
-        answers = answers_along(found, against, law)
+        answers = answers_along(found, against)
         if len(answers) < 2:
             continue
         held = plan.target.tokens if against == "params" else plan.target.params
@@ -193,19 +197,11 @@ def plan_figures(found: Evidence) -> tuple[Figure, ...]:
     return tuple(sorted(figures, key=lambda figure: figure.data["quantity"] != "lr"))
 
 
-def law_in_use(plan: Plan, found: Evidence) -> str | None:
-    """The law asked for by name; None for the planner's default."""
-    from planner.report.evidence import option_values
-
-    named = option_values(plan.provenance.command, "--law")
-    return named[-1] if named and named[-1] in found.book else None
-
-
-def answers_along(found: Evidence, against: str, law: str | None) -> list[Asked]:
+def answers_along(found: Evidence, against: str) -> list[Asked]:
     """The planner's answers along one size, where it has any."""
     assert found.plan is not None
     plan = found.plan
-    limits = found.book[law or plan.lr.law].range if (law or plan.lr.law) in found.book else None
+    limits = found.book[plan.lr.law].range if plan.lr.law in found.book else None
     stated = None if limits is None else getattr(limits, against)
     target = getattr(plan.target, against)
     low, high = stated or (target / 30, target)
@@ -214,7 +210,7 @@ def answers_along(found: Evidence, against: str, law: str | None) -> list[Asked]
     for place in range(POINTS):
         size = start * (end / start) ** (place / (POINTS - 1))
         try:
-            answer = ask(found, {against: size}, law)
+            answer = ask(found, {against: size})
         except InputError:
             # The law is silent there, or no shape has this size.
             continue
@@ -222,39 +218,38 @@ def answers_along(found: Evidence, against: str, law: str | None) -> list[Asked]
     return found_answers
 
 
-def ask(found: Evidence, size: dict[str, float], law: str | None) -> Plan:
+def ask(found: Evidence, size: dict[str, float]) -> Numbers:
     """The planner's answer at another size in the plan's setting, nothing pinned.
 
     Raises:
         InputError: there is none.
     """
-    from planner.plan.make import prepare
+    from planner.plan.draft import draft_plan
 
     assert found.plan is not None
-    plan, rule = found.plan, found.plan.parametrization
-    params = size.get("params", plan.target.params)
-    target = Target(
-        params=params,
-        tokens=size.get("tokens", plan.target.tokens),
-        seq_len=plan.target.seq_len,
-        vocab_size=plan.target.vocab_size,
-    )
-    shape = choose_shape(
-        params,
-        vocab_size=plan.target.vocab_size,
-        tied_embeddings=plan.shape.tied_embeddings,
-    )
+    assert found.plan.request is not None
+    plan, asked = found.plan, found.plan.request
+    scale = {"params": plan.target.params, "tokens": plan.target.tokens, **size}
+    rule = plan.parametrization
     scaled = rule.name != "sp"
     choices = Choices(
-        law=law,
-        optimizer=plan.optimizer.name,
+        law=asked.choices.law,
+        optimizer=asked.choices.optimizer,
         parametrization=rule.name,
         base_d_model=rule.base_d_model if scaled else None,
         base_n_layers=rule.base_n_layers if rule.name == "completep" else None,
         base_head_dim=rule.base_head_dim if scaled else None,
     )
-    user = () if found.law is None else (found.law.name,)
-    return prepare(target, shape, choices, book=found.book, user_laws=user).plan
+    again = Request(
+        target=Scale(**scale, seq_len=plan.target.seq_len),
+        shape=ShapeRequest(
+            vocab_size=plan.target.vocab_size,
+            tied_embeddings=plan.run.shape.tied_embeddings,
+        ),
+        choices=choices,
+        laws=tuple(law for law in asked.laws if law.name in found.book),
+    )
+    return draft_plan(again, found.book).numbers
 
 
 def published_points(

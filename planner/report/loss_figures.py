@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fitting.laws.surface import surface_from
 from fitting.text import Figure
 from fitting.units import format_count, format_small
-from planner.report.place import Place, place_of
+from planner.plan.reuse import surface_of, tuning_of
+from planner.recommendation.place import PlacedSurface, Tuning
 
 if TYPE_CHECKING:
     from fitting.fit.figure_data import CellPanel
@@ -32,60 +33,58 @@ CURVE_ROWS = 800
 """Rows of a schedule that are drawn, besides its corners."""
 
 
-def find_place(found: Evidence) -> Place | None:
-    """The surface at the plan; None where none that is at hand reaches it."""
-    if found.plan is None:
+def find_place(found: Evidence) -> PlacedSurface | None:
+    """The surface that priced the plan; None where its law is not at hand as it was."""
+    if found.plan is None or found.plan.plateau is None:
         return None
-    names = found.plan.provenance.laws
-    laws = [found.book[name] for name in names if name in found.book]
-    own = [] if found.law is None else [found.law]
-    return place_of(found.plan, [*own, *laws])
+    return surface_of(found.plan, found.book)
 
 
-def largest_place(found: Evidence) -> Place | None:
+def largest_place(found: Evidence) -> PlacedSurface | None:
     """The user's own surface at the largest size of its runs; None without one."""
     if found.fit is not None and found.fit.surface is not None:
         sizes: list[list[float]] = found.fit.surface.cells.tolist()
         params, tokens = max(sizes, key=lambda size: size[0] * size[1])
-        return Place(law="runs", surface=found.fit.surface.surface, params=params, tokens=tokens)
+        surface = found.fit.surface.surface
+        return PlacedSurface(law="runs", surface=surface, params=params, tokens=tokens)
     if found.law is None or "surface" not in found.law.quantities:
         return None
     limits = found.law.range
     if limits.params is None or limits.tokens is None:
         return None
     surface = surface_from(found.law.quantities["surface"])
-    return Place(
+    return PlacedSurface(
         law=found.law.name, surface=surface, params=limits.params[1], tokens=limits.tokens[1]
     )
 
 
-def surface_data(place: Place, lr: float, batch_tokens: float) -> dict[str, Any]:
+def surface_data(place: PlacedSurface, at: Tuning) -> dict[str, Any]:
     """What the page needs to evaluate a surface about a point."""
     best = place.best()
     return {
-        "terms": place.terms(lr, batch_tokens),
-        "at": [lr, batch_tokens],
-        "least": place.penalty(*best),
-        "best": list(best),
+        "terms": place.terms(at),
+        "at": [at.lr, at.batch_tokens],
+        "least": place.penalty(best),
+        "best": [best.lr, best.batch_tokens],
     }
 
 
-def contour_figure(place: Place, plan: Plan | None) -> Figure:
+def contour_figure(place: PlacedSurface, plan: Plan | None) -> Figure:
     """Contours about the recommended point, with the plateau."""
-    lr, batch_tokens = place.best()
-    plateau = None
+    best = place.best()
+    at, plateau = best, None
     if plan is not None:
-        lr, batch_tokens = plan.lr.value, plan.batch_tokens.value
+        at = tuning_of(plan)
         assert plan.plateau is not None
         spans = plan.plateau.lr, plan.plateau.batch_tokens
         plateau = [[span.low, span.high] for span in spans]
-    paid = 100 * math.expm1(place.penalty(lr, batch_tokens) - place.penalty(*place.best()))
+    paid = 100 * place.cost(at, over=best)
     where = f"{format_count(place.params)} params and {format_count(place.tokens)} tokens"
-    said = f"lr {format_small(lr)} with a batch of {format_count(batch_tokens)} tokens"
+    said = f"lr {format_small(at.lr)} with a batch of {format_count(at.batch_tokens)} tokens"
     alt = (
         f"Contours of the loss over peak lr and batch at {where}, at 0.1, 0.3, 1, 3 and 10 percent "
-        f"above the lowest. The lowest lies at lr {format_small(place.best()[0])} and batch "
-        f"{format_count(place.best()[1])}; "
+        f"above the lowest. The lowest lies at lr {format_small(best.lr)} and batch "
+        f"{format_count(best.batch_tokens)}; "
     )
     if plateau is None:
         title = f"Loss is lowest at {said}"
@@ -107,16 +106,16 @@ def contour_figure(place: Place, plan: Plan | None) -> Figure:
         alt=alt,
         wide=True,
         data={
-            **surface_data(place, lr, batch_tokens),
-            "lr": [lr / LR_REACH, lr * LR_REACH],
-            "batch": [batch_tokens / BATCH_REACH, batch_tokens * BATCH_REACH],
+            **surface_data(place, at),
+            "lr": [at.lr / LR_REACH, at.lr * LR_REACH],
+            "batch": [at.batch_tokens / BATCH_REACH, at.batch_tokens * BATCH_REACH],
             "plateau": plateau,
             "label": "plan" if plan is not None else "law",
         },
     )
 
 
-def cell_figure(panel: CellPanel, place: Place, number: int) -> Figure:
+def cell_figure(panel: CellPanel, place: PlacedSurface, number: int) -> Figure:
     """Contours of one cell with its runs, its measured optimum and the law's."""
     at = panel.measured
     where = f"{format_count(panel.params)} params, {format_count(panel.tokens)} tokens"
@@ -132,7 +131,7 @@ def cell_figure(panel: CellPanel, place: Place, number: int) -> Figure:
         title=title,
         alt=f"Contours of the loss at {where} with {len(panel.lr)} runs; {said}.",
         data={
-            **surface_data(place, *panel.law),
+            **surface_data(place, Tuning(*panel.law)),
             "lr": [float(panel.grid_lr[0]), float(panel.grid_lr[-1])],
             "batch": [float(panel.grid_batch[0]), float(panel.grid_batch[-1])],
             "plateau": None,
@@ -156,7 +155,7 @@ def cell_figures(found: Evidence) -> tuple[Figure, ...]:
     return tuple(
         cell_figure(
             panel,
-            Place(law="runs", surface=surface, params=panel.params, tokens=panel.tokens),
+            PlacedSurface(law="runs", surface=surface, params=panel.params, tokens=panel.tokens),
             number,
         )
         for number, panel in enumerate(cell_panels(found.runs, found.fit), start=1)
@@ -167,7 +166,7 @@ def schedule_figure(plan: Plan) -> Figure:
     """The lr of a plan against step."""
     from planner.recommendation.schedule import planned_curve
 
-    curve = planned_curve(plan)
+    curve = planned_curve(plan.run)
     rows = drawn_rows(plan, len(curve.step))
     step = [0.0, *curve.step[rows].tolist()] if plan.warmup_steps else curve.step[rows].tolist()
     lr = [0.0, *curve.lr[rows].tolist()] if plan.warmup_steps else curve.lr[rows].tolist()
@@ -205,7 +204,7 @@ def curve_figure(found: Evidence) -> tuple[Figure, tuple[str, ...]] | None:
 
     plan = found.plan
     law = curve_law(found.curve, where=str(found.files.curve))
-    known = forecast(law, planned_curve(plan), warmup_steps=plan.warmup_steps)
+    known = forecast(law, planned_curve(plan.run), warmup_steps=plan.warmup_steps)
     rows = [row for row in drawn_rows(plan, len(known.step)) if math.isfinite(known.loss[row])]
     end = float(known.loss[rows[-1]])
     low, high = float(known.low[rows[-1]]), float(known.high[rows[-1]])

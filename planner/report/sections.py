@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fitting.text import Figure, Section, Table
 from fitting.units import format_count, format_small
 from planner.plan.make import VERSION
+from planner.plan.reuse import why_unpriced
 from planner.report import tables
 from planner.report.evidence import digest
 from planner.report.law_figures import law_figures
@@ -25,8 +26,8 @@ from planner.report.runs import MOST_RUNS, runs_data
 
 if TYPE_CHECKING:
     from planner.plan.document import Plan
+    from planner.recommendation.place import PlacedSurface
     from planner.report.evidence import Evidence
-    from planner.report.place import Place
 
 PACKAGES = ("numpy", "scipy", "pandas", "plotly")
 """Whose versions may move a number or a figure."""
@@ -84,7 +85,7 @@ def plan_section(found: Evidence) -> Section:
     )
 
 
-def loss_section(found: Evidence, place: Place | None, plan: Plan | None) -> Section:
+def loss_section(found: Evidence, place: PlacedSurface | None, plan: Plan | None) -> Section:
     """Contours at the target, or at the largest size of the runs; then the measured cells."""
     cells = cell_figures(found)
     title = "Loss over lr and batch"
@@ -128,15 +129,10 @@ def no_surface(found: Evidence) -> str:
             "No contours at the target: no measured surface reaches its size, optimizer or batch; "
             "runs of at least half its params and tokens would (plan sweep, plan fit)."
         )
-    names = [name for name in plan.provenance.laws if name not in found.book]
-    return (
-        f"No contours at the target: {', '.join(names) or 'the surface'} is not at hand as the "
-        "plan used it; keep the law file where the plan's command names it, or as laws.toml in one "
-        "folder with plan.json."
-    )
+    return f"No contours at the target: {why_unpriced(plan, found.book)}."
 
 
-def cost_section(found: Evidence, place: Place | None, plan: Plan | None) -> Section:
+def cost_section(found: Evidence, place: PlacedSurface | None, plan: Plan | None) -> Section:
     """Sliders over lr and batch."""
     title = "The cost of being wrong"
     if place is None:

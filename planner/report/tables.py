@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from fitting.fit.audit import Audit
     from fitting.laws.law import Quantity
-    from planner.plan.document import Bounds, ErrorCostPart, HalfDouble, Plan, Value
+    from fitting.laws.plateau import Span
+    from planner.plan.document import Plan
+    from planner.recommendation.value import ErrorCost, HalfDouble, Value
     from planner.report.evidence import Evidence
 
 SILENT = "\N{EN DASH}"
@@ -55,7 +57,7 @@ def interval(value: Value, show: Callable[[float], str]) -> str:
     return f"{show(value.low)} to {show(value.high)}"
 
 
-def span(bounds: Bounds | None, show: Callable[[float], str]) -> str:
+def span(bounds: Span | None, show: Callable[[float], str]) -> str:
     """Low to high; nothing where it is not known."""
     return "" if bounds is None else f"{show(bounds.low)} to {show(bounds.high)}"
 
@@ -99,7 +101,8 @@ def numbers_table(plan: Plan) -> Table:
 
 def run_table(plan: Plan) -> Table:
     """The run in words: batch, steps, schedule, optimizer, model, compute."""
-    shape, part, optimizer = plan.shape, plan.schedule, plan.optimizer
+    shape, part, optimizer = plan.run.shape, plan.schedule, plan.optimizer
+    counts = plan.run.active
     eps = "" if optimizer.eps is None else f", eps {format_small(optimizer.eps, 1)}"
     decay = (
         "peak lr to the end"
@@ -127,7 +130,7 @@ def run_table(plan: Plan) -> Table:
         ),
         (
             "Params",
-            f"{shape.params:,}; {shape.total_params:,} with {tied} embeddings of "
+            f"{counts.params:,}; {counts.total_params:,} with {tied} embeddings of "
             f"{shape.vocab_size:,} tokens",
         ),
         ("Parametrization", plan.parametrization.name),
@@ -190,7 +193,7 @@ def groups_table(plan: Plan) -> Table:
     )
 
 
-def error_cost_table(cost: ErrorCostPart) -> Table:
+def error_cost_table(cost: ErrorCost) -> Table:
     """What half and twice the plan's lr and batch cost."""
 
     def row(name: str, part: HalfDouble) -> tuple[str, str, str]:

@@ -23,28 +23,12 @@ class Budget:
     days: float | None = None
     """Wall time on the GPUs."""
     cost: float | None = None
-    """In the unit of the price."""
-    price: float | None = None
-    """Of one GPU-hour."""
-    flops: float | None = None
-    """Training and serving together."""
+    """In the unit of the price of a GPU-hour."""
     inference_tokens: float | None = None
     """Tokens to be served over the model's life."""
     max_params: float | None = None
     max_tokens: float | None = None
     """Of training."""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing chooses the target: at most a price is given."""
-        chooses = (
-            self.days,
-            self.cost,
-            self.inference_tokens,
-            self.max_params,
-            self.max_tokens,
-        )
-        return all(value is None for value in chooses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +66,12 @@ class BudgetPart:
     """By params, rising; those that do not fit are left out."""
 
 
-def nothing_bought(budget: Budget, params: float | None) -> str:
+def nothing_bought(budget: Budget, *, flops: float | None, params: float | None) -> str:
     """Why a budget buys no run."""
     limits = {
         "--days": budget.days,
         "--cost": budget.cost,
-        "--flops": budget.flops,
+        "--flops": flops,
     }
     option, value = next((name, value) for name, value in limits.items() if value is not None)
     size = "any model" if params is None else f"{format_count(params)} params"
@@ -98,18 +82,21 @@ def nothing_bought(budget: Budget, params: float | None) -> str:
     )
 
 
-def check_budget(budget: Budget, *, named: bool, target: Mapping[str, object]) -> None:
+def check_budget(
+    budget: Budget, *, named: bool, price: float | None, target: Mapping[str, object]
+) -> None:
     """Refuse a budget that is at odds with itself or with the target.
 
     Args:
-        budget: as typed, `flops` included.
+        budget: as asked.
         named: whether accelerators are given by name.
+        price: of a GPU-hour.
         target: what was given of the target, by option; None where left out.
 
     Raises:
         InputError: naming the option, what is wrong and what would be right.
     """
-    check_bounds(budget, named=named)
+    check_bounds(budget, named=named, price=price)
     given = [name for name, value in target.items() if value is not None]
     for name, bound, fixed in (
         ("--max-params", budget.max_params, "--params"),
@@ -134,7 +121,7 @@ def check_budget(budget: Budget, *, named: bool, target: Mapping[str, object]) -
         )
 
 
-def check_bounds(budget: Budget, *, named: bool) -> None:
+def check_bounds(budget: Budget, *, named: bool, price: float | None) -> None:
     """Refuse days, cost and price out of bounds or without what they need.
 
     Raises:
@@ -149,8 +136,8 @@ def check_bounds(budget: Budget, *, named: bool) -> None:
             raise InputError(
                 f"{name} {value:g}: hours need accelerators by name; add --gpus, as 8xH100"
             )
-    check_range("--price", budget.price, PRICE_BOUNDS)
-    if budget.cost is not None and budget.price is None:
+    check_range("--price", price, PRICE_BOUNDS)
+    if budget.cost is not None and price is None:
         raise InputError(f"--cost {budget.cost:g}: needs the --price of a GPU-hour, as 2.5")
 
 

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
+from planner.facts.anchor import Anchor
+from planner.request.growth import GrowthChoice
+from proxies.run.defaults import LR_BOUNDS, SCHEDULE, WEIGHT_DECAY_BOUNDS
+from proxies.run.experts import Experts
 from proxies.run.parametrization import OPTIMIZERS, RULES
 from proxies.run.schedule import KINDS, NOT_FOR_PLANS
 from proxies.run.shape import LARGEST_WIDTH
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from planner.facts.anchor import Anchor
-    from planner.request.budget import BudgetPart
-    from planner.request.growth import GrowthChoice
     from planner.request.target import Target
-    from proxies.run.experts import Experts
 
 ROUNDINGS = ("none", "pow2")
 
 BEST = "best"
 """The schedule that a curve law chooses; the plan says what it is."""
-
-LR_BOUNDS = (1e-12, 1.0)
-"""A pinned lr outside this is taken for a slip: no published run of these optimizers used one."""
-
-WEIGHT_DECAY_BOUNDS = (0.0, 100.0)
 
 PRICE_BOUNDS = (1e-6, 1e6)
 """Of a GPU-hour, in any currency."""
@@ -64,7 +58,7 @@ class Choices:
     """Base depth of CompleteP; None for the target's own."""
     base_head_dim: int | None = None
     """Base head dim of muP and CompleteP; None for the target's own."""
-    schedule: str = "wsd"
+    schedule: str = SCHEDULE
     curve: Path | None = None
     """File of the curve law that chooses the schedule `best`; None for the others."""
     checkpoint_tokens: tuple[float, ...] = ()
@@ -73,8 +67,6 @@ class Choices:
     """As typed: `8xH100`, `H100` or `8`."""
     price: float | None = None
     """Of a GPU-hour, in any currency; None for no cost."""
-    budget: BudgetPart | None = None
-    """The budget that the target was chosen by; None where it was given."""
     unique_tokens: float | None = None
     """Distinct tokens of the data; None for at least as many as are trained on."""
     experts: Experts | None = None

@@ -106,6 +106,22 @@ def read_growth(text: str) -> GrowthChoice:
     )
 
 
+def growth_text(choice: GrowthChoice) -> str:
+    """A growth as it is typed: its kind, and what is not as it is anyway.
+
+    Example:
+        >>> growth_text(read_growth("ramp from=64K over=10B lr=none"))
+        'ramp from=64000 over=10000000000 lr=none'
+    """
+    usual = GrowthChoice(kind=choice.kind)
+    found = [choice.kind]
+    for key, name in KEYS.items():
+        value = getattr(choice, name)
+        if value != getattr(usual, name):
+            found.append(f"{key}={value:.15g}" if isinstance(value, float) else f"{key}={value}")
+    return " ".join(found)
+
+
 def known(what: str, value: str, names: tuple[str, ...]) -> None:
     """Refuse a word that is none of `names`.
 

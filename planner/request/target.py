@@ -11,15 +11,10 @@ from typing import TYPE_CHECKING
 
 from fitting.errors import InputError
 from fitting.units import format_count, format_small
+from proxies.run.defaults import AGREEMENT, PARAMS_BOUNDS, TOKENS_BOUNDS
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
-
-BOUNDS = ((1e3, 1e15), (1e3, 1e18))
-"""Params and tokens that a target may have."""
-
-AGREEMENT = 0.02
-"""Largest relative disagreement between params, tokens and FLOPs given together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,30 +40,36 @@ class Target:
         return self.tokens / self.params
 
 
-def resolve_scale(
-    *,
-    params: float | None,
-    tokens: float | None,
-    flops: float | None,
-    tokens_per_param: float | None,
-    loss_law: Law,
-) -> tuple[float, float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """What was asked of the size of a run, in any two facts; None where it was left out."""
+
+    params: float | None = None
+    """Non-embedding; of a sparse model all of them."""
+    tokens: float | None = None
+    flops: float | None = None
+    """6 N D."""
+    tokens_per_param: float | None = None
+    seq_len: int | None = None
+    """Tokens a sequence; None for the model's own, or 2,048."""
+
+
+def resolve_scale(asked: Scale, *, loss_law: Law) -> tuple[float, float]:
     """Params N and tokens D from the facts given.
 
     Args:
-        params: N, or None.
-        tokens: D, or None.
-        flops: C = 6 N D, or None.
-        tokens_per_param: D / N, or None.
+        asked: what was given; of a sparse model params are those that a token sees.
         loss_law: a law whose loss splits FLOPs given alone; of the form `chinchilla`.
 
     Returns:
-        (N, D), within `BOUNDS`.
+        (N, D), within their bounds.
 
     Raises:
         InputError: too few facts, a loss law that cannot split FLOPs, facts that disagree by more
             than 2%, or out of bounds.
     """
+    params, tokens = asked.params, asked.tokens
+    flops, tokens_per_param = asked.flops, asked.tokens_per_param
     given = {
         "--params": params,
         "--tokens": tokens,
@@ -105,7 +106,9 @@ def check_scale(scale: tuple[float, float]) -> tuple[float, float]:
     Raises:
         InputError: which of the two is out of bounds, and the bounds.
     """
-    for name, value, (low, high) in zip(("params", "tokens"), scale, BOUNDS, strict=True):
+    for name, value, (low, high) in zip(
+        ("params", "tokens"), scale, (PARAMS_BOUNDS, TOKENS_BOUNDS), strict=True
+    ):
         if not low <= value <= high:
             raise InputError(
                 f"target: {name} {value:.4g} out of bounds; a run has {format_count(low)} to "

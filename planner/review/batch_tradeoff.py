@@ -23,17 +23,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.laws.evaluate import evaluate_law
-from planner.plan.assembly import lie_of
-from planner.recommendation.place import BATCH_REACH
-from planner.review.diff import recommended
+from planner.facts.laws import CRITICAL_LAW
+from planner.plan.reuse import is_priced, surface_of, tuning_of, why_unpriced
+from planner.recommendation.place import PlacedSurface, Tuning
 
 if TYPE_CHECKING:
     from fitting.laws.law import Law
     from fitting.probes.noise_scale import NoiseFit
-    from planner.plan.assembly import Lie
     from planner.plan.document import Plan
-
-CRITICAL_LAW = "power-lines"
 
 DEFINITIONS = {"power-lines": 1.0, "zhang-2024": 5.0, "kaplan": 1.0}
 """Factor from what a law calls critical to B_crit above. zhang-2024 allows 20% more steps than in
@@ -41,9 +38,6 @@ proportion: (1 + B_crit/B) B/B_crit = 1 + B/B_crit = 1.2, a fifth of B_crit (der
 
 SMALLEST, BEYOND = 1 / 8, 4.0
 """Batches of the table: from an eighth of the plan's to this multiple of the critical one."""
-
-SAME = 1e-6
-"""Difference in a share of the loss within which two surfaces are one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +114,7 @@ def trade_off(plan: Plan, book: Mapping[str, Law], *, noise: NoiseFit | None = N
     fewest = fewest_tokens(critical, tokens=tokens, batch_tokens=batch)
     limit = critical(fewest)
     low, high = (None, None) if noise is None else noise.interval(fewest)
-    lie, note = surface_of(plan)
+    placed = surface_of(plan, book)
     multiples = math.ceil(math.log2(max(BEYOND * limit / batch, 2.0)))
     factors = [SMALLEST * 2.0**power for power in range(multiples + 4)]
     sizes = sorted({max(1, round(plan.batch_sequences * factor)) for factor in factors})
@@ -137,10 +131,10 @@ def trade_off(plan: Plan, book: Mapping[str, Law], *, noise: NoiseFit | None = N
         fewest_tokens=fewest,
         fewest_steps=fewest / limit,
         beta2_half_life_tokens=half_life(plan.optimizer.beta2, batch),
-        surface=None if lie is None else lie.landscape.law,
-        note=note,
+        surface=None if placed is None else placed.law,
+        note=why_unpriced(plan, book) if placed is None else "",
         rows=tuple(
-            row_of(plan, sequences, fewest=fewest, critical=limit, lie=lie)
+            row_of(plan, sequences, fewest=fewest, critical=limit, placed=placed)
             for sequences in sizes
             if sequences * plan.target.seq_len < tokens
         ),
@@ -148,13 +142,13 @@ def trade_off(plan: Plan, book: Mapping[str, Law], *, noise: NoiseFit | None = N
 
 
 def row_of(
-    plan: Plan, sequences: int, *, fewest: float, critical: float, lie: Lie | None
+    plan: Plan, sequences: int, *, fewest: float, critical: float, placed: PlacedSurface | None
 ) -> BatchRow:
     """One batch: tokens and steps to the plan's loss, and the loss at the plan's tokens."""
     batch = float(sequences * plan.target.seq_len)
     ours = plan.batch_tokens.value
     tokens = fewest * (1 + batch / critical)
-    costs = loss_costs(lie, batch)
+    costs = loss_costs(placed, plan, batch)
     return BatchRow(
         batch_tokens=batch,
         batch_sequences=sequences,
@@ -209,33 +203,6 @@ def same_half_life(beta2: float, factor: float) -> float:
     return round(float(beta2**factor), 12)
 
 
-def surface_of(plan: Plan) -> tuple[Lie | None, str]:
-    """The plan on its surface, or why there is none.
-
-    A plan file does not hold its laws: where they were not the shipped ones, or an anchor moved
-    them, the surface here is another than the plan's, which its `error_cost` shows.
-    """
-    if plan.error_cost is None:
-        return None, "no measured surface reaches this plan"
-    ours = recommended(plan)
-    landscape = ours.numbers.landscape
-    if landscape is None:
-        return None, "no measured surface reaches this plan"
-    lie = lie_of(ours.numbers, ours.choices, ours.target)
-    assert lie is not None
-    batch = plan.batch_tokens.value
-    lie = type(lie)(
-        landscape=landscape,
-        lr=plan.lr.value / lie.factor,
-        batch_tokens=batch,
-        factor=lie.factor,
-    )
-    double = loss_costs(lie, 2 * batch).held
-    if double is None or abs(double - plan.error_cost.batch_tokens.double) > SAME:
-        return None, "the plan's surface came from laws or anchors that its file does not hold"
-    return lie, ""
-
-
 @dataclass(frozen=True, slots=True)
 class LossCosts:
     """What one batch costs at the plan's tokens, by the surface."""
@@ -247,15 +214,16 @@ class LossCosts:
     lr: float | None = None
 
 
-def loss_costs(lie: Lie | None, batch_tokens: float) -> LossCosts:
+def loss_costs(placed: PlacedSurface | None, plan: Plan, batch_tokens: float) -> LossCosts:
     """What another batch costs with lr held and moved; nothing where the surface ends."""
-    if lie is None:
+    if placed is None or not is_priced(plan, placed, batch_tokens):
         return LossCosts()
-    landscape = lie.landscape
-    if abs(math.log(batch_tokens / landscape.batch_tokens)) > math.log(BATCH_REACH):
-        return LossCosts()
-    here = landscape.penalty(lie.lr, lie.batch_tokens)
-    moved = lie.lr * landscape.move_lr(batch_tokens).factor
-    moved /= landscape.move_lr(lie.batch_tokens).factor
-    held, best = (math.expm1(landscape.penalty(lr, batch_tokens) - here) for lr in (lie.lr, moved))
-    return LossCosts(held, best, moved * lie.factor)
+    ours = tuning_of(plan)
+    if batch_tokens == ours.batch_tokens:
+        return LossCosts(0.0, 0.0, ours.lr)
+    here, lr = placed.penalty(ours), ours.lr
+    moved = lr * placed.move_lr(batch_tokens, start=ours).factor
+    held, best = (
+        math.expm1(placed.penalty(Tuning(each, batch_tokens)) - here) for each in (lr, moved)
+    )
+    return LossCosts(held, best, moved)

@@ -1,36 +1,36 @@
 """A run beside what we would recommend for it: which values are off, and what each costs.
 
 Batch first, then the lr at that batch, then the weight decay at both: each number is compared
-with the plan that has the run's numbers before it. So an lr that is right for a batch is not
-called wrong because the batch is. A weight decay is off only where it is so at the run's lr and
-at ours: where the lr alone is wrong, a weight decay that suits ours is not to be changed too.
+with the plan that has the run's numbers before it, and ours is the one that `plan` gives at those
+pins. So an lr that is right for a batch is not called wrong because the batch is.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from planner.plan.assembly import lie_of
-from planner.plan.pinned import plan_of
-from planner.recommendation.place import BATCH_REACH
+from planner.facts.laws import read_lawbook
+from planner.plan.configs import request_of_config
+from planner.plan.draft import Draft, draft_plan
+from planner.plan.warnings.cautions import collect_cautions
+from planner.recommendation.place import Tuning
 from planner.request.choices import Pins
+from planner.request.request import kept_laws
 from planner.review.risks import find_risks
+from proxies.run.defaults import SCHEDULE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from fitting.laws.plateau import Span
     from planner.facts.anchor import Anchor
-    from planner.plan.document import Bounds, Value
-    from planner.plan.make import Prepared
+    from planner.recommendation.value import Numbers, Value
     from planner.trainers.import_config import TrainerConfig
 
 AS_RECOMMENDED, PLAUSIBLE, UNKNOWN, OFF = "as recommended", "plausible", "not known", "off"
 """Verdicts: in the interval, in that of a setup nobody measured, no interval, outside both."""
 
-VERDICTS = (AS_RECOMMENDED, PLAUSIBLE, UNKNOWN, OFF)
-"""Best first."""
 
 NEGLIGIBLE = 5e-4
 """Share of the loss below which a cost is not printed: the noise of one run is larger."""
@@ -68,7 +68,7 @@ class Check:
     """What looks unstable or wasted, most important first."""
     cost: float | None
     """Share of the loss that lr and batch together cost; None where it is not known."""
-    ours: Prepared
+    ours: Draft
     """The plan at the run's batch; with a decay where the run has none."""
     cautions: tuple[str, ...]
     """What the plan without the run's numbers warns of."""
@@ -119,29 +119,27 @@ def check_run(
     Raises:
         InputError: laws or anchors that say nothing of the target.
     """
-    own = config.run
-    batch = float(own.batch_tokens)
-    free, at_batch, at_both = (
-        plan_of(
-            config,
-            pins,
-            anchors=anchors,
-            law_files=law_files,
-            schedule=None if own.schedule.decay_shape else "wsd",
-        )
-        for pins in (
-            Pins(),
-            Pins(batch_tokens=batch),
-            Pins(batch_tokens=batch, lr=own.lr),
-        )
-    )
-    ours_at_batch = price(free, at_batch.plan.lr.value, batch)
-    whole = price(free, own.lr, batch)
+    run = config.run
+    batch, book = float(run.batch_tokens), read_lawbook(law_files)
+    laws = kept_laws(law_files, book)
+
+    def ours(pins: Pins) -> Draft:
+        request = request_of_config(config, pins, anchors=anchors, laws=laws)
+        if run.schedule.decay_shape is None:
+            # Ours has a decay, which we recommend.
+            choices = replace(request.choices, schedule=SCHEDULE, checkpoint_tokens=())
+            request = replace(request, choices=choices)
+        return draft_plan(request, book)
+
+    free, at_batch = ours(Pins()), ours(Pins(batch_tokens=batch))
+    at_both = ours(Pins(batch_tokens=batch, lr=run.lr))
+    ours_at_batch = price(free, at_batch.numbers.lr.value, batch)
+    whole = price(free, run.lr, batch)
     of_lr = None if whole is None or ours_at_batch is None else max(whole - ours_at_batch, 0.0)
     numbers = (
-        compare("batch_tokens", batch, [free], cost=ours_at_batch),
-        compare("lr", own.lr, [at_batch], cost=of_lr),
-        compare("weight_decay", own.weight_decay, [at_both, at_batch], cost=None),
+        compare("batch_tokens", batch, free.numbers.batch_tokens, cost=ours_at_batch),
+        compare("lr", run.lr, at_batch.numbers.lr, cost=of_lr),
+        compare_decay(run.weight_decay, at_both.numbers, at_batch.numbers),
     )
     return Check(
         config=config,
@@ -149,30 +147,41 @@ def check_run(
         risks=find_risks(config, at_batch),
         cost=whole,
         ours=at_batch,
-        cautions=free.plan.warnings,
+        cautions=collect_cautions(free),
     )
 
 
-def compare(name: str, value: float, plans: list[Prepared], *, cost: float | None) -> Checked:
-    """A number beside that of the first of the plans by which it looks best."""
-    ours: list[Value] = [getattr(found.plan, name) for found in plans]
-    best = min(ours, key=lambda recommended: VERDICTS.index(judge(value, recommended)))
-    return Checked(name=name, value=value, recommended=best, verdict=judge(value, best), cost=cost)
+def compare(name: str, value: float, recommended: Value, *, cost: float | None) -> Checked:
+    """A number beside ours."""
+    return Checked(
+        name=name,
+        value=value,
+        recommended=recommended,
+        verdict=judge(value, recommended),
+        cost=cost,
+    )
 
 
-def price(free: Prepared, lr: float, batch_tokens: float) -> float | None:
-    """Share of the loss that an lr and a batch cost by the measured surface.
+def compare_decay(value: float, at_both: Numbers, at_batch: Numbers) -> Checked:
+    """A weight decay beside ours; one that is right at our lr is not off because the lr is."""
+    found = compare("weight_decay", value, at_both.weight_decay, cost=None)
+    if found.verdict == OFF and judge(value, at_batch.weight_decay) != OFF:
+        return replace(found, verdict=PLAUSIBLE)
+    return found
+
+
+def price(free: Draft, lr: float, batch_tokens: float) -> float | None:
+    """Share of the loss that an lr and a batch cost by the surface of our free plan.
 
     None where no surface reaches the target or the batch lies beyond what was measured.
     """
-    lie = lie_of(free.numbers, free.choices, free.target)
-    if lie is None:
+    found = free.derivation
+    if found.placed is None or free.numbers.plateau is None:
         return None
-    lr, found = lr / lie.factor, lie.landscape
-    reach = math.log(BATCH_REACH)
-    if abs(math.log(batch_tokens / found.batch_tokens)) > reach:
+    if not found.placed.reaches(batch_tokens, about=found.recommended.batch_tokens):
         return None
-    return found.cost(lr=lr, batch_tokens=batch_tokens)
+    at = Tuning(lr / found.conversion.factor, batch_tokens)
+    return found.placed.cost(at, over=found.recommended)
 
 
 def judge(value: float, recommended: Value) -> str:
@@ -185,6 +194,6 @@ def judge(value: float, recommended: Value) -> str:
     return UNKNOWN if low is None or high is None else OFF
 
 
-def inside(value: float, bounds: Bounds) -> bool:
+def inside(value: float, bounds: Span) -> bool:
     """Whether a value lies in an interval."""
     return bounds.low <= value <= bounds.high

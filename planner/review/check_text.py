@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fitting.units import format_count, format_small
-from planner.plan.document import to_plain
+from planner.plan.file import to_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from planner.plan.document import SchedulePart
     from planner.review.check import Check, Checked
     from proxies.run.parametrization import Optimizer
     from proxies.run.schedule import Schedule
@@ -79,15 +78,15 @@ def rough(show: Callable[[float], str], value: float) -> str:
 
 def choice_rows(check: Check) -> list[tuple[str, str, str]]:
     """Schedule and optimizer: what is not measured against an interval."""
-    own, plan = check.config.run, check.ours.plan
+    own, ours = check.config.run, check.ours.run
     return [
-        ("schedule", describe(own.schedule), describe(plan.schedule)),
-        ("warmup", f"{own.schedule.warmup_steps:,} steps", f"{plan.warmup_steps:,} steps"),
-        ("optimizer", constants(own.optimizer), constants(plan.optimizer)),
+        ("schedule", describe(own.schedule), describe(ours.schedule)),
+        ("warmup", f"{own.schedule.warmup_steps:,} steps", f"{ours.schedule.warmup_steps:,} steps"),
+        ("optimizer", constants(own.optimizer), constants(ours.optimizer)),
     ]
 
 
-def describe(schedule: Schedule | SchedulePart) -> str:
+def describe(schedule: Schedule) -> str:
     """Kind, the decay's share of the run and where it ends."""
     if schedule.decay_shape is None:
         return schedule.kind

@@ -7,18 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from planner.facts.laws import read_lawbook
-from planner.plan.assembly import lie_of
-from planner.plan.document import to_plain
-from planner.plan.make import prepare
-from planner.plan.settings import experts_of, shape_of
-from planner.recommendation.place import BATCH_REACH
-from planner.request.choices import Choices
-from planner.request.target import Target
-from proxies.run.sizing import ChosenShape
+from planner.plan.file import plan_to_dict
+from planner.plan.reuse import is_priced, surface_of, tuning_of, why_unpriced
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fitting.laws.law import Law
     from planner.plan.document import Plan
-    from planner.plan.make import Prepared
 
 CLOSE = 1e-9
 """Relative difference of two numbers that are one, written twice."""
@@ -32,6 +28,8 @@ LEFT_OUT = (
     "param_groups",
     "plateau",
     "error_cost",
+    "request",
+    "surface",
 )
 """Parts that follow from the others, or say where they came from."""
 
@@ -69,35 +67,39 @@ class Difference:
     """Why the cost is not known; empty where it is."""
 
 
-def compare_plans(before: Plan, after: Plan) -> Difference:
+def compare_plans(before: Plan, after: Plan, book: Mapping[str, Law] | None = None) -> Difference:
     """What `after` says that `before` does not, and what its lr and batch cost.
 
     The cost is that of the lr and batch alone, at one target, optimizer and parametrization.
 
     Args:
-        before: a plan.
+        before: a plan, whose surface prices both.
         after: another, of any target.
+        book: the law book with the law of that surface; None for the shipped one.
 
     Returns:
         Every leaf of their JSON that differs, and the cost as a share of the loss, or why it is
         not known.
     """
     changes = tuple(changes_of("", plain_of(before), plain_of(after)))
-    reason = why_unpriced(before, after)
+    reason = _why_not_compared(before, after)
     if reason:
         return Difference(changes=changes, cost=None, reason=reason)
-    ours = recommended(before)
-    costs = [surface_cost(ours, plan) for plan in (before, after)]
-    if costs[0] is None or costs[1] is None:
-        reason = "no measured surface reaches this target or batch"
+    laws = read_lawbook() if book is None else book
+    placed = surface_of(before, laws)
+    if placed is None:
+        return Difference(changes=changes, cost=None, reason=why_unpriced(before, laws))
+    ours, theirs = tuning_of(before), tuning_of(after)
+    if not all(is_priced(before, placed, one.batch_tokens) for one in (ours, theirs)):
+        reason = "no measured surface reaches this batch"
         return Difference(changes=changes, cost=None, reason=reason)
-    cost = math.expm1(costs[1] - costs[0])
+    cost = math.expm1(placed.penalty(theirs) - placed.penalty(ours))
     return Difference(changes=changes, cost=cost, reason="")
 
 
 def plain_of(plan: Plan) -> dict[str, Any]:
     """The parts that are compared; of a recommended number its value alone."""
-    found = {key: part for key, part in to_plain(plan).items() if key not in LEFT_OUT}
+    found = {key: part for key, part in plan_to_dict(plan).items() if key not in LEFT_OUT}
     for name in ("lr", "batch_tokens", "weight_decay", "loss"):
         found[name] = {"value": found[name]["value"], "law": found[name]["law"]}
     return found
@@ -132,7 +134,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def why_unpriced(before: Plan, after: Plan) -> str:
+def _why_not_compared(before: Plan, after: Plan) -> str:
     """Why no surface compares the two; empty where one may."""
     for name in ("params", "tokens"):
         ours, theirs = getattr(before.target, name), getattr(after.target, name)
@@ -143,36 +145,3 @@ def why_unpriced(before: Plan, after: Plan) -> str:
     if before.parametrization.name != after.parametrization.name:
         return "the parametrizations differ"
     return ""
-
-
-def recommended(plan: Plan) -> Prepared:
-    """Our plan for a plan's target, nothing pinned."""
-    rule = plan.parametrization
-    scaled = rule.name != "sp"
-    target = Target(
-        params=plan.target.params,
-        tokens=plan.target.tokens,
-        seq_len=plan.target.seq_len,
-        vocab_size=plan.target.vocab_size,
-    )
-    choices = Choices(
-        experts=experts_of(plan),
-        optimizer=plan.optimizer.name,
-        parametrization=rule.name,
-        base_d_model=rule.base_d_model if scaled else None,
-        base_n_layers=rule.base_n_layers if rule.name == "completep" else None,
-        base_head_dim=rule.base_head_dim if scaled else None,
-    )
-    chosen = ChosenShape(shape=shape_of(plan), reason="the plan's")
-    return prepare(target, chosen, choices, book=read_lawbook(()), user_laws=())
-
-
-def surface_cost(ours: Prepared, plan: Plan) -> float | None:
-    """ln(1 + q) of a plan's lr and batch; None where no surface reaches."""
-    lie = lie_of(ours.numbers, ours.choices, ours.target)
-    if lie is None:
-        return None
-    batch = plan.batch_tokens.value
-    if abs(math.log(batch / lie.landscape.batch_tokens)) > math.log(BATCH_REACH):
-        return None
-    return lie.landscape.penalty(plan.lr.value / lie.factor, batch)

@@ -21,8 +21,8 @@ from fitting.logs.series import has_steps, read_steps
 from fitting.runs.outcomes import RunOutcome as Ending
 from fitting.runs.table import read_runs
 from fitting.units import format_count, format_small
-from planner.request.target import AGREEMENT
 from planner.review.verdict import Outcome
+from proxies.run.defaults import AGREEMENT
 
 if TYPE_CHECKING:
     from fitting.runs.table import Runs
@@ -109,7 +109,7 @@ def rows_of(runs: Runs, path: Path, plan: Plan, *, noise: float) -> list[tuple[O
         table.to_dict("records"), runs.outcome, runs.origin, strict=True
     ):
         for name, own in (
-            ("params", (target.params, float(plan.shape.params))),
+            ("params", (target.params, float(plan.run.active.params))),
             ("batch_tokens", (plan.batch_tokens.value,)),
         ):
             value = row.get(name, math.nan)

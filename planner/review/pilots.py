@@ -4,30 +4,31 @@ Each is a whole run of a small share of the tokens: the plan's model, batch, wei
 schedule and trainer, its lr halved, as planned or doubled. The schedule is shrunk, not cut off,
 since the surface that they are compared by was measured on runs that decayed. What they can show
 is how the best lr of so short a run differs from the one expected of it; the best lr of the full
-run follows by the surface's own exponents (`planner.recommendation.yardstick`).
+run follows by the surface's own exponents (`planner.review.short_runs`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fitting.errors import InputError
-from planner.facts.laws import read_lawbook
-from planner.plan.make import prepare
-from planner.plan.pinned import choices_of
-from planner.plan.reuse import arguments_of
-from planner.plan.settings import run_of
+from planner.plan.make import make_plan
+from planner.plan.reuse import ask_again
 from planner.request.choices import Pins
-from planner.request.target import Target
-from proxies.run.sizing import ChosenShape
+from planner.request.options import arguments_of
+from proxies.run.defaults import SCHEDULE
 
 if TYPE_CHECKING:
-    from planner.plan.document import Plan, Value
-    from planner.recommendation.yardstick import Yardstick
+    from collections.abc import Mapping
+
+    from fitting.laws.law import Law
+    from planner.plan.document import Plan
+    from planner.recommendation.value import Value
+    from planner.review.short_runs import ShortRuns
 
 FACTORS = {"half": 0.5, "planned": 1.0, "double": 2.0}
 """Pilots by name: their lr over the plan's."""
@@ -82,21 +83,22 @@ class Pilots:
     cautions: tuple[str, ...]
 
 
-def design_pilots(plan: Plan, yardstick: Yardstick) -> Pilots:
+def design_pilots(plan: Plan, runs: ShortRuns, book: Mapping[str, Law]) -> Pilots:
     """Three pilots of a plan: lr halved, as planned and doubled.
 
     Args:
         plan: the plan.
-        yardstick: the surface placed on it, with the pilots' length.
+        runs: the pilots' length, on the plan's surface.
+        book: the law book that the plan was made by.
 
     Raises:
         InputError: a plan whose parts contradict each other, or too short for pilots.
     """
-    fraction = yardstick.tokens / plan.target.tokens
+    fraction = runs.tokens / plan.target.tokens
     if not FRACTIONS[0] <= fraction <= FRACTIONS[1]:
         low, high = FRACTIONS
         raise InputError(f"--fraction {fraction:g}: must be from {low:g} to {high:g}")
-    planned = pilot_plan(plan, lr=plan.lr.value, tokens=yardstick.tokens)
+    planned = pilot_plan(plan, book, lr=plan.lr.value, tokens=runs.tokens)
     hours = None if planned.compute is None else planned.compute.hours
     return Pilots(
         pilots=tuple(
@@ -104,60 +106,49 @@ def design_pilots(plan: Plan, yardstick: Yardstick) -> Pilots:
                 name=name,
                 lr=plan.lr.value * factor,
                 options=pilot_options(planned, plan.lr.value * factor),
-                expected=expected_gaps(yardstick, factor),
+                expected=expected_gaps(runs, factor),
             )
             for name, factor in FACTORS.items()
         ),
         fraction=fraction,
-        tokens=yardstick.tokens,
+        tokens=runs.tokens,
         steps=planned.steps,
         warmup_steps=planned.warmup_steps,
         batch_tokens=plan.batch_tokens.value,
         flops=len(FACTORS) * planned.target.flops,
         hours=None if hours is None else len(FACTORS) * hours,
-        length_factor=yardstick.length_factor(),
-        surface=yardstick.law,
+        length_factor=runs.length_factor(),
+        surface=runs.placed.law,
         cautions=pilot_cautions(plan, planned),
     )
 
 
-def pilot_plan(plan: Plan, *, lr: float, tokens: float) -> Plan:
+def pilot_plan(plan: Plan, book: Mapping[str, Law], *, lr: float, tokens: float) -> Plan:
     """The plan of one pilot: the plan's model, batch, weight decay and kind of schedule.
 
     Args:
         plan: the plan.
+        book: the law book that it was made by.
         lr: peak lr of the pilot, > 0.
         tokens: tokens that it trains on.
 
     Raises:
-        InputError: fewer tokens than two batches, or a plan that contradicts itself.
+        InputError: fewer tokens than two batches, or a plan that does not say what was asked.
     """
-    run, batch = run_of(plan), plan.batch_tokens.value
+    batch = plan.batch_tokens.value
     if tokens < 2 * batch:
         raise InputError(
             f"pilots: {tokens:.6g} tokens are less than two batches of {batch:.6g}; raise "
             "--fraction"
         )
     pins = Pins(lr=lr, batch_tokens=batch, weight_decay=plan.weight_decay.value)
-    choices = replace(
-        choices_of(run, pins),
-        schedule=pilot_schedule(plan),
-        checkpoint_tokens=(),
-        gpus=None if plan.compute is None else plan.compute.gpus,
-    )
-    target = Target(
-        params=plan.target.params,
-        tokens=tokens,
-        seq_len=plan.target.seq_len,
-        vocab_size=plan.target.vocab_size,
-    )
-    shape = ChosenShape(shape=run.shape, reason="the plan's")
-    return prepare(target, shape, choices, book=read_lawbook(()), user_laws=()).plan
+    request = ask_again(plan, pins=pins, tokens=tokens, schedule=pilot_schedule(plan))
+    return make_plan(request, book)
 
 
 def pilot_schedule(plan: Plan) -> str:
     """Kind of the pilots' schedule: the plan's, WSD where that has several budgets."""
-    return "wsd" if plan.schedule.kind == "wsd-s" else plan.schedule.kind
+    return SCHEDULE if plan.schedule.kind == "wsd-s" else plan.schedule.kind
 
 
 def pilot_options(planned: Plan, lr: float) -> tuple[str, ...]:
@@ -165,23 +156,23 @@ def pilot_options(planned: Plan, lr: float) -> tuple[str, ...]:
     return tuple(
         arguments_of(
             {
-                "--tokens": planned.target.tokens,
-                "--lr": float(f"{lr:.6g}"),
-                "--batch": planned.batch_tokens.value,
-                "--weight-decay": float(f"{planned.weight_decay.value:.6g}"),
-                "--warmup": planned.warmup_steps,
-                "--schedule": planned.schedule.kind,
+                "tokens": planned.target.tokens,
+                "lr": float(f"{lr:.6g}"),
+                "batch": planned.batch_tokens.value,
+                "weight_decay": float(f"{planned.weight_decay.value:.6g}"),
+                "warmup": planned.warmup_steps,
+                "schedule": planned.schedule.kind,
             }
         )
     )
 
 
-def expected_gaps(yardstick: Yardstick, factor: float) -> dict[str, float]:
+def expected_gaps(runs: ShortRuns, factor: float) -> dict[str, float]:
     """What a pilot's ln(loss) is over the planned pilot's, were the plan right or wrong."""
     wrong = {"right": 1.0, "too high": WRONG, "too low": 1 / WRONG}
     found = {}
     for name, slip in wrong.items():
-        here, planned = yardstick.penalties(np.log([factor * slip, slip]), yardstick.tokens)
+        here, planned = runs.penalties(np.log([factor * slip, slip]), runs.tokens)
         found[name] = float(here - planned)
     return found
 

@@ -6,12 +6,12 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from fitting.units import format_count, format_small
-from planner.plan.document import to_plain
+from planner.plan.file import to_plain
 from planner.review.check_text import columns
 from planner.review.pilots import WRONG
 
 if TYPE_CHECKING:
-    from planner.plan.document import Value
+    from planner.recommendation.value import Value
     from planner.review.pilots import Pilots
     from planner.review.verdict import Compared, Verdict
 

@@ -15,7 +15,7 @@ from proxies.run.schedule import default_warmup_steps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
     from planner.trainers.import_config import TrainerConfig
 
 CLIFF = 3.0
@@ -40,7 +40,7 @@ HIGHEST_FINAL = 0.5
 """Final over peak lr above which a decay is not one; assumed: recipes end at 0 to 0.1."""
 
 
-def find_risks(config: TrainerConfig, ours: Prepared) -> tuple[str, ...]:
+def find_risks(config: TrainerConfig, ours: Draft) -> tuple[str, ...]:
     """All that looks unstable or wasted, most important first.
 
     Args:
@@ -50,10 +50,10 @@ def find_risks(config: TrainerConfig, ours: Prepared) -> tuple[str, ...]:
     return tuple(sentence for check in CHECKS for sentence in check(config, ours))
 
 
-def lr_near_the_cliff(config: TrainerConfig, ours: Prepared) -> list[str]:
+def lr_near_the_cliff(config: TrainerConfig, ours: Draft) -> list[str]:
     """An lr so far above ours that runs of a sweep diverged there."""
-    recommended = ours.plan.lr.value
-    law = ours.numbers.laws["lr"].quantities["lr"]
+    recommended = ours.numbers.lr.value
+    law = ours.derivation.laws["lr"].quantities["lr"]
     ratio = config.run.lr / recommended
     cliff = law.cliff or CLIFF
     if ratio < cliff / NEAR:
@@ -64,7 +64,7 @@ def lr_near_the_cliff(config: TrainerConfig, ours: Prepared) -> list[str]:
     ]
 
 
-def warmup_missing(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def warmup_missing(config: TrainerConfig, _ours: Draft) -> list[str]:
     """No warmup, one too short to count, or one that takes most of the run."""
     schedule = config.run.schedule
     warmup, steps = schedule.warmup_steps, schedule.steps
@@ -81,7 +81,7 @@ def warmup_missing(config: TrainerConfig, _ours: Prepared) -> list[str]:
     return []
 
 
-def clip_missing(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def clip_missing(config: TrainerConfig, _ours: Draft) -> list[str]:
     """Gradients that are not clipped."""
     clip = config.run.optimizer.grad_clip
     if clip is not None and 0 < clip <= LOOSEST_CLIP:
@@ -90,7 +90,7 @@ def clip_missing(config: TrainerConfig, _ours: Prepared) -> list[str]:
     return [f"gradients are not clipped ({norm}): one bad batch can end the run; clip at 1"]
 
 
-def beta2_unusual(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def beta2_unusual(config: TrainerConfig, _ours: Draft) -> list[str]:
     """A second moment that forgets too slowly for a spike, or too fast to be one."""
     part = config.run.optimizer
     if part.name != "adamw" or USUAL_BETA2[0] <= part.beta2 <= USUAL_BETA2[1]:
@@ -102,7 +102,7 @@ def beta2_unusual(config: TrainerConfig, _ours: Prepared) -> list[str]:
     ]
 
 
-def eps_large(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def eps_large(config: TrainerConfig, _ours: Draft) -> list[str]:
     """An eps that damps the update of small gradients."""
     part = config.run.optimizer
     if part.name != "adamw" or part.eps is None or part.eps <= LARGEST_EPS:
@@ -113,12 +113,12 @@ def eps_large(config: TrainerConfig, _ours: Prepared) -> list[str]:
     ]
 
 
-def schedule_faults(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def schedule_faults(config: TrainerConfig, _ours: Draft) -> list[str]:
     """A schedule that does not end with the run."""
     return list(config.faults)
 
 
-def decay_unfinished(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def decay_unfinished(config: TrainerConfig, _ours: Draft) -> list[str]:
     """A schedule that does not come down."""
     schedule = config.run.schedule
     if schedule.final_lr_fraction <= HIGHEST_FINAL:
@@ -129,12 +129,12 @@ def decay_unfinished(config: TrainerConfig, _ours: Prepared) -> list[str]:
     ]
 
 
-def batch_above_critical(_config: TrainerConfig, ours: Prepared) -> list[str]:
+def batch_above_critical(_config: TrainerConfig, ours: Draft) -> list[str]:
     """A batch beyond the critical one wastes tokens."""
     return above_critical_batch(ours)
 
 
-def few_steps(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def few_steps(config: TrainerConfig, _ours: Draft) -> list[str]:
     """A run too short to be planned."""
     steps = config.run.schedule.steps
     if steps >= MOST_STEPS_TO_TRUST:
@@ -142,7 +142,7 @@ def few_steps(config: TrainerConfig, _ours: Prepared) -> list[str]:
     return [f"{steps:,} steps in all: fewer than any sweep behind these laws ran"]
 
 
-def few_tokens(config: TrainerConfig, _ours: Prepared) -> list[str]:
+def few_tokens(config: TrainerConfig, _ours: Draft) -> list[str]:
     """A model that sees far fewer tokens than it could use."""
     run = config.run
     tokens, params = run.total_tokens, run.active.params
@@ -155,7 +155,7 @@ def few_tokens(config: TrainerConfig, _ours: Prepared) -> list[str]:
     ]
 
 
-CHECKS: tuple[Callable[[TrainerConfig, Prepared], list[str]], ...] = (
+CHECKS: tuple[Callable[[TrainerConfig, Draft], list[str]], ...] = (
     schedule_faults,
     lr_near_the_cliff,
     warmup_missing,

@@ -26,12 +26,12 @@ import numpy as np
 
 from fitting.errors import InputError
 from fitting.intervals import Z80
-from planner.plan.document import Value
+from planner.recommendation.value import Value
 
 if TYPE_CHECKING:
     from fitting.arrays import Floats
     from planner.plan.document import Plan
-    from planner.recommendation.yardstick import Yardstick
+    from planner.review.short_runs import ShortRuns
 
 MATERIAL = 0.002
 """Share of the loss above which an lr is wrong: what one run differs from the next (0.2% on Step
@@ -112,32 +112,32 @@ class Verdict:
     cautions: tuple[str, ...]
 
 
-def judge(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> Verdict:
+def judge(runs: ShortRuns, outcomes: Sequence[Outcome]) -> Verdict:
     """Whether the plan stands, by how much its lr should move, and with what confidence.
 
     Args:
-        yardstick: the plan on its surface, and the length of the pilots.
+        runs: the plan on its surface, and the length of the pilots.
         outcomes: pilots of one length, batch and schedule that differ in lr alone.
 
     Raises:
         InputError: fewer than two losses at different lrs, and none that diverged says enough.
     """
-    planned = yardstick.plan.lr.value
+    planned = runs.plan.lr.value
     ended = [one for one in outcomes if one.loss is not None]
     burst = [one for one in outcomes if one.loss is None and one.lr <= planned * 1.01]
-    pilots = compared(yardstick, outcomes)
+    pilots = compared(runs, outcomes)
     if len({round(math.log(one.lr), 2) for one in ended}) < 2:
         if not burst:
             raise InputError(
                 f"pilots: {len(ended)} with a loss, at different lrs 2 are needed; run those that "
                 "plan verify prints"
             )
-        return diverged_verdict(yardstick, pilots, burst, None)
-    logs, residuals = fits(yardstick, ended)
-    pilot, shift = posteriors(yardstick, logs)
-    costs = yardstick.costs(GRID)
+        return diverged_verdict(runs, pilots, burst, None)
+    logs, residuals = fits(runs, ended)
+    pilot, shift = posteriors(runs, logs)
+    costs = runs.costs(GRID)
     chance = float(shift @ (costs > MATERIAL))
-    factor = quantiles(shift, yardstick.law)
+    factor = quantiles(shift, runs.placed.law)
     found = Verdict(
         stands=chance <= 0.5,
         confidence=max(chance, 1 - chance),
@@ -146,26 +146,24 @@ def judge(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> Verdict:
         factor=factor,
         lr=times(factor, planned),
         cost=float(shift @ costs),
-        pilot_factor=times(quantiles(pilot, yardstick.law), math.exp(-yardstick.log_length_factor)),
-        length_factor=yardstick.length_factor(),
-        surface=yardstick.law,
+        pilot_factor=times(quantiles(pilot, runs.placed.law), math.exp(-runs.log_length_factor)),
+        length_factor=runs.length_factor(),
+        surface=runs.placed.law,
         pilots=pilots,
-        cautions=misfits(yardstick, ended, residuals, pilot),
+        cautions=misfits(runs, ended, residuals, pilot),
     )
-    return diverged_verdict(yardstick, pilots, burst, found) if burst else found
+    return diverged_verdict(runs, pilots, burst, found) if burst else found
 
 
 def diverged_verdict(
-    yardstick: Yardstick,
+    runs: ShortRuns,
     pilots: tuple[Compared, ...],
     burst: Sequence[Outcome],
     found: Verdict | None,
 ) -> Verdict:
     """A pilot at or below the planned lr diverged: the plan is wrong, whatever the others say."""
     worst = min(burst, key=lambda one: one.lr)
-    reason = (
-        f"{worst.name} diverged at {worst.lr / yardstick.plan.lr.value:.3g} times the planned lr"
-    )
+    reason = f"{worst.name} diverged at {worst.lr / runs.plan.lr.value:.3g} times the planned lr"
     if found is not None:
         return replace(found, stands=False, confidence=1.0, reason=reason)
     return Verdict(
@@ -176,39 +174,39 @@ def diverged_verdict(
         lr=None,
         cost=None,
         pilot_factor=None,
-        length_factor=yardstick.length_factor(),
-        surface=yardstick.law,
+        length_factor=runs.length_factor(),
+        surface=runs.placed.law,
         pilots=pilots,
         cautions=(),
     )
 
 
-def posteriors(yardstick: Yardstick, logs: Floats) -> tuple[Floats, Floats]:
+def posteriors(runs: ShortRuns, logs: Floats) -> tuple[Floats, Floats]:
     """Probabilities over `GRID` of ln(best / planned lr): by the pilots alone, and of the run.
 
     Args:
-        yardstick: the plan on its surface.
+        runs: the plan on its surface.
         logs: ln of the pilots' likelihood, by depth and place on `GRID`, shape (21, 241).
     """
     pilot = normalized(np.exp(-(DEPTHS**2) / 2) @ np.exp(logs - logs.max()))
     # A step of the grid is the least that it can tell.
-    spread = max(yardstick.length_log_sd, float(GRID[1] - GRID[0]))
+    spread = max(runs.length_log_sd, float(GRID[1] - GRID[0]))
     kernel = np.exp(-(((GRID[:, None] - GRID) / spread) ** 2) / 2)
-    prior = np.exp(-((GRID / prior_log_sd(yardstick.plan)) ** 2) / 2)
+    prior = np.exp(-((GRID / prior_log_sd(runs.plan)) ** 2) / 2)
     return pilot, normalized(prior * (kernel @ pilot))
 
 
-def fits(yardstick: Yardstick, ended: Sequence[Outcome]) -> tuple[Floats, Floats]:
+def fits(runs: ShortRuns, ended: Sequence[Outcome]) -> tuple[Floats, Floats]:
     """ln of the pilots' likelihood, the level integrated out, and their residuals over their sds.
 
     Returns:
         By depth and place on `GRID`, shape (21, 241); and by pilot too, shape (21, 241, n).
     """
-    x = np.log([one.lr / yardstick.plan.lr.value for one in ended])
+    x = np.log([one.lr / runs.plan.lr.value for one in ended])
     depth = np.exp(DEPTH_LOG_SD * DEPTHS)[:, None, None]
-    shape = depth * yardstick.penalties(x - GRID[:, None], yardstick.tokens)
+    shape = depth * runs.penalties(x - GRID[:, None], runs.tokens)
     # The best lr of the pilots' length lies at the same place on the surface for every u.
-    least = yardstick.penalties(np.array(-yardstick.log_length_factor), yardstick.tokens)
+    least = runs.penalties(np.array(-runs.log_length_factor), runs.tokens)
     form = FORM_SHARE * (shape - depth * least)
     variance = np.array([one.log_sd for one in ended]) ** 2 + form**2
     gaps = np.log([one.loss for one in ended if one.loss is not None]) - shape
@@ -247,10 +245,10 @@ def times(factor: Value, by: float) -> Value:
     return replace(factor, value=factor.value * by, low=low, high=high)
 
 
-def compared(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> tuple[Compared, ...]:
+def compared(runs: ShortRuns, outcomes: Sequence[Outcome]) -> tuple[Compared, ...]:
     """Each pilot's loss and the surface's, over those of the one nearest to the planned lr."""
-    factors = np.array([one.lr / yardstick.plan.lr.value for one in outcomes])
-    expected = yardstick.penalties(np.log(factors), yardstick.tokens)
+    factors = np.array([one.lr / runs.plan.lr.value for one in outcomes])
+    expected = runs.penalties(np.log(factors), runs.tokens)
     ended = [i for i, one in enumerate(outcomes) if one.loss is not None]
     base = min(ended, key=lambda i: abs(math.log(factors[i])), default=None)
     level = None if base is None else outcomes[base].loss
@@ -268,7 +266,7 @@ def compared(yardstick: Yardstick, outcomes: Sequence[Outcome]) -> tuple[Compare
 
 
 def misfits(
-    yardstick: Yardstick, ended: Sequence[Outcome], residuals: Floats, pilot: Floats
+    runs: ShortRuns, ended: Sequence[Outcome], residuals: Floats, pilot: Floats
 ) -> tuple[str, ...]:
     """Pilots that no place and depth of the surface explains, and an answer at the grid's end."""
     squares = (residuals**2).sum(-1)
@@ -278,7 +276,7 @@ def misfits(
     if abs(best[place]) > MISFIT:
         found.append(
             f"{ended[place].name} lies {abs(best[place]):.1f} standard deviations from the surface "
-            f"of {yardstick.law}: look at its log, or say the noise of your runs with --noise"
+            f"of {runs.placed.law}: look at its log, or say the noise of your runs with --noise"
         )
     if np.argmax(pilot) in {0, len(GRID) - 1}:
         found.append("the best lr of the pilots is out of sight: run more, further that way")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fitting.errors import InputError, WindtunnelError
 from fitting.units import format_count
-from planner.request.choices import LR_BOUNDS, WEIGHT_DECAY_BOUNDS
-from planner.request.target import AGREEMENT, check_scale
+from planner.request.target import check_scale
 from planner.trainers.export import find_trainer
 from planner.trainers.files import Given
+from proxies.run.defaults import AGREEMENT, LR_BOUNDS, WEIGHT_DECAY_BOUNDS
 from proxies.run.shape import check_shape
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
+from proxies.run.defaults import BETAS, EPS, GRAD_CLIP, LION_BETAS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -73,9 +74,8 @@ class Optimizer:
     beta2: float
     eps: float | None
     """Base eps; None for Lion, which has none."""
-    grad_clip: float | None = 1.0
-    """Largest norm of the whole gradient, > 0; None for no limit. 1 is the clip of Step Law and
-    of nearly every published recipe."""
+    grad_clip: float | None = GRAD_CLIP
+    """Largest norm of the whole gradient, > 0; None for no limit."""
 
     @property
     def adamw_factor(self) -> float:
@@ -270,9 +270,9 @@ def _completep(m: float, r: float) -> Multipliers:
 
 
 OPTIMIZERS: Mapping[str, Optimizer] = {
-    "adamw": Optimizer(name="adamw", beta1=0.9, beta2=0.95, eps=1e-8),
-    "lion": Optimizer(name="lion", beta1=0.9, beta2=0.99, eps=None),
-    "muon": Optimizer(name="muon", beta1=0.9, beta2=0.95, eps=1e-8),
+    "adamw": Optimizer(name="adamw", beta1=BETAS[0], beta2=BETAS[1], eps=EPS),
+    "lion": Optimizer(name="lion", beta1=LION_BETAS[0], beta2=LION_BETAS[1], eps=None),
+    "muon": Optimizer(name="muon", beta1=BETAS[0], beta2=BETAS[1], eps=EPS),
 }
 """An optimizer by name with its default constants; Lion's betas are its paper's."""
 

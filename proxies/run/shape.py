@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fitting.errors import InputError, nearest_name
+from proxies.run.defaults import VOCAB_SIZE
 
 MLPS = {"swiglu": 3, "geglu": 3, "gelu": 2, "relu": 2, "relu2": 2}
 """Matrices of d_model x d_ff in an MLP: gated ones (gate, up, down) have 3, others (up, down) 2."""
@@ -52,7 +53,7 @@ class Shape:
     """Features a head; `n_heads` times it may differ from `d_model` (Qwen3 0.6B: 2,048, 1,024)."""
     d_ff: int
     """Inner width of the MLP, of one of gate and up where it is gated."""
-    vocab_size: int = 32_000
+    vocab_size: int = VOCAB_SIZE
     """Rows of the embedding as stored, with padding."""
     tied_embeddings: bool = False
     """Whether the output head is the token embedding."""

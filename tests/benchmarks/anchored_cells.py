@@ -17,11 +17,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from planner.facts.laws import read_lawbook
+from planner.plan.anchor_text import read_anchors
 from planner.recommendation.anchored import anchored_batch, anchored_lr, stand
 from planner.recommendation.anchoring import distance_squared
 from planner.recommendation.numbers import pick_sources
 from planner.recommendation.sources import survey
-from planner.request.anchor_text import read_anchors
 from planner.request.choices import Choices
 from proxies.run.sizing import choose_shape
 from tests.benchmarks.fit_setups import inside

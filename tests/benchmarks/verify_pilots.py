@@ -35,10 +35,12 @@ from fitting.surface.fit import Effort, fit_surface
 from fitting.surface.prior import NEUTRAL
 from fitting.surface.solver import FREE, basis
 from planner.facts.laws import read_lawbook
-from planner.plan.document import Plan, Value
+from planner.plan.document import Plan
 from planner.plan.make import recommend
-from planner.recommendation.yardstick import make_yardstick
+from planner.recommendation.place import PlacedSurface, place_surface
+from planner.recommendation.value import Value
 from planner.request.target import Target
+from planner.review.short_runs import short_runs
 from planner.review.verdict import MATERIAL, Outcome, Verdict, judge
 from tests.measured.step_law_cells import columns, read_table
 
@@ -119,7 +121,7 @@ def simulate(plan: Plan, truth: Truth, slip: float, seed: int) -> Verdict:
     tokens = FRACTION * plan.target.tokens
     log_loss = truth(plan, rng)
     return judge(
-        make_yardstick(plan, LAW, tokens=tokens, same_setup=False),
+        short_runs(plan, on(plan, LAW), tokens=tokens, same_setup=False),
         [
             Outcome(
                 name=f"{factor:g}",
@@ -217,22 +219,28 @@ def replay(
         trio = {factor: losses.get(place + round(2 * math.log2(factor))) for factor in LRS}
         if any(value is None or not math.isfinite(value) for value in trio.values()):
             continue
-        plan = replace(
-            base,
+        numbers = replace(
+            base.numbers,
             lr=Value(value=lr, low=lr, high=lr, law="pinned"),
             batch_tokens=replace(base.batch_tokens, value=batch),
         )
+        plan = replace(base, numbers=numbers)
         outcomes = [
             Outcome(name=f"{factor:g}", lr=lr * factor, loss=value, log_sd=NOISE)
             for factor, value in trio.items()
         ]
-        yardstick = make_yardstick(plan, law, tokens=short, same_setup=False)
+        runs = short_runs(plan, on(plan, law), tokens=short, same_setup=False)
         yield Replayed(
-            verdict=judge(yardstick, outcomes),
+            verdict=judge(runs, outcomes),
             slip=lr / math.exp(best[0]),
             cost=loss / math.exp(best[1]) - 1,
             length=whole / short,
         )
+
+
+def on(plan: Plan, law: Law) -> PlacedSurface:
+    """A law's surface at the size of a plan."""
+    return place_surface(law, params=plan.target.params, tokens=plan.target.tokens)
 
 
 def pairs_of(runs: pd.DataFrame) -> list[tuple[float, float]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from planner.calibrate.folder import Request
 from planner.calibrate.loop import calibrate
-from planner.plan.document import Value
+from planner.recommendation.value import Value
 from proxies.sweep.executors.desk import Desk, Ended, Execute, failed_row
 from proxies.sweep.run_sweep import Means
 from tests.fixtures.runs import true_loss, true_point
@@ -64,7 +64,7 @@ def land(folder: Path, request: Request, *, noise: float) -> Landed:
     )
     assert found is not None
     lr, batch = true_point(request.params, request.tokens)
-    plan = found.prepared.plan
+    plan = found.plan
     return Landed(
         runs=found.ending.runs,
         lr=plan.lr.value / lr,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,17 +10,13 @@ import typer
 from fitting.errors import InputError
 from planner.cli import options as given
 from planner.cli.commands import LazyGroup
+from planner.cli.plan.asked import read_request
 from planner.cli.plan.table import show_plan
-from planner.plan.make import VERSION, prepare
-from planner.request.budget import Budget
-from planner.request.choices import Choices, Pins
-from planner.request.growth import read_growth
-from planner.request.request import Request, Typed, optional_count, read_request
-from proxies.run.experts import read_experts
+from planner.plan.draft import draft_plan
+from planner.plan.make import VERSION, finish_plan
 
 if TYPE_CHECKING:
-    from planner.facts.anchor import Anchor
-    from planner.request.budget import BudgetPart
+    from planner.plan.arithmetic import Topic
 
 EXAMPLES = """Examples:
 
@@ -106,108 +99,27 @@ def plan(
     if version:
         print(f"windtunnel {VERSION}")
         return
-    if from_plan is not None:
-        from planner.cli.plan.again import context_again
-
-        context = context_again(context, from_plan)
-        return plan(context, **context.params)
-    typed = Typed(
-        params=params,
-        tokens=tokens,
-        flops=flops,
-        tokens_per_param=tokens_per_param,
-        model=model,
-        d_model=d_model,
-        n_layers=layers,
-        n_heads=heads,
-        n_kv_heads=kv_heads,
-        d_ff=d_ff,
-        experts=read_experts(experts, active),
-        seq_len=seq_len,
-        vocab_size=vocab,
-        tied=tied,
-        schedule=schedule,
-        checkpoints=checkpoints,
-        law=law,
-    )
-    pins = Pins(
-        lr=lr,
-        batch_tokens=optional_count(batch, "--batch"),
-        weight_decay=weight_decay,
-        steps=steps,
-        warmup_steps=warmup,
-    )
-    budget = Budget(
-        days=days,
-        cost=cost,
-        price=price,
-        inference_tokens=optional_count(inference_tokens, "--inference-tokens"),
-        max_params=optional_count(max_params, "--max-params"),
-        max_tokens=optional_count(max_tokens, "--max-tokens"),
-    )
-
-    def choose(request: Request) -> Choices:
-        return Choices(
-            pins=pins,
-            law=law,
-            round_batch=round_batch,
-            optimizer=optimizer,
-            parametrization=parametrization,
-            base_d_model=base_width,
-            base_n_layers=base_layers,
-            base_head_dim=base_head_dim,
-            schedule=request.schedule,
-            curve=curve,
-            checkpoint_tokens=request.checkpoint_tokens,
-            gpus=gpus,
-            experts=typed.experts,
-            price=price,
-            unique_tokens=optional_count(unique_tokens, "--unique-tokens"),
-            anchors=anchors_of(anchor, request.target.seq_len),
-            batch_growth=None if batch_growth is None else read_growth(batch_growth),
-        )
-
-    typed, spent = settled(typed, budget, tuple(laws or ()), choose)
-    request = read_request(typed, tuple(laws or ()))
-    choices = replace(choose(request), budget=spent)
-    prepared = prepare(
-        request.target,
-        request.chosen,
-        choices,
-        book=request.book,
-        user_laws=request.user_laws,
-        command=shlex.join(["plan", *context.obj.arguments]),
-    )
+    request, book, command, before = read_request(context)
+    draft = draft_plan(request, book)
+    made = finish_plan(draft, command=command)
     if export is not None:
         from planner.cli.trainers.export import write_export
 
-        write_export(prepared.plan, export, out, lossy=lossy, force=force)
+        write_export(made, export, out, lossy=lossy, force=force)
     elif out is not None or lossy or force:
         raise InputError(
             "-o, --lossy and --force: belong to --export TRAINER; add it or leave them out"
         )
-    show_plan(prepared, as_json=as_json, explain=explain)
-    if context.obj.before is not None and not as_json:
-        from planner.cli.plan.again import show_moves
+    topics: list[Topic] = []
+    if explain:
+        from planner.plan.arithmetic import explain_plan
 
-        show_moves(context.obj.before, prepared.plan)
+        topics = explain_plan(draft)
+    show_plan(made, topics, as_json=as_json)
+    if before is not None and not as_json:
+        from planner.review.diff import compare_plans
+        from planner.review.diff_text import difference_lines
 
-
-def settled(
-    typed: Typed, budget: Budget, law_files: tuple[Path, ...], choose: Callable[[Request], Choices]
-) -> tuple[Typed, BudgetPart | None]:
-    """What was typed, its target chosen by the budget where there is one."""
-    if budget.is_empty:
-        return typed, None
-    from planner.cli.plan.budget import settle_budget
-
-    return settle_budget(typed, budget, law_files, choose)
-
-
-def anchors_of(texts: list[str] | None, seq_len: int) -> tuple[Anchor, ...]:
-    """The anchors that were typed; their reader is loaded only where there are any."""
-    if not texts:
-        return ()
-    from planner.request.anchor_text import read_anchors
-
-    return read_anchors(texts, seq_len=seq_len)
+        print("\nmoved from the plan given")
+        for line in difference_lines(compare_plans(before, made, book)):
+            print(f"  {line}".rstrip())

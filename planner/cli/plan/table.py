@@ -4,103 +4,78 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fitting.units import format_count, format_small
-from planner.plan.document import Bounds, ComputePart, HalfDouble, Plan, Value, plan_to_dict
+from planner.cli.console import make_console, plain_table
+from planner.plan.document import Plan
 from planner.plan.words.experts import expert_rows, sizes_in_words
 from planner.plan.words.growth import growth_rows
 from planner.plan.words.limited_data import data_rows
 
 if TYPE_CHECKING:
-    from planner.plan.make import Prepared
+    from fitting.laws.plateau import Span
+    from planner.compute.planned import PlannedCompute
+    from planner.plan.arithmetic import Topic
+    from planner.recommendation.value import HalfDouble, Value
 
-WIDTH_IN_A_PIPE = 80
 SHOWN_ALTERNATIVES = 6
 """Other laws in the table; the JSON has all."""
 
 
-def show_plan(prepared: Prepared, *, as_json: bool, explain: bool) -> None:
+def show_plan(plan: Plan, explained: Sequence[Topic] = (), *, as_json: bool = False) -> None:
     """Print a plan on stdout and its warnings on stderr.
 
     Args:
-        prepared: the plan and what it was made from.
-        as_json: print JSON in place of the tables; with `explain` it gains the key `explanation`.
-        explain: also print the arithmetic of each number.
+        plan: the plan.
+        explained: the arithmetic of each number, in JSON under the key `explanation`.
+        as_json: print JSON in place of the tables.
     """
     if as_json:
-        print_json(prepared, explain=explain)
+        import json
+
+        from planner.plan.file import plan_to_dict
+
+        plain = plan_to_dict(plan)
+        if explained:
+            plain["explanation"] = {topic.title: list(topic.lines) for topic in explained}
+        print(json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False))
     else:
-        print_tables(prepared)
-        if explain:
-            print_explanation(prepared)
-    for warning in prepared.plan.warnings:
+        print_tables(plan)
+        for topic in explained:
+            print(f"\n{topic.title}")
+            for line in topic.lines:
+                print(f"  {line}")
+    for warning in plan.warnings:
         print("warning:", warning, file=sys.stderr)
 
 
-def print_json(prepared: Prepared, *, explain: bool) -> None:
-    """The plan's JSON."""
-    import json
-
-    plain = plan_to_dict(prepared.plan)
-    if explain:
-        from planner.plan.arithmetic import explain_plan
-
-        plain["explanation"] = {topic.title: list(topic.lines) for topic in explain_plan(prepared)}
-    print(json.dumps(plain, indent=2, allow_nan=False, ensure_ascii=False))
-
-
-def print_explanation(prepared: Prepared) -> None:
-    """The arithmetic of each number with its source."""
-    from planner.plan.arithmetic import explain_plan
-
-    for topic in explain_plan(prepared):
-        print(f"\n{topic.title}")
-        for line in topic.lines:
-            print(f"  {line}")
-
-
-def print_tables(prepared: Prepared) -> None:
+def print_tables(plan: Plan) -> None:
     """The plan as people read it."""
     console = make_console()
-    plan = prepared.plan
     target = plan.target
     console.print(
-        f"[bold]{sizes_in_words(plan)} on {format_count(target.tokens)} tokens"
-        f"[/bold] (non-embedding; {format_count(target.tokens_per_param)} tokens a param, "
-        f"{format_small(target.flops)} FLOPs)",
-        highlight=False,
+        Text.assemble(
+            (f"{sizes_in_words(plan)} on {format_count(target.tokens)} tokens", "bold"),
+            f" (non-embedding; {format_count(target.tokens_per_param)} tokens a param, "
+            f"{format_small(target.flops)} FLOPs)",
+        )
     )
     console.print()
     console.print(numbers_table(plan))
     console.print()
-    console.print(run_table(prepared))
+    console.print(run_table(plan))
     console.print()
     if plan.budget is not None:
         from planner.cli.plan.budget import budget_table
 
-        console.print(budget_table(plan.budget, plain_table))
+        console.print(budget_table(plan.budget))
         console.print()
     console.print(witnesses_table(plan))
-
-
-def make_console() -> Console:
-    """A console on stdout: the terminal's width, 80 columns in a pipe."""
-    if sys.stdout.isatty():
-        return Console()
-    return Console(width=WIDTH_IN_A_PIPE)
-
-
-def plain_table(*columns: str, right: tuple[int, ...] = ()) -> Table:
-    """A table without boxes, its header underlined by nothing but weight."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index in right else "left", overflow="fold")
-    return table
 
 
 def numbers_table(plan: Plan) -> Table:
@@ -122,7 +97,7 @@ def numbers_table(plan: Plan) -> Table:
     for name, value, show in rows:
         table.add_row(
             name,
-            f"[bold]{show(value.value)}[/bold]",
+            Text(show(value.value), "bold"),
             interval(value, show),
             "" if value.elsewhere is None else roughly(value.elsewhere, show),
             source(value),
@@ -135,12 +110,12 @@ def numbers_table(plan: Plan) -> Table:
     return table
 
 
-def span(bounds: Bounds, show: Callable[[float], str]) -> str:
+def span(bounds: Span, show: Callable[[float], str]) -> str:
     """Low to high."""
     return f"{show(bounds.low)} to {show(bounds.high)}"
 
 
-def roughly(bounds: Bounds, show: Callable[[float], str]) -> str:
+def roughly(bounds: Span, show: Callable[[float], str]) -> str:
     """Low to high; small numbers in two digits, which is what 80 columns hold.
 
     They are rounded outward, so that what is printed is never narrower than the interval beside it.
@@ -172,10 +147,9 @@ def source(value: Value) -> str:
     return ", ".join(f"{name} {share}%" for name, share in shares.items() if share)
 
 
-def run_table(prepared: Prepared) -> Table:
+def run_table(plan: Plan) -> Table:
     """Steps, schedule, optimizer, model, parametrization and compute."""
-    plan = prepared.plan
-    shape, schedule = plan.shape, plan.schedule
+    shape, schedule, counts = plan.shape, plan.schedule, plan.run.active
     table = plain_table("", "")
     table.show_header = False
     table.add_row("batch", f"{plan.batch_sequences:,} sequences of {plan.target.seq_len:,} tokens")
@@ -194,7 +168,7 @@ def run_table(prepared: Prepared) -> Table:
     tied = "tied" if shape.tied_embeddings else "untied"
     table.add_row(
         "",
-        f"{shape.params:,} params, {shape.total_params:,} with {tied} {shape.vocab_size:,} vocab",
+        f"{counts.params:,} params, {counts.total_params:,} with {tied} {shape.vocab_size:,} vocab",
     )
     for name, words in expert_rows(plan):
         table.add_row(name, words)
@@ -211,7 +185,7 @@ def run_table(prepared: Prepared) -> Table:
             f"{format_small(group.weight_decay)}{std}",
         )
     if plan.compute is not None:
-        for name, words in describe_compute(prepared):
+        for name, words in describe_compute(plan.compute):
             table.add_row(name, words)
     if plan.data is not None:
         for name, words in data_rows(plan.data):
@@ -233,7 +207,7 @@ def describe_schedule(plan: Plan) -> str:
         return f"{schedule.kind}: warmup, then the peak lr to the end"
     end = "0" if schedule.final_lr_fraction == 0 else f"{schedule.final_lr_fraction:g} of the peak"
     words = f"{schedule.kind}, decay {schedule.decay_shape} to {end}"
-    if schedule.checkpoints:
+    if schedule.kind == "wsd-s":
         steps = ", ".join(f"{found.step:,}" for found in schedule.checkpoints)
         words += f" at each of steps {steps}"
     return words
@@ -260,18 +234,14 @@ def describe_parametrization(plan: Plan) -> str:
     )
 
 
-def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
+def describe_compute(compute: PlannedCompute) -> list[tuple[str, str]]:
     """Layout, time and memory on the given GPUs."""
-    compute = prepared.plan.compute
-    assert compute is not None
-    assert prepared.compute is not None
-    sharded = prepared.compute.sharded
     rows = [
         (
             "gpus",
             f"{compute.gpus}: micro {compute.micro_batch_sequences} x accumulation "
             f"{compute.accumulation} x data parallel {compute.data_parallel}, "
-            f"{'sharded' if sharded else 'replicated'}",
+            f"{'sharded' if compute.sharded else 'replicated'}",
         )
     ]
     if compute.tensor_parallel * compute.pipeline_parallel > 1:
@@ -305,7 +275,7 @@ def describe_compute(prepared: Prepared) -> list[tuple[str, str]]:
     return rows
 
 
-def describe_bill(compute: ComputePart) -> list[tuple[str, str]]:
+def describe_bill(compute: PlannedCompute) -> list[tuple[str, str]]:
     """GPU-hours, energy and cost."""
     parts = []
     if compute.gpu_hours is not None:

@@ -48,8 +48,8 @@ def batch(
     Prints a row a batch: steps and tokens to the plan's loss, both over the plan's, and what the
     batch costs at the plan's tokens by the measured surface, with the lr held and moved.
     """
-    from planner.facts.laws import read_lawbook
-    from planner.plan.document import load_plan, to_plain
+    from planner.plan.file import load_plan, to_plain
+    from planner.plan.reuse import known_laws
     from planner.review.batch_tradeoff import trade_off
 
     measured = None
@@ -57,7 +57,8 @@ def batch(
         from fitting.probes.noise_scale import fit_noise
 
         measured = fit_noise(noise)
-    found = trade_off(load_plan(plan), read_lawbook(()), noise=measured)
+    read = load_plan(plan)
+    found = trade_off(read, known_laws(read, plan), noise=measured)
     if plot is not None:
         from fitting.figures import save_figure
         from planner.review.batch_figure import batch_figure
@@ -71,7 +72,7 @@ def batch(
 
 def show(found: Tradeoff) -> None:
     """The head lines and the table."""
-    from planner.cli.plan.table import make_console
+    from planner.cli.console import make_console
 
     console = make_console()
     for line in head_lines(found):
@@ -105,7 +106,7 @@ def head_lines(found: Tradeoff) -> list[str]:
 
 def rows_table(found: Tradeoff) -> Table:
     """A row a batch; the plan's is marked."""
-    from planner.cli.plan.table import plain_table
+    from planner.cli.console import plain_table
 
     columns = (
         "batch",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +13,7 @@ from fitting.errors import InputError
 from fitting.units import format_count, format_small, parse_count
 
 if TYPE_CHECKING:
-    from planner.change.base import Run
+    from planner.change.base import Underway
     from planner.change.change import Change, Number
 
 app = typer.Typer(
@@ -68,6 +67,7 @@ WIDTH_IN_A_PIPE = 100
 
 @app.command("continual", epilog=CONTINUAL_EXAMPLES)
 def continual(
+    context: typer.Context,
     plan: PlanFile,
     tokens: Annotated[str, typer.Option("--tokens", metavar="TOKENS", help="New ones alone.")],
     shift: Annotated[
@@ -87,7 +87,7 @@ def continual(
 
     count = parse_count(tokens, where="--tokens")
     show(
-        continue_run(read_run(plan), tokens=count, peak=peak, shift=shift),
+        continue_run(read_run(context, plan), tokens=count, peak=peak, shift=shift),
         as_json=as_json,
         as_csv=as_csv,
     )
@@ -95,6 +95,7 @@ def continual(
 
 @app.command("grow", epilog=GROW_EXAMPLES)
 def grow(
+    context: typer.Context,
     plan: PlanFile,
     layers: Annotated[int, typer.Option("--layers", metavar="COUNT", help="Of the grown model.")],
     tokens: Annotated[str, typer.Option("--tokens", metavar="TOKENS", help="Of the grown model.")],
@@ -108,11 +109,16 @@ def grow(
     from planner.change.grow import grow_run
 
     count = parse_count(tokens, where="--tokens")
-    show(grow_run(read_run(plan), layers=layers, tokens=count), as_json=as_json, as_csv=as_csv)
+    show(
+        grow_run(read_run(context, plan), layers=layers, tokens=count),
+        as_json=as_json,
+        as_csv=as_csv,
+    )
 
 
 @app.command("extend", epilog=EXTEND_EXAMPLES)
 def extend(
+    context: typer.Context,
     plan: PlanFile,
     tokens: Annotated[str, typer.Option("--tokens", metavar="TOKENS", help="Of the whole run.")],
     as_json: Json = False,
@@ -126,11 +132,12 @@ def extend(
     from planner.change.extend import extend_run
 
     count = parse_count(tokens, where="--tokens")
-    show(extend_run(read_run(plan), tokens=count), as_json=as_json, as_csv=as_csv)
+    show(extend_run(read_run(context, plan), tokens=count), as_json=as_json, as_csv=as_csv)
 
 
 @app.command("batch", epilog=BATCH_EXAMPLES)
 def batch(
+    context: typer.Context,
     plan: PlanFile,
     size: Annotated[str, typer.Option("--batch", metavar="TOKENS", help="The new batch.")],
     at_token: AtToken,
@@ -144,7 +151,7 @@ def batch(
     from planner.change.batch import change_batch
 
     found = change_batch(
-        read_run(plan),
+        read_run(context, plan),
         batch_tokens=parse_count(size, where="--batch"),
         at_token=parse_count(at_token, where="--at-token"),
     )
@@ -153,6 +160,7 @@ def batch(
 
 @app.command("gpus", epilog=GPUS_EXAMPLES)
 def gpus(
+    context: typer.Context,
     plan: PlanFile,
     accelerators: Annotated[
         str, typer.Option("--gpus", metavar="[Nx]NAME", help="The new ones, as 16xH100.")
@@ -169,20 +177,23 @@ def gpus(
     from planner.change.gpus import change_gpus
 
     done = 0.0 if at_token is None else parse_count(at_token, where="--at-token")
-    found = change_gpus(read_run(plan), gpus=accelerators, at_token=done)
+    found = change_gpus(read_run(context, plan), gpus=accelerators, at_token=done)
     show(found, as_json=as_json, as_csv=False)
 
 
-def read_run(path: Path) -> Run:
-    """The plan of a file as a run.
+def read_run(context: typer.Context, path: Path) -> Underway:
+    """The plan of a file as a run that is changed.
 
     Raises:
-        InputError: it is no plan.
+        InputError: it is no plan, or one that cannot be planned again.
     """
-    from planner.change.base import open_run
-    from planner.plan.document import load_plan
+    from planner.change.base import take_up
+    from planner.plan.file import load_plan
+    from planner.plan.reuse import book_of
 
-    return open_run(load_plan(path), shlex.join(["plan", *sys.argv[1:]]))
+    plan = load_plan(path)
+    command = context.obj.text
+    return take_up(plan, book_of(plan, path), command=command)
 
 
 def show(change: Change, *, as_json: bool, as_csv: bool) -> None:
@@ -211,7 +222,7 @@ def print_change(change: Change) -> None:
     """The numbers before and after, the nearest cases, the notes."""
     from rich.console import Console
 
-    from planner.cli.plan.table import plain_table
+    from planner.cli.console import plain_table
 
     console = Console(highlight=False, markup=False)
     if not sys.stdout.isatty():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +23,7 @@ app = typer.Typer(
 
 @app.command(epilog=EXAMPLES)
 def report(
+    context: typer.Context,
     source: Annotated[
         Path,
         typer.Argument(
@@ -51,7 +50,7 @@ def report(
         found = gather(source, progress=say)
         check_output(out, read=list(found.files.all()), force=True)
         say("drawing")
-        page = whole_page(found, command=shlex.join(["plan", *sys.argv[1:]]))
+        page = whole_page(found, command=context.obj.text)
         replace_file(out, page.html.encode())
     print(f"written: {out} ({len(page.html.encode()) / 1e6:.1f} MB)")
     for line in page.absent:

@@ -101,8 +101,9 @@ def _judged(
         InputError: an option cannot be read, or an lr without a size.
     """
     from planner.health.mitigations import EPS, StabilityTarget
-    from planner.plan.document import load_plan
-    from planner.request.choices import LR_BOUNDS, check_range
+    from planner.plan.file import load_plan
+    from planner.request.choices import check_range
+    from proxies.run.defaults import LR_BOUNDS
 
     check_range("--lr", lr, LR_BOUNDS)
     params = None if target is None else target.params

@@ -12,6 +12,9 @@ import typer
 from fitting.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fitting.laws.law import Law
     from planner.plan.document import Plan
 
 EXAMPLES = """Examples:
@@ -60,32 +63,25 @@ def verify(
     what factor the lr should move (80% interval) and with what confidence. A log's peak lr says
     which pilot it is. Exit 0: the plan stands, or no logs; 1: it does not.
     """
-    from planner.plan.document import load_plan
-    from planner.review.pilots_text import pilots_to_dict, verdict_lines
-    from planner.review.verify import verify_plan
+    from planner.plan.file import load_plan
+    from planner.plan.reuse import book_of
+    from planner.review.pilots_text import pilots_lines, pilots_to_dict, verdict_lines
+    from planner.review.verify import plan_pilots, verify_plan
 
     given = load_plan(plan)
+    book = book_of(given, plan)
     if not logs:
-        show_pilots(given, plan, fraction, tuple(laws or ()), as_json=as_json)
+        found = plan_pilots(given, fraction=fraction, law_files=tuple(laws or ()), book=book)
+        lines = pilots_lines(found, str(plan))
+        show(lines, pilots_to_dict(found), found.cautions, as_json=as_json)
         if export is not None:
-            write_pilots(given, fraction, export, out, lossy=lossy, force=force)
+            write_pilots(given, book, fraction, export, out, lossy=lossy, force=force)
         return
     if export is not None:
         raise InputError("--export: writes pilots that are yet to be run; leave out the logs")
-    found = verify_plan(given, logs, noise=noise, law_files=tuple(laws or ()))
-    show(verdict_lines(found), pilots_to_dict(found), found.cautions, as_json=as_json)
-    raise typer.Exit(0 if found.stands else 1)
-
-
-def show_pilots(
-    plan: Plan, path: Path, fraction: float, law_files: tuple[Path, ...], *, as_json: bool
-) -> None:
-    """Print the pilots of a plan."""
-    from planner.review.pilots_text import pilots_lines, pilots_to_dict
-    from planner.review.verify import plan_pilots
-
-    found = plan_pilots(plan, fraction=fraction, law_files=law_files)
-    show(pilots_lines(found, str(path)), pilots_to_dict(found), found.cautions, as_json=as_json)
+    verdict = verify_plan(given, logs, noise=noise, law_files=tuple(laws or ()), book=book)
+    show(verdict_lines(verdict), pilots_to_dict(verdict), verdict.cautions, as_json=as_json)
+    raise typer.Exit(0 if verdict.stands else 1)
 
 
 def show(
@@ -98,7 +94,14 @@ def show(
 
 
 def write_pilots(
-    plan: Plan, fraction: float, trainer: str, out: Path | None, *, lossy: bool, force: bool
+    plan: Plan,
+    book: Mapping[str, Law],
+    fraction: float,
+    trainer: str,
+    out: Path | None,
+    *,
+    lossy: bool,
+    force: bool,
 ) -> None:
     """Write each pilot's config into a folder."""
     from planner.cli.trainers.export import write_export
@@ -113,5 +116,6 @@ def write_pilots(
     except OSError as error:
         raise InputError(f"-o {out}: cannot be made ({error.strerror})") from error
     for name, factor in FACTORS.items():
-        pilot = pilot_plan(plan, lr=plan.lr.value * factor, tokens=fraction * plan.target.tokens)
+        lr, tokens = plan.lr.value * factor, fraction * plan.target.tokens
+        pilot = pilot_plan(plan, book, lr=lr, tokens=tokens)
         write_export(pilot, trainer, out / f"{name}{suffix}", lossy=lossy, force=force)

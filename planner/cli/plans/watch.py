@@ -68,7 +68,7 @@ def watch(
     """
     from fitting.logs.series import read_growing, read_log
     from planner.health.watch import watch_growing, watch_log
-    from planner.plan.document import load_plan
+    from planner.plan.file import load_plan
     from planner.recommendation.schedule import read_curve_law
 
     if not 0 < every < math.inf:

@@ -22,6 +22,8 @@ from planner.cli.options import (
     tokenizer,
     workers,
 )
+from planner.facts.laws import DEFAULT_PRIOR
+from proxies.run import defaults
 
 if TYPE_CHECKING:
     from planner.calibrate.loop import Calibrated
@@ -48,8 +50,10 @@ def run_calibration(
     tokens: float = option(
         _TARGET, "--tokens", "TOKENS", "training tokens: 20B", default=..., read=parse_count
     ),
-    seq_len: int = option(_TARGET, "--seq-len", "TOKENS", "tokens a sequence", default=2048),
-    vocab: int = option(_TARGET, "--vocab", "COUNT", "vocabulary", default=32_000),
+    seq_len: int = option(
+        _TARGET, "--seq-len", "TOKENS", "tokens a sequence", default=defaults.SEQ_LEN
+    ),
+    vocab: int = option(_TARGET, "--vocab", "COUNT", "vocabulary", default=defaults.VOCAB_SIZE),
     budget: str = option(
         _PROXIES, "--budget", "TIME|FLOPS", "of all runs: 10m, 2h, 3e18", default=...
     ),
@@ -61,7 +65,7 @@ def run_calibration(
     parametrization: str = parametrization(_PROXIES),
     optimizer: str = optimizer(_PROXIES),
     prior: str = option(
-        _PROXIES, "--prior", "NAME|none", "law beside the runs", default="step-law"
+        _PROXIES, "--prior", "NAME|none", "law beside the runs", default=DEFAULT_PRIOR
     ),
     interval: float = option(
         _PROXIES,
@@ -126,7 +130,7 @@ def _show(found: Calibrated, out: Path) -> None:
 
     print(found.fitted.summary())
     print()
-    show_plan(found.prepared, as_json=False, explain=False)
+    show_plan(found.plan)
     names = (RUNS, LAWS, PLAN, *(() if found.no_report else (REPORT,)))
     print(f"written: {', '.join(str(out / name) for name in names)}")
     if found.no_report:

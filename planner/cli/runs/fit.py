@@ -70,7 +70,7 @@ def fit(
     from fitting.files import replace_file
     from fitting.fit.laws import fit_laws
     from fitting.runs.table import read_runs
-    from planner.facts.priors import choose_prior
+    from planner.facts.laws import choose_prior
 
     size = None if target is None else target.pair
     if metric is not None or better is not None:

@@ -15,7 +15,8 @@ from fitting.files import check_output
 from fitting.units import format_small
 from planner.cli.console import warn
 from planner.cli.options import OUTPUT, REPLACE, argument, make_app, option
-from planner.request.choices import LR_BOUNDS, check_range
+from planner.request.choices import check_range
+from proxies.run.defaults import LR_BOUNDS
 
 if TYPE_CHECKING:
     from fitting.curves.extend import RunInProgress
@@ -128,7 +129,7 @@ def predict_curve(
     """
     from fitting.curves.law import forecast
     from fitting.logs.series import read_schedule
-    from planner.plan.document import load_plan
+    from planner.plan.file import load_plan
     from planner.recommendation.schedule import (
         lr_caution,
         planned_curve,
@@ -141,7 +142,7 @@ def predict_curve(
         if warmup_steps:
             raise InputError(f"--warmup-steps {warmup_steps:g}: {schedule} has its own warmup")
         plan = load_plan(schedule)
-        rows, warmup_steps = planned_curve(plan), plan.warmup_steps
+        rows, warmup_steps = planned_curve(plan.run), plan.warmup_steps
     else:
         rows = read_schedule(schedule)
     lr = lr_caution(known, float(rows.lr.max()))

@@ -15,7 +15,8 @@ from fitting.errors import InputError, nearest_name
 from fitting.units import format_small
 from planner.cli.console import make_console
 from planner.cli.options import OUTPUT, argument, make_app, option
-from planner.request.choices import LR_BOUNDS, check_range
+from planner.request.choices import check_range
+from proxies.run.defaults import LR_BOUNDS
 from proxies.run.schedule import (
     KINDS,
     SHAPES,

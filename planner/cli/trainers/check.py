@@ -9,7 +9,6 @@ from typing import Annotated
 
 import typer
 
-from planner.cli.plan import anchors_of
 from planner.cli.trainers.configs import (
     ConfigFile,
     Devices,
@@ -54,13 +53,16 @@ def check(
     Prints each number beside ours, where it would lie in a setup nobody measured, what it costs in
     loss by the measured surface, what looks unstable and one verdict line. Exit 0 for any verdict.
     """
+    from planner.plan.anchor_text import read_anchors
     from planner.review.check import check_run
     from planner.review.check_text import check_lines, check_to_dict
     from planner.trainers.import_config import import_config
 
     config = import_config(trainer, file, given_of(params, tokens, seq_len, devices))
     found = check_run(
-        config, anchors=anchors_of(anchor, config.run.seq_len), law_files=tuple(laws or ())
+        config,
+        anchors=read_anchors(anchor or (), seq_len=config.run.seq_len),
+        law_files=tuple(laws or ()),
     )
     if as_json:
         print(json.dumps(check_to_dict(found), indent=2, allow_nan=False))

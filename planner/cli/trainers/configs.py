@@ -58,15 +58,17 @@ def import_config(
     Prints the plan command line that plans the same run; what it cannot pin goes to stderr.
     --json prints the target, the shape and every number that the file says.
     """
-    from planner.plan.reuse import command_of, import_to_dict, unsaid
+    from planner.facts.laws import read_lawbook
+    from planner.plan.configs import command_of_config, config_to_dict, unsaid
     from planner.trainers.import_config import import_config as read_config
 
     config = read_config(trainer, file, given_of(params, tokens, seq_len, devices))
+    book = read_lawbook()
     if as_json:
-        print(json.dumps(import_to_dict(config), indent=2, allow_nan=False))
+        print(json.dumps(config_to_dict(config, book), indent=2, allow_nan=False))
         return
-    left_out = unsaid(config)
-    print(command_of(config))
+    left_out = unsaid(config, book)
+    print(command_of_config(config))
     for note in (*config.faults, *config.notes):
         print("note:", note, file=sys.stderr)
     for note in left_out:

@@ -44,7 +44,7 @@ def export(
     What the trainer cannot express is refused, or with --lossy listed on stderr and at the head
     of the file; plan trainers says what each can. transformers takes a folder of three files.
     """
-    from planner.plan.document import load_plan
+    from planner.plan.file import load_plan
 
     write_export(load_plan(plan), trainer, out, lossy=lossy, force=force)
 

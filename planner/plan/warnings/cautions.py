@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fitting.laws.evaluate import evaluate_law, log_distances
 from fitting.units import format_count, format_small
+from planner.facts.laws import CRITICAL_LAW
 from planner.plan.words.experts import expert_cautions
 from planner.plan.words.growth import growth_cautions
 from planner.plan.words.limited_data import data_cautions
@@ -17,7 +18,7 @@ from planner.plan.words.limited_data import data_cautions
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
 
 HIGHEST_PUBLISHED_DECAY = 0.1
 """Highest AdamW weight decay of the recipes in data/recipes.csv (a test compares)."""
@@ -26,47 +27,56 @@ MOST_STEPS_TO_TRUST = 200
 """Runs of fewer steps than this lie outside every sweep of the law book; assumed."""
 
 
-def collect_cautions(prepared: Prepared) -> tuple[str, ...]:
+def collect_cautions(draft: Draft) -> tuple[str, ...]:
     """All warnings of a plan, most important first."""
-    return tuple(sentence for check in CHECKS for sentence in check(prepared))
+    cautions = tuple(sentence for check in CHECKS for sentence in check(draft))
+    compute = draft.compute
+    if compute is None:
+        return cautions
+    # A run that fits no device needs no other warning.
+    if compute.fits is False:
+        return (*compute.warnings, *cautions)
+    return (*cautions, *compute.warnings)
 
 
-def outside_range(prepared: Prepared) -> list[str]:
+def outside_range(draft: Draft) -> list[str]:
     """Outside the law's range: by how much, the weights, the spread and the nearest runs."""
-    numbers, plan = prepared.numbers, prepared.plan
-    law = numbers.laws["lr"]
-    distances = log_distances(law.range, numbers.point)
+    found = draft.derivation
+    law = found.laws["lr"]
+    distances = log_distances(law.range, found.point)
     if not distances:
         return []
     parts = []
     for name in distances:
         low, high = getattr(law.range, name)
-        here = numbers.point[name]
+        here = found.point[name]
         parts.append(
             f"{name.replace('_', ' ')} {format_count(here)} outside "
             f"{format_count(low)} to {format_count(high)}"
         )
     sentence = f"outside the range of {law.name} ({'; '.join(parts)})"
-    weights = numbers.lr.weights
+    weights = found.lr.weights
     if weights is not None:
         shares = ", ".join(f"{100 * w:.0f}% {name}" for name, w in weights.items())
         sentence += f": lr is {shares} in log"
-        sentence += f" ({law.name} alone says {format_small(numbers.law_lr.law.value)})"
-    said = [a.lr for a in plan.alternatives if a.lr is not None]
+        sentence += f" ({law.name} alone says {format_small(found.law_lr.law.value)})"
+    said = [a.lr for a in draft.witnesses.alternatives if a.lr is not None]
     if said:
         sentence += (
             f"; {len(said)} other laws span {format_small(min(said), 2)} to "
             f"{format_small(max(said), 2)}"
         )
-    if plan.nearest:
-        runs = ", ".join(f"{near.run} {format_small(near.lr, 2)}" for near in plan.nearest)
+    if draft.witnesses.nearest:
+        runs = ", ".join(
+            f"{near.run} {format_small(near.lr, 2)}" for near in draft.witnesses.nearest
+        )
         sentence += f"; nearest published runs: {runs}"
     return [sentence + "; try short pilots at half and twice the lr before the run"]
 
 
-def doubtful_anchors(prepared: Prepared) -> list[str]:
+def doubtful_anchors(draft: Draft) -> list[str]:
     """Anchors that look like slips, are far away, or contradict the law's slope."""
-    if not prepared.numbers.standings:
+    if not draft.derivation.standings:
         return []
     # Imported here because only a plan with anchors needs it.
     from planner.plan.words.anchors import (
@@ -77,18 +87,17 @@ def doubtful_anchors(prepared: Prepared) -> list[str]:
     )
 
     checks = (surprising_anchors, far_anchors, widening_anchors, contradicting_anchors)
-    return [sentence for check in checks for sentence in check(prepared)]
+    return [sentence for check in checks for sentence in check(draft)]
 
 
-def no_interval(prepared: Prepared) -> list[str]:
+def no_interval(draft: Draft) -> list[str]:
     """A law without covariance or scatter has no interval."""
-    plan = prepared.plan
     silent = [
         f"{name.replace('_', ' ')} ({value.law})"
         for name, value in (
-            ("lr", plan.lr),
-            ("batch_tokens", plan.batch_tokens),
-            ("weight_decay", plan.weight_decay),
+            ("lr", draft.numbers.lr),
+            ("batch_tokens", draft.numbers.batch_tokens),
+            ("weight_decay", draft.numbers.weight_decay),
         )
         if value.low is None and value.elsewhere is None
     ]
@@ -97,71 +106,76 @@ def no_interval(prepared: Prepared) -> list[str]:
     return [f"no interval is known for {', '.join(silent)}; sweep it or use a law that has one"]
 
 
-def converted(prepared: Prepared) -> list[str]:
+def converted(draft: Draft) -> list[str]:
     """Numbers carried to another optimizer or parametrization; an anchor has checked them."""
-    return [] if prepared.numbers.standings else list(prepared.numbers.conversion.reasons)
+    return [] if draft.derivation.standings else list(draft.derivation.conversion.reasons)
 
 
-def off_the_plateau(prepared: Prepared) -> list[str]:
+def off_the_plateau(draft: Draft) -> list[str]:
     """A recommendation that the measured surface would move."""
-    plan, pins = prepared.plan, prepared.choices.pins
-    if plan.plateau is None or pins.lr is not None or pins.batch_tokens is not None:
+    pins = draft.choices.pins
+    if draft.numbers.plateau is None or pins.lr is not None or pins.batch_tokens is not None:
         return []
     found = []
     for name, value, bounds, show in (
-        ("lr", plan.lr.value, plan.plateau.lr, format_small),
-        ("batch", plan.batch_tokens.value, plan.plateau.batch_tokens, format_count),
+        ("lr", draft.numbers.lr.value, draft.numbers.plateau.lr, format_small),
+        (
+            "batch",
+            draft.numbers.batch_tokens.value,
+            draft.numbers.plateau.batch_tokens,
+            format_count,
+        ),
     ):
         if not bounds.low <= value <= bounds.high:
-            landscape = prepared.numbers.landscape
-            assert landscape is not None
+            placed = draft.derivation.placed
+            assert placed is not None
             found.append(
-                f"{name} {show(value)} lies outside the plateau of {landscape.law} "
+                f"{name} {show(value)} lies outside the plateau of {placed.law} "
                 f"({show(bounds.low)} to {show(bounds.high)}): law and surface disagree here; "
                 "try a pilot at both"
             )
     return found
 
 
-def pin_price(prepared: Prepared) -> list[str]:
+def pin_price(draft: Draft) -> list[str]:
     """What pinned numbers cost."""
-    pins, cost = prepared.choices.pins, prepared.numbers.pin_cost
+    pins, cost = draft.choices.pins, draft.derivation.pin_cost
     if pins.lr is None and pins.batch_tokens is None and pins.steps is None:
         return []
     if cost is None:
         return ["what the pin costs is not known this far from the measured surface"]
     if cost < 0.0005:
         return []
-    landscape = prepared.numbers.landscape
-    assert landscape is not None
+    placed = draft.derivation.placed
+    assert placed is not None
     return [
-        f"the pinned values cost about {100 * cost:.2g}% of the loss by {landscape.law}; "
-        f"unpinned: batch {format_count(prepared.numbers.free_batch.value)}, "
-        f"lr {format_small(prepared.numbers.law_lr.value * prepared.numbers.conversion.factor)}"
+        f"the pinned values cost about {100 * cost:.2g}% of the loss by {placed.law}; "
+        f"unpinned: batch {format_count(draft.derivation.free_batch.value)}, "
+        f"lr {format_small(draft.derivation.law_lr.value * draft.derivation.conversion.factor)}"
     ]
 
 
-def near_the_cliff(prepared: Prepared) -> list[str]:
+def near_the_cliff(draft: Draft) -> list[str]:
     """An lr where runs of the law's own sweep diverged."""
-    numbers = prepared.numbers
-    cliff = numbers.laws["lr"].quantities["lr"].cliff
+    found = draft.derivation
+    cliff = found.laws["lr"].quantities["lr"].cliff
     if cliff is None:
         return []
-    planned = prepared.plan.lr.value / numbers.conversion.factor
-    ratio = planned / numbers.law_lr.law.value
+    planned = draft.numbers.lr.value / found.conversion.factor
+    ratio = planned / found.law_lr.law.value
     if ratio < cliff / 1.5:
         return []
     return [
-        f"lr {format_small(prepared.plan.lr.value)} is {ratio:.2g} times that of "
-        f"{numbers.laws['lr'].name}; runs of its sweep diverged from {cliff:.2g} times on; lower it"
+        f"lr {format_small(draft.numbers.lr.value)} is {ratio:.2g} times that of "
+        f"{found.laws['lr'].name}; runs of its sweep diverged from {cliff:.2g} times on; lower it"
     ]
 
 
-def above_critical_batch(prepared: Prepared) -> list[str]:
+def above_critical_batch(draft: Draft) -> list[str]:
     """A batch beyond the critical one wastes tokens."""
-    batch = prepared.plan.batch_tokens.value
-    law = prepared.book["power-lines"]
-    critical = evaluate_law(law.quantities["critical_batch_tokens"], prepared.numbers.point)
+    batch = draft.numbers.batch_tokens.value
+    law = draft.book[CRITICAL_LAW]
+    critical = evaluate_law(law.quantities["critical_batch_tokens"], draft.derivation.point)
     if critical is None or batch <= critical:
         return []
     return [
@@ -171,27 +185,27 @@ def above_critical_batch(prepared: Prepared) -> list[str]:
     ]
 
 
-def unusual_weight_decay(prepared: Prepared) -> list[str]:
+def unusual_weight_decay(draft: Draft) -> list[str]:
     """A weight decay beyond every published recipe."""
-    weight_decay = prepared.plan.weight_decay.value * prepared.numbers.conversion.factor
-    if prepared.choices.pins.weight_decay is not None or prepared.choices.optimizer != "adamw":
+    weight_decay = draft.numbers.weight_decay.value * draft.derivation.conversion.factor
+    if draft.choices.pins.weight_decay is not None or draft.choices.optimizer != "adamw":
         return []
     if weight_decay <= 2 * HIGHEST_PUBLISHED_DECAY:
         return []
     return [
-        f"weight decay {format_small(prepared.plan.weight_decay.value)} is far above every "
+        f"weight decay {format_small(draft.numbers.weight_decay.value)} is far above every "
         f"published recipe here (at most {HIGHEST_PUBLISHED_DECAY:g}); the timescale law was "
         "measured near the best batch: pin a smaller one or use a smaller batch"
     ]
 
 
-def beyond_the_surface(prepared: Prepared) -> list[str]:
+def beyond_the_surface(draft: Draft) -> list[str]:
     """Plateau and prices where the surface had no runs."""
-    landscape = prepared.numbers.landscape
-    if landscape is None:
+    placed = draft.derivation.placed
+    if placed is None:
         return []
-    law = prepared.book[landscape.law]
-    outside = log_distances(law.range, prepared.numbers.point)
+    law = draft.book[placed.law]
+    outside = log_distances(law.range, draft.derivation.point)
     if not outside.keys() & {"params", "tokens"}:
         return []
     assert law.range.params is not None
@@ -201,17 +215,17 @@ def beyond_the_surface(prepared: Prepared) -> list[str]:
     ]
 
 
-def odd_head_dim(prepared: Prepared) -> list[str]:
+def odd_head_dim(draft: Draft) -> list[str]:
     """Rotary positions need an even head dim, kernels a multiple of 8."""
-    head_dim = prepared.plan.shape.head_dim
+    head_dim = draft.run.shape.head_dim
     if head_dim % 8 == 0:
         return []
     return [f"head dim {head_dim} is not a multiple of 8: slow or unsupported; use 64 or 128"]
 
 
-def few_steps(prepared: Prepared) -> list[str]:
+def few_steps(draft: Draft) -> list[str]:
     """A run too short for the laws."""
-    steps = prepared.plan.steps
+    steps = draft.run.schedule.steps
     if steps >= MOST_STEPS_TO_TRUST:
         return []
     return [
@@ -220,34 +234,34 @@ def few_steps(prepared: Prepared) -> list[str]:
     ]
 
 
-def moved_pin(prepared: Prepared) -> list[str]:
+def moved_pin(draft: Draft) -> list[str]:
     """A pinned batch that became another in whole sequences, evenly over the accelerators."""
-    pinned, plan = prepared.choices.pins.batch_tokens, prepared.plan
-    if pinned is None or abs(plan.batch_tokens.value / pinned - 1) <= 0.005:
+    pinned, run = draft.choices.pins.batch_tokens, draft.run
+    if pinned is None or abs(run.batch_tokens / pinned - 1) <= 0.005:
         return []
     return [
-        f"the pinned batch of {format_count(pinned)} is taken as {plan.batch_sequences} sequences "
-        f"of {plan.target.seq_len}, {format_count(plan.batch_tokens.value)} tokens, to be whole "
+        f"the pinned batch of {format_count(pinned)} is taken as {run.batch_sequences} sequences "
+        f"of {run.seq_len}, {format_count(run.batch_tokens)} tokens, to be whole "
         "and even; pin that number for another"
     ]
 
 
-def inexact_steps(prepared: Prepared) -> list[str]:
+def inexact_steps(draft: Draft) -> list[str]:
     """Whole steps of whole sequences that miss the tokens by more than 1%."""
-    plan = prepared.plan
-    trained = plan.steps * plan.batch_tokens.value
-    if abs(trained / plan.target.tokens - 1) <= 0.01:
+    run, tokens = draft.run, draft.target.tokens
+    if abs(run.tokens / tokens - 1) <= 0.01:
         return []
     return [
-        f"{plan.steps} steps of {plan.batch_sequences} sequences train {format_count(trained)} "
-        f"tokens, not {format_count(plan.target.tokens)}: a batch is whole sequences"
+        f"{run.schedule.steps} steps of {run.batch_sequences} sequences train "
+        f"{format_count(run.tokens)} tokens, not {format_count(tokens)}: a batch is whole "
+        "sequences"
     ]
 
 
-def other_schedule(prepared: Prepared) -> list[str]:
+def other_schedule(draft: Draft) -> list[str]:
     """A law measured under another schedule than the planned one."""
-    law = prepared.numbers.laws["lr"]
-    measured, planned = law.range.schedule, prepared.plan.schedule.kind
+    law = draft.derivation.laws["lr"]
+    measured, planned = law.range.schedule, draft.run.schedule.kind
     if measured is None and law.source.evidence == "fitted":
         return [
             f"{law.name} does not say under which schedule its runs were; the plan is {planned}"
@@ -258,31 +272,34 @@ def other_schedule(prepared: Prepared) -> list[str]:
     return [f"{law.name} was measured under another schedule ({short}); the plan is {planned}"]
 
 
-def beyond_the_curves(prepared: Prepared) -> list[str]:
+def beyond_the_curves(draft: Draft) -> list[str]:
     """A schedule chosen by a curve law that saw no such lr or length."""
-    if prepared.choices.curve is None:
+    if draft.choices.curve is None:
         return []
     # Imported here because a curve law needs numpy, which other plans do without.
     from planner.recommendation.schedule import lr_caution, read_curve_law, steps_caution
 
-    law, plan = read_curve_law(prepared.choices.curve), prepared.plan
-    of_lr, of_steps = lr_caution(law, plan.lr.value), steps_caution(law, plan.steps)
+    law = read_curve_law(draft.choices.curve)
+    of_lr, of_steps = (
+        lr_caution(law, draft.numbers.lr.value),
+        steps_caution(law, draft.run.schedule.steps),
+    )
     chosen = f"{of_lr}: the schedule is chosen as if it were that" if of_lr else None
     return [caution for caution in (chosen, of_steps) if caution is not None]
 
 
-def cautions_of_laws(prepared: Prepared) -> list[str]:
+def cautions_of_laws(draft: Draft) -> list[str]:
     """What the laws in use say of themselves, each once."""
-    laws = {law.name: law for law in prepared.numbers.laws.values()}
+    laws = {law.name: law for law in draft.derivation.laws.values()}
     return [f"{name}: {law.source.caution}" for name, law in laws.items() if law.source.caution]
 
 
-def loss_outside_range(prepared: Prepared) -> list[str]:
+def loss_outside_range(draft: Draft) -> list[str]:
     """A loss law asked outside its range, where the lr law's own warning does not say so."""
-    numbers = prepared.numbers
-    law = numbers.laws["loss"]
-    distances = log_distances(law.range, numbers.point)
-    if law.name == numbers.laws["lr"].name or not distances:
+    found = draft.derivation
+    law = found.laws["loss"]
+    distances = log_distances(law.range, found.point)
+    if law.name == found.laws["lr"].name or not distances:
         return []
     low, high = getattr(law.range, next(iter(distances)))
     return [
@@ -291,10 +308,10 @@ def loss_outside_range(prepared: Prepared) -> list[str]:
     ]
 
 
-def loss_level(prepared: Prepared) -> list[str]:
+def loss_level(draft: Draft) -> list[str]:
     """A published loss is that of another tokenizer and corpus, unless an anchor gives its own."""
-    law = prepared.numbers.laws["loss"]
-    if law.source.evidence == "fitted" or prepared.numbers.loss.anchors:
+    law = draft.derivation.laws["loss"]
+    if law.source.evidence == "fitted" or draft.derivation.loss.anchors:
         return []
     return [
         f"the level of the expected loss is not known: it is that of {law.name}'s data and "
@@ -302,7 +319,7 @@ def loss_level(prepared: Prepared) -> list[str]:
     ]
 
 
-CHECKS: tuple[Callable[[Prepared], list[str]], ...] = (
+CHECKS: tuple[Callable[[Draft], list[str]], ...] = (
     cautions_of_laws,
     doubtful_anchors,
     expert_cautions,

@@ -14,7 +14,7 @@ from planner.recommendation.anchoring import FAR, Carried, contradiction, far_fa
 from planner.recommendation.estimate import Estimate
 
 if TYPE_CHECKING:
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
 
 DIGITS = 5
 """Significant digits of the arithmetic, as in `planner.plan.arithmetic`."""
@@ -78,14 +78,14 @@ def explain_elsewhere(estimate: Estimate) -> list[str]:
     ]
 
 
-def far_anchors(prepared: Prepared) -> list[str]:
+def far_anchors(draft: Draft) -> list[str]:
     """Anchors so far away that little but their level survives."""
-    plan, found = prepared.plan, []
-    for standing in prepared.numbers.standings:
-        name, factor = far_factor(standing.anchor, prepared.numbers.point)
+    found = []
+    for standing in draft.derivation.standings:
+        name, factor = far_factor(standing.anchor, draft.derivation.point)
         if factor <= FAR:
             continue
-        bounds = plan.lr.elsewhere
+        bounds = draft.numbers.lr.elsewhere
         interval = (
             ""
             if bounds is None
@@ -98,11 +98,11 @@ def far_anchors(prepared: Prepared) -> list[str]:
     return found
 
 
-def surprising_anchors(prepared: Prepared) -> list[str]:
+def surprising_anchors(draft: Draft) -> list[str]:
     """Anchors whose level lies farther from the law than setups differ: most often a slip."""
-    numbers, found = prepared.numbers, {}
-    grounds = {one.anchor.name: one.ground for one in numbers.standings}
-    for name, estimate in (("batch_tokens", numbers.free_batch), ("lr", numbers.lr)):
+    derivation, found = draft.derivation, {}
+    grounds = {one.anchor.name: one.ground for one in derivation.standings}
+    for name, estimate in (("batch_tokens", derivation.free_batch), ("lr", derivation.lr)):
         for carried in estimate.anchors:
             reading = carried.reading
             ground = grounds[reading.anchor.name]
@@ -123,18 +123,18 @@ def surprising_anchors(prepared: Prepared) -> list[str]:
     return list(found.values())
 
 
-def widening_anchors(prepared: Prepared) -> list[str]:
+def widening_anchors(draft: Draft) -> list[str]:
     """Anchors so far away that the laws alone know more."""
-    numbers, found = prepared.numbers, []
+    derivation, found = draft.derivation, []
     for name, anchored, alone in (
-        ("lr", numbers.lr, numbers.ground.lr),
-        ("batch_tokens", numbers.free_batch, numbers.ground.batch),
+        ("lr", derivation.lr, derivation.ground.lr),
+        ("batch_tokens", derivation.free_batch, derivation.ground.batch),
     ):
         with_anchors, without = anchored.elsewhere_log_sd, alone.elsewhere_log_sd
         # A law of another optimizer or parametrization is surer at an anchor than it looks alone.
         if not anchored.anchors or with_anchors is None or without is None:
             continue
-        if numbers.conversion.reasons or with_anchors <= without:
+        if derivation.conversion.reasons or with_anchors <= without:
             continue
         wide, narrow = (format_small(math.exp(Z80 * sd), 2) for sd in (with_anchors, without))
         found.append(
@@ -144,16 +144,16 @@ def widening_anchors(prepared: Prepared) -> list[str]:
     return found
 
 
-def contradicting_anchors(prepared: Prepared) -> list[str]:
+def contradicting_anchors(draft: Draft) -> list[str]:
     """Anchors that differ more than the law's slope and their own errors allow."""
-    numbers, found = prepared.numbers, []
+    derivation, found = draft.derivation, []
     for name, estimate in (
-        ("lr", numbers.lr),
-        ("batch_tokens", numbers.free_batch),
-        ("weight_decay", numbers.weight_decay),
-        ("loss", numbers.loss),
+        ("lr", derivation.lr),
+        ("batch_tokens", derivation.free_batch),
+        ("weight_decay", derivation.weight_decay),
+        ("loss", derivation.loss),
     ):
-        worst = contradiction(name, numbers.sources, estimate.anchors)
+        worst = contradiction(name, derivation.sources, estimate.anchors)
         if worst is None:
             continue
         low, high, sds = worst

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from fitting.laws.evaluate import evaluate_law
 from fitting.units import format_count, format_small
-from planner.recommendation.experts import CHECKED_RATIO, SPARSE_LAW
+from planner.facts.laws import SPARSE_LAW
+from planner.recommendation.experts import CHECKED_RATIO
 from proxies.run.shape import MLPS
 
 if TYPE_CHECKING:
     from planner.plan.document import Plan
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
 
 
 def sizes_in_words(plan: Plan) -> str:
@@ -40,22 +41,22 @@ def expert_rows(plan: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def explain_experts(prepared: Prepared) -> list[str]:
+def explain_experts(draft: Draft) -> list[str]:
     """The counts, and which N each law was given."""
-    plan, numbers = prepared.plan, prepared.numbers
-    part, shape = plan.experts, plan.shape
+    found = draft.derivation
+    part, shape, target = draft.experts, draft.run.shape, draft.target
     if part is None:
         return []
     idle = part.n_experts - part.active_experts
-    flops = numbers.point["model_flops"]
+    flops, dense = found.point["model_flops"], draft.run.active.params
     lines = [
-        f"all {part.params:,} = active {shape.params:,} + {shape.n_layers} layers x ({idle} idle "
-        f"experts x {MLPS[plan.model.mlp]} x {shape.d_model} x {part.d_ff_expert} + router "
+        f"all {part.params:,} = active {dense:,} + {shape.n_layers} layers x ({idle} idle "
+        f"experts x {MLPS[shape.mlp]} x {shape.d_model} x {part.d_ff_expert} + router "
         f"{shape.d_model} x {part.n_experts})",
-        f"laws are given N = {format_count(plan.target.params)}, the active params, and "
+        f"laws are given N = {format_count(target.params)}, the active params, and "
         "C = 6 N D of them",
     ]
-    for quantity, law in numbers.laws.items():
+    for quantity, law in found.laws.items():
         meaning = law.range.params_meaning or "dense"
         right = law.name == SPARSE_LAW
         lines.append(
@@ -63,10 +64,10 @@ def explain_experts(prepared: Prepared) -> list[str]:
             + ("" if right else "; that of dense models, assumed at the active params")
         )
     lines.append(
-        f"loss: {format_small(plan.loss.value, 4)}, the geometric mean of that law's at all params "
-        "and at the active ones"
+        f"loss: {format_small(draft.numbers.loss.value, 4)}, the geometric mean of that law's at "
+        "all params and at the active ones"
     )
-    said = step_law_at_total(prepared)
+    said = step_law_at_total(draft)
     if said is not None:
         lines.append(
             f"step-law's paper claims it for sparse models at all their params: lr "
@@ -75,29 +76,28 @@ def explain_experts(prepared: Prepared) -> list[str]:
     lines.append(
         f"{SPARSE_LAW}'s best split of C = M D = {format_small(flops)}: M = 0.1915 C^0.5095 = "
         f"{format_small(0.1915 * flops**0.5095)} FLOPs a token (here "
-        f"{format_small(flops / plan.target.tokens)}), D = 5.2232 C^0.4905 = "
-        f"{format_count(5.2232 * flops**0.4905)} tokens (here {format_count(plan.target.tokens)})"
+        f"{format_small(flops / target.tokens)}), D = 5.2232 C^0.4905 = "
+        f"{format_count(5.2232 * flops**0.4905)} tokens (here {format_count(target.tokens)})"
     )
     return lines
 
 
-def step_law_at_total(prepared: Prepared) -> float | None:
+def step_law_at_total(draft: Draft) -> float | None:
     """Step Law's lr at all params of a sparse model."""
-    part = prepared.plan.experts
+    part = draft.experts
     assert part is not None
-    law = prepared.book["step-law"].quantities["lr"]
-    return evaluate_law(law, {**prepared.numbers.point, "params": float(part.params)})
+    law = draft.book["step-law"].quantities["lr"]
+    return evaluate_law(law, {**draft.derivation.point, "params": float(part.params)})
 
 
-def expert_cautions(prepared: Prepared) -> list[str]:
+def expert_cautions(draft: Draft) -> list[str]:
     """Where a sparse plan leaves what was measured on sparse models."""
-    plan = prepared.plan
-    part = plan.experts
+    part = draft.experts
     if part is None:
         return []
     found = []
-    law = prepared.numbers.laws["lr"].name
-    limits = prepared.book[SPARSE_LAW].range.flops
+    law = draft.derivation.laws["lr"].name
+    limits = draft.book[SPARSE_LAW].range.flops
     low, high = CHECKED_RATIO
     if law == SPARSE_LAW and not low <= part.activation_ratio <= high:
         found.append(
@@ -106,7 +106,7 @@ def expert_cautions(prepared: Prepared) -> list[str]:
             f"to {100 * high:.1f}%"
         )
     elif law != SPARSE_LAW and limits is not None:
-        said = step_law_at_total(prepared)
+        said = step_law_at_total(draft)
         other = "" if said is None else f"; step-law at all params says lr {format_small(said)}"
         found.append(
             f"lr by {law}, a law of dense models taken at the active params (assumed): "
@@ -117,7 +117,7 @@ def expert_cautions(prepared: Prepared) -> list[str]:
         "the loss of a sparse model is not known: the interval goes from a dense model of all "
         "params to one of the active params"
     )
-    if plan.compute is not None:
+    if draft.compute is not None:
         found.append(
             "time is that of dense runs: routing, expert parallelism and its all-to-all are not "
             "planned; memory holds every expert"

@@ -6,11 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from fitting.units import format_count, format_small
-from planner.recommendation.place import BATCH_REACH
+from planner.facts.laws import CRITICAL_LAW
 
 if TYPE_CHECKING:
     from planner.plan.document import Plan
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
 
 NOT_ALONE = 1.25
 """Factor between the rule's lr and the surface's from which the plan warns; assumed."""
@@ -41,15 +41,15 @@ def growth_rows(plan: Plan) -> list[tuple[str, str]]:
     return rows
 
 
-def explain_growth(prepared: Prepared) -> list[str]:
+def explain_growth(draft: Draft) -> list[str]:
     """Where each stage starts and what the growth is taken to cost."""
-    growth, plan = prepared.plan.batch_growth, prepared.plan
-    choice = prepared.choices.batch_growth
+    growth = draft.growth
+    choice = draft.choices.batch_growth
     if growth is None or choice is None:
         return []
     starts = (
         f"a size starts where {choice.fraction:g} of the critical batch at the tokens seen "
-        f"({growth.source}) has reached it; the planned {plan.batch_sequences} sequences are "
+        f"({growth.source}) has reached it; the planned {draft.run.batch_sequences} sequences are "
         "halved and doubled"
         if growth.kind == "noise-scale"
         else "equal steps of the batch, as many tokens each (2005.14165 ramps so)"
@@ -64,8 +64,8 @@ def explain_growth(prepared: Prepared) -> list[str]:
         lines.append(
             "beta2 of a stage: beta2^(B / planned B), its half-life in tokens (2507.07101)"
         )
-    if growth.source == "power-lines":
-        law = prepared.book[growth.source]
+    if growth.source == CRITICAL_LAW:
+        law = draft.book[growth.source]
         part = law.quantities["critical_batch_tokens"].coefficients
         lines += [
             f"critical batch at t tokens: {part['scale']:g} t^{part['tokens']:g} tokens",
@@ -80,33 +80,31 @@ def explain_growth(prepared: Prepared) -> list[str]:
     ]
 
 
-def growth_cautions(prepared: Prepared) -> list[str]:
+def growth_cautions(draft: Draft) -> list[str]:
     """An lr that the surface would not take, an optimizer that ramps hurt, more tokens."""
-    growth, plan = prepared.plan.batch_growth, prepared.plan
+    growth = draft.growth
     if growth is None:
         return []
     found = []
     last = growth.stages[-1]
-    batch = float(last.batch_sequences * plan.target.seq_len)
-    landscape = prepared.numbers.landscape
-    near = landscape is not None and (
-        abs(math.log(batch / landscape.batch_tokens)) <= math.log(BATCH_REACH)
-    )
-    if landscape is not None and near:
-        wanted = landscape.move_lr(batch).factor / landscape.move_lr(plan.batch_tokens.value).factor
+    batch = float(last.batch_sequences * draft.target.seq_len)
+    placed, start = draft.derivation.placed, draft.derivation.recommended
+    if placed is not None and placed.reaches(batch, about=start.batch_tokens):
+        planned = placed.move_lr(float(draft.run.batch_tokens), start=start).factor
+        wanted = placed.move_lr(batch, start=start).factor / planned
         if last.lr_factor / wanted > NOT_ALONE:
             found.append(
                 f"at the last stage's {format_count(batch)} tokens the lr is "
-                f"{last.lr_factor:.3g} times the planned; {landscape.law}, of fixed batches, wants "
-                f"{wanted:.3g} times ({format_small(wanted * plan.lr.value)}): try a smaller to= "
+                f"{last.lr_factor:.3g} times the planned; {placed.law}, of fixed batches, wants "
+                f"{wanted:.3g} times ({format_small(wanted * draft.run.lr)}): try a smaller to= "
                 "or lr=none"
             )
-    if plan.optimizer.name == "muon":
+    if draft.run.optimizer.name == "muon":
         found.append(
             "a batch ramp was a loss under Muon (Qwen3.8: 18.8% more steps); keep it fixed"
         )
     if growth.relative_tokens is not None and growth.relative_tokens > 1.1:
-        saved = 1 - growth.steps * growth.relative_tokens / plan.steps
+        saved = 1 - growth.steps * growth.relative_tokens / draft.run.schedule.steps
         found.append(
             f"the growing batch takes about {growth.relative_tokens:.2f} times the tokens to the "
             f"fixed batch's loss and {100 * saved:.0f}% fewer updates; fraction= below "

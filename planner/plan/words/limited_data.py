@@ -8,7 +8,7 @@ from fitting.units import format_count, format_small
 from planner.recommendation.limited_data import NEARLY_FREE_EPOCHS, has_repeats
 
 if TYPE_CHECKING:
-    from planner.plan.make import Prepared
+    from planner.plan.draft import Draft
     from planner.recommendation.data_part import DataPart, Forecast, Split
 
 WORTH_SAYING = 0.001
@@ -80,15 +80,15 @@ def describe_ensemble(data: DataPart) -> str:
     return f"ensemble of K models: {known}{gains} ({where}, {part.law})"
 
 
-def explain_data(prepared: Prepared) -> list[str]:
+def explain_data(draft: Draft) -> list[str]:
     """The arithmetic of limited data with its sources."""
-    data = prepared.plan.data
+    data = draft.data
     if data is None or data.law is None:
         return []
-    law = prepared.book[data.law]
+    law = draft.book[data.law]
     unique, epochs = f"{data.unique_tokens:.6g}", f"{data.epochs:.5g}"
     coefficients = law.quantities["loss"].coefficients
-    lines = [f"law of the repeats: {law.name}, {law.source.title}, {source_of(prepared)}"]
+    lines = [f"law of the repeats: {law.name}, {law.source.title}, {source_of(draft)}"]
     if data.effective_params is not None:
         r = coefficients["r_tokens"]
         lines += [
@@ -109,12 +109,12 @@ def explain_data(prepared: Prepared) -> list[str]:
     ):
         lines.append(f"{name}: {describe_forecast(found)}")
     lines += [
-        f"6 N D = {prepared.plan.target.flops:.5g} FLOPs: {describe_split(split)}"
+        f"6 N D = {draft.target.flops:.5g} FLOPs: {describe_split(split)}"
         for split in choices_of(data)
     ]
     lines.append(describe_turn(data))
     if data.weight_decay is not None:
-        source = prepared.book[data.weight_decay.law].source
+        source = draft.book[data.weight_decay.law].source
         lines.append(
             f"weight decay: {describe_decay(data)}; {source.title}, {source.url}; strong decay "
             "cuts the overfitting of repeats by about 70% (repeat-decay)"
@@ -122,12 +122,12 @@ def explain_data(prepared: Prepared) -> list[str]:
     return lines if data.ensemble is None else [*lines, describe_ensemble(data)]
 
 
-def source_of(prepared: Prepared) -> str:
+def source_of(draft: Draft) -> str:
     """Address of the law of the repeats and how well it is known."""
-    data = prepared.plan.data
+    data = draft.data
     assert data is not None
     assert data.law is not None
-    source = prepared.book[data.law].source
+    source = draft.book[data.law].source
     return f"{source.url or source.command} ({source.evidence})"
 
 
@@ -167,13 +167,13 @@ def describe_decay(data: DataPart) -> str:
     return f"{value}{advice.reason}"
 
 
-def data_cautions(prepared: Prepared) -> list[str]:
+def data_cautions(draft: Draft) -> list[str]:
     """More epochs than data bear, a better split, another decay, a loss that ignores repeats."""
-    data = prepared.plan.data
+    data = draft.data
     if data is None or data.loss is None or data.loss_if_fresh is None:
         return []
     found = []
-    law = prepared.numbers.laws["loss"]
+    law = draft.derivation.laws["loss"]
     cost = data.loss.value / data.loss_if_fresh - 1
     if data.epochs > 1 and not has_repeats(law.quantities["loss"]):
         found.append(
@@ -194,11 +194,11 @@ def data_cautions(prepared: Prepared) -> list[str]:
             f"the same FLOPs give {100 * (1 - best.loss / data.loss.value):.2g}% less loss as "
             f"{describe_split(best)} ({data.law}){beyond_gains(best)}"
         )
-    pinned = prepared.choices.pins.weight_decay
+    pinned = draft.choices.pins.weight_decay
     if advice is not None and advice.value is not None and pinned is None:
         found.append(
             f"repeated data wanted weight decay {format_small(advice.value)} ({advice.law}); the "
-            f"plan's {format_small(prepared.plan.weight_decay.value)} is that of fresh data: try "
+            f"plan's {format_small(draft.numbers.weight_decay.value)} is that of fresh data: try "
             f"--weight-decay {format_small(advice.value, 2)}"
         )
     return found

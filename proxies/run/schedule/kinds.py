@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
+from proxies.run.defaults import DECAY_SHAPE, FINAL_LR_FRACTION
 from proxies.run.schedule.request import (
-    FLOOR,
     ScheduleRequest,
     chain_stages,
     check_request,
@@ -108,7 +108,7 @@ def build_wsd(request: ScheduleRequest) -> Schedule:
         Hu et al. 2024 (arXiv 2404.06395); shape and ranking Hägele et al. 2024 (2405.18392).
     """
     budget = Checkpoint(request.steps, request.decay_steps)
-    return chain_stages(request, [budget], shape="1-sqrt", final=0.0)
+    return chain_stages(request, [budget], shape=DECAY_SHAPE, final=0.0)
 
 
 def build_wsd_s(request: ScheduleRequest) -> Schedule:
@@ -135,7 +135,7 @@ def build_wsd_s(request: ScheduleRequest) -> Schedule:
             f"schedule wsd-s: last checkpoint at step {found[-1].step}, but steps {request.steps};"
             " the last budget is the whole run"
         )
-    schedule = chain_stages(request, found, shape="1-sqrt", final=0.0)
+    schedule = chain_stages(request, found, shape=DECAY_SHAPE, final=0.0)
     if request.decay_steps not in (None, schedule.decay_steps):
         sum_of_decays = " + ".join(str(point.decay_steps) for point in schedule.checkpoints)
         raise InputError(
@@ -160,7 +160,7 @@ def build_cosine(request: ScheduleRequest) -> Schedule:
     Source:
         Loshchilov and Hutter 2017 (arXiv 1608.03983); 10% is GPT-3's (arXiv 2005.14165).
     """
-    return decay_all_the_way(request, shape="cosine", final=FLOOR)
+    return decay_all_the_way(request, shape="cosine", final=FINAL_LR_FRACTION)
 
 
 def build_constant(request: ScheduleRequest) -> Schedule:

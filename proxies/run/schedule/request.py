@@ -9,19 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
+from proxies.run.defaults import DECAY_SHARE, FINAL_LR_FRACTION, MAX_WARMUP_STEPS
 from proxies.run.schedule.stages import NEVER_TO_ZERO, SHAPES, Checkpoint, Schedule, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-MAX_WARMUP_STEPS = 2_000
-"""Cap of the default warmup: Step Law (arXiv 2503.04715) and most published recipes use 2,000."""
-
-WSD_DECAY_SHARE = 5
-"""Default decay of WSD: the last fifth, the long end of MiniCPM's 10% to 20%."""
-
-FLOOR = 0.1
-"""Default final lr over peak of what cannot end at 0 and of cosine: GPT-3's (arXiv 2005.14165)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +97,7 @@ def chain_stages(
         period = budget.step - done
         decay = budget.decay_steps
         if decay is None:
-            decay = max(1, round(period / WSD_DECAY_SHARE))
+            decay = max(1, round(DECAY_SHARE * period))
         if decay < 1:
             raise InputError(
                 f"schedule {request.kind}: decay {decay}; at least 1 step, or use constant"
@@ -132,11 +124,11 @@ def warmup_of(request: ScheduleRequest, steps: int) -> int:
 
 
 def final_of(request: ScheduleRequest, shape: str, default: float) -> float:
-    """The final fraction asked for, or the default, raised to `FLOOR` where 0 cannot be had."""
+    """The final fraction asked for, or the default, raised where 0 cannot be had."""
     never_to_zero = shape in NEVER_TO_ZERO
     final = request.final_lr_fraction
     if final is None:
-        return FLOOR if never_to_zero and default == 0 else default
+        return FINAL_LR_FRACTION if never_to_zero and default == 0 else default
     if never_to_zero and final == 0:
         raise InputError(
             f"schedule {request.kind}: decay shape {shape} never gets to 0; "

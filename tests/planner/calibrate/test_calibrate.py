@@ -14,7 +14,7 @@ from planner.calibrate.folder import Request
 from planner.calibrate.loop import calibrate, flops_of, read_budget
 from planner.cli import main
 from planner.facts.laws import find_law, read_lawbook
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
 from proxies.sweep.cells import expand_cells, settle_base
 from proxies.sweep.executors.desk import Desk, Ended
 from proxies.sweep.run_sweep import Means
@@ -144,7 +144,7 @@ def test_a_calibration_that_was_broken_off_ends_where_an_unbroken_one_does(
     assert whole is not None
     assert again is not None
     assert again.ending.runs == whole.ending.runs
-    assert again.prepared.plan.lr == whole.prepared.plan.lr
+    assert again.plan.lr == whole.plan.lr
 
 
 def test_another_request_for_the_same_folder_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
 
 PLAN = "import sys; from planner.cli import main; sys.exit(main(sys.argv[1:]))"
 ARGUMENTS = ("calibrate", "--params", "1B", "--tokens", "20B", "--budget", "8e12")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitting.errors import InputError
-from planner.change.base import Run, open_run
+from planner.change.base import Underway, take_up
 from planner.change.batch import change_batch
 from planner.change.change import Change
 from planner.change.continual import WARMUP_SHARE, continue_run
@@ -23,8 +23,9 @@ from planner.change.gpus import change_gpus
 from planner.change.grow import PUBLISHED_SPEEDUP, grow_run
 from planner.cli import main
 from planner.facts.changes import nearest_cases, read_cases
-from planner.plan.document import load_plan, plan_to_json
+from planner.facts.laws import read_lawbook
 from planner.plan.export import export_plan
+from planner.plan.file import load_plan, plan_to_json
 from planner.plan.make import recommend
 from planner.request.choices import Choices, Pins
 from planner.request.growth import GrowthChoice
@@ -32,20 +33,21 @@ from planner.request.target import Target
 from proxies.run.shape import Shape
 
 
-def make_run(
+def running(
     *, params: float = 1e9, tokens: float = 2e10, shape: Shape | None = None, **given: Any
-) -> Run:
+) -> Underway:
     target = Target(params=params, tokens=tokens, seq_len=2048, vocab_size=32000)
-    return open_run(recommend(target, shape=shape, choices=Choices(**given)), "plan")
+    plan = recommend(target, shape=shape, choices=Choices(**given))
+    return take_up(plan, read_lawbook())
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
-    return make_run(gpus="8xh100")
+def run() -> Underway:
+    return running(gpus="8xh100")
 
 
 @pytest.fixture(scope="module")
-def file(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(run: Underway, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plans") / "plan.json"
     path.write_text(plan_to_json(run.plan))
     return path
@@ -65,25 +67,25 @@ def test_the_published_speedup_is_194_of_300_billion_tokens() -> None:
 
 
 def test_a_grown_model_has_four_times_the_layers_and_its_own_plan() -> None:
-    small = make_run(params=3e8, tokens=1e10)
-    layers = 4 * small.spec.shape.n_layers
+    small = running(params=3e8, tokens=1e10)
+    layers = 4 * small.run.shape.n_layers
     change = grow_run(small, layers=layers, tokens=1e11)
     assert change.plan is not None
     assert change.plan.shape.n_layers == layers
-    assert change.plan.shape.d_model == small.spec.shape.d_model
+    assert change.plan.shape.d_model == small.run.shape.d_model
     assert number(change, "FLOPs over a fresh run's").after > 1 / PUBLISHED_SPEEDUP
 
 
-def test_a_depth_that_is_no_multiple_is_refused_with_the_nearest(run: Run) -> None:
-    layers = run.spec.shape.n_layers
+def test_a_depth_that_is_no_multiple_is_refused_with_the_nearest(run: Underway) -> None:
+    layers = run.run.shape.n_layers
     with pytest.raises(InputError, match=f"use --layers {2 * layers}"):
         grow_run(run, layers=2 * layers + 1, tokens=1e11)
 
 
 def test_a_grown_lr_keeps_the_level_of_a_tuned_small_one() -> None:
-    by_laws = make_run(params=3e8, tokens=1e10)
-    tuned = make_run(params=3e8, tokens=1e10, pins=Pins(lr=by_laws.lr / 2))
-    layers = 2 * tuned.spec.shape.n_layers
+    by_laws = running(params=3e8, tokens=1e10)
+    tuned = running(params=3e8, tokens=1e10, pins=Pins(lr=by_laws.run.lr / 2))
+    layers = 2 * tuned.run.shape.n_layers
     # The pinned lr moved the batch, and the level is taken at that batch.
     plain = number(grow_run(by_laws, layers=layers, tokens=1e11), "peak lr").after
     lower = number(grow_run(tuned, layers=layers, tokens=1e11), "peak lr").after
@@ -94,11 +96,13 @@ def test_a_grown_lr_keeps_the_level_of_a_tuned_small_one() -> None:
 
 
 @pytest.mark.parametrize("tokens", [2e9, 5e10, 3e11])
-def test_a_finished_run_is_warmed_to_its_old_peak_over_a_hundredth(run: Run, tokens: float) -> None:
+def test_a_finished_run_is_warmed_to_its_old_peak_over_a_hundredth(
+    run: Underway, tokens: float
+) -> None:
     change = continue_run(run, tokens=tokens)
     steps = number(change, "steps").after
     warmup = number(change, "warmup steps")
-    assert number(change, "peak lr, re-warmed").after == run.lr
+    assert number(change, "peak lr, re-warmed").after == run.run.lr
     assert warmup.after == max(1, round(WARMUP_SHARE * steps))
     # arXiv 2308.04014: 0 to 2% of the new run ended alike.
     assert (warmup.low, warmup.high) == (0, pytest.approx(0.02 * steps))
@@ -109,7 +113,7 @@ def test_published_rewarmings_lie_in_the_tested_lengths() -> None:
     assert 2000 * 12 * 2**20 / 6.32e12 < 0.02
 
 
-def test_replay_follows_the_published_shares(run: Run) -> None:
+def test_replay_follows_the_published_shares(run: Underway) -> None:
     shares = {
         shift: number(continue_run(run, tokens=5e10, shift=shift), "share of old data replayed")
         for shift in ("none", "weak", "strong")
@@ -122,40 +126,40 @@ def test_replay_follows_the_published_shares(run: Run) -> None:
 
 
 def test_the_rewarmed_lr_starts_where_the_run_ended() -> None:
-    run = make_run(params=1e8, tokens=2e9, schedule="cosine")
+    run = running(params=1e8, tokens=2e9, schedule="cosine")
     change = continue_run(run, tokens=2e9)
     assert change.track is not None
     lrs = [lr for _, lr in change.track.rows()]
-    assert lrs[0] == pytest.approx(0.1 * run.lr, rel=0.1)
-    assert max(lrs) == run.lr
-    assert lrs[-1] == pytest.approx(0.1 * run.lr)
+    assert lrs[0] == pytest.approx(0.1 * run.run.lr, rel=0.1)
+    assert max(lrs) == run.run.lr
+    assert lrs[-1] == pytest.approx(0.1 * run.run.lr)
 
 
 # Extension
 
 
-def test_an_extension_resumes_before_the_decay_and_ends_at_the_new_tokens(run: Run) -> None:
+def test_an_extension_resumes_before_the_decay_and_ends_at_the_new_tokens(run: Underway) -> None:
     change = extend_run(run, tokens=4e10)
     assert number(change, "resume after step").after == (
-        run.schedule.steps - run.schedule.decay_steps
+        run.run.schedule.steps - run.run.schedule.decay_steps
     )
     assert change.plan is not None
-    assert change.plan.steps * run.batch >= 4e10
-    assert change.plan.lr.value == run.lr
+    assert change.plan.steps * run.run.batch_tokens >= 4e10
+    assert change.plan.lr.value == run.run.lr
     assert change.plan.schedule.decay_steps / change.plan.steps == pytest.approx(0.2, abs=1e-3)
 
 
-def test_the_longer_runs_own_optimum_is_that_of_a_plan_of_it(run: Run) -> None:
+def test_the_longer_runs_own_optimum_is_that_of_a_plan_of_it(run: Underway) -> None:
     change = extend_run(run, tokens=4e10)
-    fresh = make_run(tokens=4e10, pins=Pins(batch_tokens=float(run.batch)))
-    assert number(change, "best lr at this batch").after == pytest.approx(fresh.lr, rel=1e-6)
-    kept = make_run(tokens=4e10, pins=Pins(batch_tokens=float(run.batch), lr=run.lr))
+    fresh = running(tokens=4e10, pins=Pins(batch_tokens=float(run.run.batch_tokens)))
+    assert number(change, "best lr at this batch").after == pytest.approx(fresh.run.lr, rel=1e-6)
+    kept = running(tokens=4e10, pins=Pins(batch_tokens=float(run.run.batch_tokens), lr=run.run.lr))
     best = number(change, "best weight decay at this lr").after
-    assert best == pytest.approx(kept.weight_decay, rel=1e-3)
+    assert best == pytest.approx(kept.run.weight_decay, rel=1e-3)
 
 
-def test_staying_costs_what_it_costs_at_the_laws_own_level(run: Run) -> None:
-    lower = make_run(pins=Pins(lr=run.lr / 4, batch_tokens=float(run.batch)))
+def test_staying_costs_what_it_costs_at_the_laws_own_level(run: Underway) -> None:
+    lower = running(pins=Pins(lr=run.run.lr / 4, batch_tokens=float(run.run.batch_tokens)))
     cost = [
         number(extend_run(one, tokens=4e10), "cost of staying, % of loss").after
         for one in (run, lower)
@@ -166,7 +170,7 @@ def test_staying_costs_what_it_costs_at_the_laws_own_level(run: Run) -> None:
 
 def test_a_schedule_that_depends_on_its_length_is_sent_to_continual() -> None:
     with pytest.raises(InputError, match="plan change continual"):
-        extend_run(make_run(params=1e8, tokens=2e9, schedule="cosine"), tokens=4e9)
+        extend_run(running(params=1e8, tokens=2e9, schedule="cosine"), tokens=4e9)
 
 
 # Batch and hardware
@@ -176,14 +180,14 @@ def test_a_schedule_that_depends_on_its_length_is_sent_to_continual() -> None:
 @given(factor=st.floats(0.05, 20).filter(lambda f: not 0.9 < f < 1.1), at=st.floats(0.1, 0.7))
 @settings(max_examples=15, deadline=None)
 def test_another_batch_keeps_the_timescale_and_the_tokens(factor: float, at: float) -> None:
-    run = make_run(params=1e8, tokens=2e9)
-    change = change_batch(run, batch_tokens=run.batch * factor, at_token=at * 2e9)
+    run = running(params=1e8, tokens=2e9)
+    change = change_batch(run, batch_tokens=run.run.batch_tokens * factor, at_token=at * 2e9)
     scale = number(change, "AdamW timescale, tokens")
     assert scale.after == pytest.approx(scale.before)
     assert change.plan is not None
     batch = change.plan.batch_tokens.value
-    step = round(at * 2e9 / run.batch)
-    left = (run.schedule.steps - step) * run.batch
+    step = round(at * 2e9 / run.run.batch_tokens)
+    left = (run.run.schedule.steps - step) * run.run.batch_tokens
     assert 0 <= change.plan.steps * batch - left < batch
     assert change.track is not None
     rows = list(change.track.rows())
@@ -193,33 +197,33 @@ def test_another_batch_keeps_the_timescale_and_the_tokens(factor: float, at: flo
 
 
 def test_below_the_best_batch_the_lr_follows_the_square_root() -> None:
-    run = make_run(pins=Pins(batch_tokens=65536.0))
+    run = running(pins=Pins(batch_tokens=65536.0))
     change = change_batch(run, batch_tokens=262144, at_token=1e10)
-    assert number(change, "peak lr").after == pytest.approx(2 * run.lr)
-    assert number(change, "weight decay").after == pytest.approx(2 * run.weight_decay)
+    assert number(change, "peak lr").after == pytest.approx(2 * run.run.lr)
+    assert number(change, "weight decay").after == pytest.approx(2 * run.run.weight_decay)
     assert number(change, "beta2").after == pytest.approx(0.95**4)
 
 
-def test_above_the_best_batch_the_lr_grows_by_less_than_the_square_root(run: Run) -> None:
+def test_above_the_best_batch_the_lr_grows_by_less_than_the_square_root(run: Underway) -> None:
     change = change_batch(run, batch_tokens=2e6, at_token=1e10)
     lr = number(change, "peak lr")
-    k = number(change, "batch, tokens").after / run.batch
-    assert run.lr < lr.after < run.lr * math.sqrt(k)
-    assert lr.high == pytest.approx(run.lr * math.sqrt(k))
+    k = number(change, "batch, tokens").after / run.run.batch_tokens
+    assert run.run.lr < lr.after < run.run.lr * math.sqrt(k)
+    assert lr.high == pytest.approx(run.run.lr * math.sqrt(k))
 
 
 def test_marins_tripled_batch_moves_its_lr_as_marin_did() -> None:
     # Marin 8B: 4 Mi to 12 Mi tokens with lr 1e-3 to 1.7e-3, far below the best batch of 12.75T.
     pins = Pins(lr=1e-3, batch_tokens=float(4 * 2**20), weight_decay=0.05)
-    run = make_run(params=7e9, tokens=12.75e12, pins=pins)
+    run = running(params=7e9, tokens=12.75e12, pins=pins)
     change = change_batch(run, batch_tokens=12 * 2**20, at_token=2.7e12)
     lr = number(change, "peak lr")
     assert lr.after == pytest.approx(1.7e-3, rel=0.03)
 
 
 def test_a_linear_decay_goes_on_from_where_it_is() -> None:
-    run = make_run(params=1e8, tokens=2e9, schedule="linear")
-    change = change_batch(run, batch_tokens=2 * run.batch, at_token=1e9)
+    run = running(params=1e8, tokens=2e9, schedule="linear")
+    change = change_batch(run, batch_tokens=2 * run.run.batch_tokens, at_token=1e9)
     assert change.plan is not None
     assert change.track is not None
     first = next(change.track.rows())[1]
@@ -227,13 +231,13 @@ def test_a_linear_decay_goes_on_from_where_it_is() -> None:
 
 
 def test_what_is_left_of_a_cosine_is_a_csv_and_no_plan() -> None:
-    run = make_run(params=1e8, tokens=2e9, schedule="cosine")
-    change = change_batch(run, batch_tokens=2 * run.batch, at_token=1e9)
+    run = running(params=1e8, tokens=2e9, schedule="cosine")
+    change = change_batch(run, batch_tokens=2 * run.run.batch_tokens, at_token=1e9)
     assert change.plan is None
     assert any("--csv" in note for note in change.notes)
 
 
-def test_other_gpus_change_the_accumulation_and_nothing_else(run: Run) -> None:
+def test_other_gpus_change_the_accumulation_and_nothing_else(run: Underway) -> None:
     change = change_gpus(run, gpus="24xh100")
     assert change.plan is not None
     assert change.plan.param_groups == run.plan.param_groups
@@ -246,7 +250,7 @@ def test_other_gpus_change_the_accumulation_and_nothing_else(run: Run) -> None:
 
 def test_a_plan_whose_batch_grows_already_is_refused() -> None:
     with pytest.raises(InputError, match="batch grows"):
-        make_run(params=1e8, tokens=2e9, batch_growth=GrowthChoice())
+        running(params=1e8, tokens=2e9, batch_growth=GrowthChoice())
 
 
 # Cases and the command line

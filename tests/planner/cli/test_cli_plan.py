@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from planner.plan.document import load_plan, plan_to_dict
+from planner.plan.file import load_plan, plan_to_dict
 
 BASIC = ["--params", "1B", "--tokens", "20B"]
 
@@ -46,6 +46,8 @@ CONTRACT = [
     "batch_growth",
     "budget",
     "experts",
+    "request",
+    "surface",
 ]
 """Keys of the plan's JSON, in order (the design's contract)."""
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from planner.cli import main
 from planner.compute.budget import SMALLEST, Trial, cut, spend
 from planner.request.budget import Budget
+from planner.request.target import Scale
 
 LLAMA_BUDGET = ["--gpus", "8xH100", "--days", "7"]
 
@@ -145,8 +146,8 @@ def test_the_search_finds_the_closed_form_of_chinchilla(log_flops: float, served
             compute=None,
         )
 
-    budget = Budget(flops=flops, inference_tokens=served or None)
-    params, tokens, _ = spend(budget, None, seq_len=1, run=run)
+    budget, scale = Budget(inference_tokens=served or None), Scale(flops=flops)
+    params, tokens, _ = spend(budget, None, scale, price=None, seq_len=1, run=run)
     found = run(params, tokens).loss
     for k in range(-400, 401):
         other = params * 1.02**k

@@ -12,7 +12,7 @@ import pytest
 from fitting.logs.series import RunLog, read_growing
 from planner.cli import main
 from planner.health.watch import planned_lr, watch_growing, watch_log
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
 from tests.fixtures.logs import steady, with_drift, with_plateau, with_spike
 
 

@@ -11,24 +11,21 @@ import pytest
 from fitting.errors import InputError
 from planner.facts.anchor import Anchor
 from planner.facts.laws import read_lawbook
-from planner.plan.document import Plan, plan_to_json
+from planner.plan.anchor_text import parse_anchor, read_anchors
+from planner.plan.document import Plan
 from planner.plan.export import export_plan
-from planner.plan.make import prepare
-from planner.request.anchor_text import parse_anchor, read_anchors
+from planner.plan.file import plan_to_json
+from planner.plan.make import make_plan
 from planner.request.choices import Choices, Pins
+from planner.request.request import ask_for
 from planner.request.target import Target
 from planner.trainers.files import write_files
-from proxies.run.sizing import choose_shape
 
 
 def plan_of(params: float, tokens: float, *anchors: Anchor, pins: Pins | None = None) -> Plan:
-    return prepare(
-        Target(params=params, tokens=tokens, seq_len=2048, vocab_size=32_000),
-        choose_shape(params, vocab_size=32_000, tied_embeddings=False),
-        Choices(anchors=anchors, pins=pins or Pins()),
-        book=read_lawbook(),
-        user_laws=(),
-    ).plan
+    target = Target(params=params, tokens=tokens, seq_len=2048, vocab_size=32_000)
+    asked = ask_for(target, choices=Choices(anchors=anchors, pins=pins or Pins()))
+    return make_plan(asked, read_lawbook())
 
 
 def test_what_a_plan_was_pinned_to_is_an_anchor(tmp_path: Path) -> None:
@@ -59,7 +56,7 @@ def test_the_config_of_a_trainer_is_an_anchor(trainer: str, tmp_path: Path) -> N
     (found,) = read_anchors([f"{trainer}:{path}"], seq_len=512)
     assert found.lr == 2e-3
     assert found.batch_tokens == first.batch_tokens.value
-    assert found.params == first.shape.params
+    assert found.params == first.run.active.params
     again = plan_of(found.params, found.tokens, found)
     assert again.lr.value == pytest.approx(2e-3)
     assert again.batch_sequences == 100

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,9 +15,8 @@ from hypothesis import strategies as st
 from fitting.errors import ExportError, InputError
 from planner import Choices, Pins, Plan, Target, recommend
 from planner.cli import main
-from planner.plan.document import load_plan, plan_to_json, to_plain
 from planner.plan.export import export_plan
-from planner.plan.settings import run_of
+from planner.plan.file import load_plan, plan_from_dict, plan_to_dict, plan_to_json, to_plain
 from planner.request.growth import read_growth
 from planner.trainers.export import find_trainer, trainer_names
 from planner.trainers.supported import megatron, olmo_core, pytorch
@@ -231,18 +229,17 @@ def test_an_export_that_loses_the_growth_says_how_to_keep_it() -> None:
 
 
 def test_an_edited_growth_is_refused() -> None:
-    plan = plan_for("ramp")
-    assert plan.batch_growth is not None
-    stages = plan.batch_growth.stages
+    plain = plan_to_dict(plan_for("ramp"))
+    stages = plain["batch_growth"]["stages"]
     for wrong in (
         stages[1:],
-        (stages[0], replace(stages[1], from_token=1)),
-        (stages[0], stages[2], stages[1]),
-        (replace(stages[0], batch_sequences=0),),
+        [stages[0], stages[1] | {"from_token": 1}],
+        [stages[0], stages[2], stages[1]],
+        [stages[0] | {"batch_sequences": 0}],
     ):
-        edited = replace(plan, batch_growth=replace(plan.batch_growth, stages=wrong))
+        plain["batch_growth"]["stages"] = wrong
         with pytest.raises(InputError, match="batch_growth"):
-            run_of(edited)
+            plan_from_dict(plain, where="plan.json")
 
 
 def test_pytorch_trains_the_planned_updates() -> None:

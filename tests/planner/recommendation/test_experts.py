@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.change.base import open_run
+from planner.change.base import take_up
 from planner.change.extend import extend_run
 from planner.cli import main
-from planner.plan.document import Plan, load_plan, plan_to_dict
+from planner.facts.laws import SPARSE_LAW, read_lawbook
+from planner.plan.document import Plan
+from planner.plan.file import load_plan, plan_to_dict
 from planner.plan.make import recommend
-from planner.recommendation.experts import SPARSE_LAW
 from planner.request.choices import Choices
 from planner.request.target import Target
 from proxies.run.experts import Experts, count_experts, sparse_shape
@@ -170,7 +171,7 @@ def test_a_sparse_plan_is_read_back_changed_and_not_exported(
     assert json.loads(text)["experts"]["n_experts"] == 64
     file = tmp_path / "plan.json"
     file.write_text(text)
-    change = extend_run(open_run(load_plan(file), "plan"), tokens=4e10)
+    change = extend_run(take_up(load_plan(file), read_lawbook()), tokens=4e10)
     assert change.plan is not None
     assert change.plan.experts == load_plan(file).experts
     capsys.readouterr()

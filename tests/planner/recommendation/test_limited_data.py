@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from planner import recommend
 from planner.cli import main
 from planner.facts.laws import read_lawbook
-from planner.plan.document import Plan, load_plan, plan_to_json
+from planner.plan.document import Plan
+from planner.plan.file import load_plan, plan_to_json
 from planner.recommendation.data_part import DataPart
 from planner.recommendation.limited_data import Repeats, lowest
 from planner.request.choices import Choices

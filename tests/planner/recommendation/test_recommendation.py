@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from fitting.laws.law import Law
 from fitting.units import parse_count
 from planner.facts.laws import read_lawbook
-from planner.plan.document import Plan, Value
+from planner.plan.document import Plan
 from planner.plan.make import recommend
+from planner.recommendation.value import Value
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
 from tests.measured.optimum_scatter import (
@@ -131,7 +132,7 @@ def test_every_plan_adds_up(params: float, tokens: float) -> None:
         assert value.high is not None
         assert value.low < value.high
         assert math.isfinite(value.value)
-    assert abs(plan.shape.params / params - 1) <= 0.03
+    assert abs(plan.run.active.params / params - 1) <= 0.03
 
 
 @given(st.floats(6e7, 1e9), st.floats(2e9, 5e10), st.floats(1.01, 2.0))

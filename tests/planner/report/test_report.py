@@ -18,11 +18,11 @@ from fitting.laws.evaluate import evaluate_law
 from fitting.laws.surface import best_point, log_penalty, surface_from
 from planner.cli import main
 from planner.facts.laws import read_lawbook
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
 from planner.plan.make import recommend
+from planner.plan.reuse import surface_of, tuning_of, why_unpriced
 from planner.report.evidence import Files, fitted_tables, gather, option_values
 from planner.report.page import steady
-from planner.report.place import place_of
 from planner.request.choices import Choices, Pins
 from tests.fixtures.reports import (
     EVIL,
@@ -147,26 +147,26 @@ def test_the_pages_formula_is_the_surfaces(plan_page: Outline) -> None:
     ],
     ids=["pinned", "another law", "mup"],
 )
-def test_a_plans_place_on_its_surface_is_read_off_its_plateau(choices: Choices) -> None:
+def test_a_plans_surface_prices_as_its_plan_did(choices: Choices) -> None:
     plan = recommend(small_target(), choices=choices)
-    book = read_lawbook()
-    place = place_of(plan, [book[name] for name in plan.provenance.laws])
+    place = surface_of(plan, read_lawbook())
     assert place is not None
-    assert plan.error_cost is not None
-    lr, batch = plan.lr.value, plan.batch_tokens.value
-    here = place.penalty(lr, batch)
-    priced = math.expm1(place.penalty(lr / 2, batch) - here)
-    assert priced == pytest.approx(plan.error_cost.lr.half, abs=1e-9)
-    priced = math.expm1(place.penalty(lr, 2 * batch) - here)
-    assert priced == pytest.approx(plan.error_cost.batch_tokens.double, abs=1e-9)
+    assert plan.plateau is not None
+    assert place.error_cost(tuning_of(plan)) == plan.error_cost
+    around = place.plateau(tuning_of(plan))
+    for ours, kept in (
+        (around.lr, plan.plateau.lr),
+        (around.batch_tokens, plan.plateau.batch_tokens),
+    ):
+        assert (ours.low, ours.high) == pytest.approx((kept.low, kept.high), rel=1e-12)
 
 
 def test_a_surface_that_is_not_the_plans_is_refused() -> None:
-    plan = default_plan()
-    assert plan.plateau is not None
-    wider = replace(plan.plateau.lr, high=plan.plateau.lr.high * 1.01)
-    moved = replace(plan, plateau=replace(plan.plateau, lr=wider))
-    assert place_of(moved, [read_lawbook()["step-law-surface"]]) is None
+    plan, book = default_plan(), read_lawbook()
+    assert plan.surface is not None
+    edited = {**book, plan.surface.law: book["step-law"]}
+    assert surface_of(plan, edited) is None
+    assert "is another now: plan again" in why_unpriced(plan, edited)
 
 
 def test_every_measured_optimum_is_beside_the_line(fit: FittedLaws, fitted_page: Outline) -> None:
@@ -227,8 +227,9 @@ def test_a_law_file_that_has_changed_is_not_taken_for_the_plans(
 ) -> None:
     plan = load_plan(fitted / "plan.json")
     (tmp_path / "laws.toml").write_text((fitted / "laws.toml").read_text() + "\n# changed\n")
-    command = "plan --params 400M --tokens 20B --laws laws.toml"
-    path = write_plan(tmp_path, replace(plan, provenance=replace(plan.provenance, command=command)))
+    assert plan.request is not None
+    moved = replace(plan.request.laws[0], path="laws.toml")
+    path = write_plan(tmp_path, replace(plan, request=replace(plan.request, laws=(moved,))))
     assert gather(path).files == Files(plan=path)
 
 

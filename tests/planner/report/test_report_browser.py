@@ -5,7 +5,6 @@ Needs Chromium (Debian: apt-get install chromium) and playwright (PyPI), which a
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 
 from planner.cli import main
-from planner.plan.document import load_plan
+from planner.plan.file import load_plan
+from planner.recommendation.place import Tuning
 from planner.report.evidence import gather
 from planner.report.loss_figures import find_place
 from tests.fixtures.reports import evil_plan, fitted_table, write_fitted, write_plan
@@ -90,7 +90,7 @@ def test_the_page_prices_as_the_surface_does(page: Any, folder: Path) -> None:
         for b in (0.05, 1, 16)
     ]
     found = page.evaluate("points => points.map(p => penalty(DATA.figures.contours, ...p))", points)
-    assert found == pytest.approx([place.penalty(*point) for point in points], rel=1e-9)
+    assert found == pytest.approx([place.penalty(Tuning(*point)) for point in points], rel=1e-9)
 
 
 def test_sliders_move_by_keys_and_say_the_cost(page: Any, folder: Path) -> None:
@@ -101,7 +101,7 @@ def test_sliders_move_by_keys_and_say_the_cost(page: Any, folder: Path) -> None:
     for _ in range(20):
         page.keyboard.press("ArrowRight")
     lr, batch = plan.lr.value * 8**0.2, plan.batch_tokens.value
-    over = math.expm1(place.penalty(lr, batch) - place.penalty(plan.lr.value, batch))
+    over = place.cost(Tuning(lr, batch), over=Tuning(plan.lr.value, batch))
     said = page.inner_text("#said-cost")
     assert said.startswith(f"+{100 * over:.2f}% of the loss")
     assert f"predicted loss {plan.loss.value * (1 + over):.3f}" in said

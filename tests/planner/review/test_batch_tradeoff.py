@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fitting.probes.noise_scale import fit_noise
 from planner import Choices, Pins, Plan, Target, recommend
 from planner.cli import main
 from planner.facts.laws import read_lawbook
-from planner.plan.document import plan_to_json
+from planner.plan.file import plan_to_json
 from planner.review.batch_tradeoff import (
     Tradeoff,
     fewest_tokens,
@@ -125,15 +126,23 @@ def test_pins_are_priced_from_where_they_are() -> None:
     assert costs[256] == 0
 
 
-def test_a_surface_that_the_file_does_not_hold_is_not_guessed(tmp_path: Path) -> None:
+def test_a_plan_by_ones_own_laws_is_priced_by_the_surface_that_priced_it(tmp_path: Path) -> None:
     law = tmp_path / "mine.toml"
     law.write_text(
         '[source]\nkey = "mine"\ntitle = "t"\nevidence = "fitted"\n'
         '[lr]\nform = "power"\nscatter = 0.1\ncoefficients = { scale = 0.0002 }\n'
     )
-    found = trade_off(plan_for(law_files=(law,)), BOOK)
+    plan = plan_for(law_files=(law,))
+    found = trade_off(plan, BOOK)
+    assert plan.error_cost is not None
+    costs = {row.batch_sequences: row.loss_cost for row in found.rows}
+    assert costs[2 * plan.batch_sequences] == plan.error_cost.batch_tokens.double
+
+
+def test_a_plan_that_does_not_say_its_surface_is_not_priced() -> None:
+    found = trade_off(replace(plan_for(), request=None, surface=None), BOOK)
     assert found.surface is None
-    assert "laws or anchors" in found.note
+    assert "plan again" in found.note
     assert all(row.loss_cost is None for row in found.rows)
 
 

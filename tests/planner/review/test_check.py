@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pytest_regressions.file_regression import FileRegressionFixture
 
+from fitting.laws.plateau import Span
 from planner.cli import main
-from planner.plan.document import Bounds, Value
-from planner.plan.settings import run_of
+from planner.recommendation.value import Value
 from planner.request.choices import Pins
 from planner.review.check import AS_RECOMMENDED, OFF, PLAUSIBLE, Check, check_run, judge
 from planner.trainers.import_config import TrainerConfig, import_config
@@ -76,7 +76,7 @@ def test_json_says_what_the_report_says(capsys: pytest.CaptureFixture[str]) -> N
 
 def config_of(**changes: Any) -> TrainerConfig:
     """A small run as planned, on 20 tokens a param, with some of its settings changed."""
-    run = run_of(make_plan(tokens=2e8, pins=Pins()))
+    run = make_plan(tokens=2e8, pins=Pins()).run
     changes.setdefault("tokens", run.tokens)
     return TrainerConfig(
         trainer="pytorch", path=Path("mine.py"), run=replace(run, **changes), notes=()
@@ -114,8 +114,8 @@ def test_an_lr_is_judged_at_the_batch_of_the_run() -> None:
     assert named["lr"].verdict == AS_RECOMMENDED
 
 
-OPTIMIZER = run_of(make_plan(tokens=2e8, pins=Pins())).optimizer
-STEPS = run_of(make_plan(tokens=2e8, pins=Pins())).schedule.steps
+OPTIMIZER = make_plan(tokens=2e8, pins=Pins()).run.optimizer
+STEPS = make_plan(tokens=2e8, pins=Pins()).run.schedule.steps
 
 UNSTABLE: dict[str, tuple[dict[str, Any], str]] = {
     "lr": ({"lr": 0.5}, "times ours at this batch"),
@@ -145,7 +145,7 @@ def test_what_looks_unstable_is_said(changes: dict[str, Any], said: str) -> None
     ("value", "expected"), [(1.0, AS_RECOMMENDED), (2.9, PLAUSIBLE), (3.1, OFF), (0.2, OFF)]
 )
 def test_verdicts_follow_the_two_intervals(value: float, expected: str) -> None:
-    ours = Value(value=1.0, low=0.5, high=2.0, law="step-law", elsewhere=Bounds(low=0.25, high=3.0))
+    ours = Value(value=1.0, low=0.5, high=2.0, law="step-law", elsewhere=Span(low=0.25, high=3.0))
     assert judge(value, ours) == expected
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from planner.cli import main
-from planner.plan.document import Plan, plan_to_json
+from planner.plan.document import Plan
+from planner.plan.file import plan_to_json
 from planner.plan.make import recommend
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
@@ -102,7 +102,13 @@ def test_a_file_that_is_no_plan_is_refused(
     assert "not a plan of schema 1" in capsys.readouterr().err
 
 
-def test_a_plan_edited_into_a_contradiction_still_shows_its_changes() -> None:
-    ours = plan_for()
-    found = compare_plans(ours, replace(ours, steps=5))
-    assert [change.key for change in found.changes] == ["steps"]
+def test_a_plan_edited_into_a_contradiction_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = written(tmp_path, "a.json", plan_for())
+    edited = json.loads(Path(ours).read_text())
+    edited["warmup_steps"] += 5
+    other = tmp_path / "b.json"
+    other.write_text(json.dumps(edited))
+    assert main(["diff", ours, str(other)]) == 2
+    assert "schedule.warmup_steps" in capsys.readouterr().err

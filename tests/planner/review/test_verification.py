@@ -16,16 +16,19 @@ from fitting.errors import InputError
 from fitting.laws.surface import Surface, best_lr, log_penalty, surface_from
 from planner.cli import main
 from planner.facts.laws import read_lawbook
-from planner.plan.document import Plan, plan_to_json
+from planner.plan.document import Plan
+from planner.plan.file import plan_to_json
 from planner.plan.make import recommend
-from planner.recommendation.yardstick import Yardstick, make_yardstick
+from planner.recommendation.place import place_surface
 from planner.request.choices import Choices, Pins
 from planner.request.target import Target
 from planner.review.pilots import FACTORS, pilot_plan
+from planner.review.short_runs import ShortRuns, short_runs
 from planner.review.verdict import Outcome, Verdict, judge
 from planner.review.verify import plan_pilots, verify_plan
 
-LAW = read_lawbook(())["step-law-surface"]
+BOOK = read_lawbook()
+LAW = BOOK["step-law-surface"]
 SURFACE = surface_from(LAW.quantities["surface"])
 NOISE = 0.002
 SEEDS = 20
@@ -41,10 +44,11 @@ def plan_off_by(factor: float, *, params: float = 3e8, tokens: float = 3e10) -> 
     return recommend(target, choices=Choices(pins=Pins(lr=lr, batch_tokens=batch)))
 
 
-def yardstick_on(plan: Plan, *, same_setup: bool = False) -> Yardstick:
-    """The shipped surface on a plan, for pilots of the usual length."""
+def pilots_on(plan: Plan, *, same_setup: bool = False) -> ShortRuns:
+    """Pilots of the usual length on the shipped surface."""
+    placed = place_surface(LAW, params=plan.target.params, tokens=plan.target.tokens)
     tokens = 0.015 * plan.target.tokens
-    return make_yardstick(plan, LAW, tokens=tokens, same_setup=same_setup)
+    return short_runs(plan, placed, tokens=tokens, same_setup=same_setup)
 
 
 def losses_on(surface: Surface, plan: Plan, tokens: float) -> dict[str, float]:
@@ -64,12 +68,12 @@ def losses_on(surface: Surface, plan: Plan, tokens: float) -> dict[str, float]:
     }
 
 
-def verdict_of(yardstick: Yardstick, rng: np.random.Generator | None) -> Verdict:
+def verdict_of(runs: ShortRuns, rng: np.random.Generator | None) -> Verdict:
     """The verdict on pilots from the surface, with noise where a generator is given."""
-    plan = yardstick.plan
-    losses = losses_on(SURFACE, plan, yardstick.tokens)
+    plan = runs.plan
+    losses = losses_on(SURFACE, plan, runs.tokens)
     return judge(
-        yardstick,
+        runs,
         [
             Outcome(
                 name=name,
@@ -87,8 +91,8 @@ def verdict_of(yardstick: Yardstick, rng: np.random.Generator | None) -> Verdict
 def test_a_plan_with_three_times_the_right_lr_or_a_third_is_told_wrong(
     factor: float, params: float, tokens: float
 ) -> None:
-    yardstick = yardstick_on(plan_off_by(factor, params=params, tokens=tokens))
-    verdicts = [verdict_of(yardstick, np.random.default_rng(seed)) for seed in range(SEEDS)]
+    runs = pilots_on(plan_off_by(factor, params=params, tokens=tokens))
+    verdicts = [verdict_of(runs, np.random.default_rng(seed)) for seed in range(SEEDS)]
     assert sum(not verdict.stands for verdict in verdicts) >= 18
     for verdict in verdicts:
         assert verdict.factor is not None
@@ -99,19 +103,19 @@ def test_a_plan_with_three_times_the_right_lr_or_a_third_is_told_wrong(
 
 @pytest.mark.parametrize(("params", "tokens"), TARGETS.values(), ids=TARGETS.keys())
 def test_a_right_plan_is_told_wrong_in_at_most_two_of_twenty(params: float, tokens: float) -> None:
-    yardstick = yardstick_on(plan_off_by(1.0, params=params, tokens=tokens))
-    verdicts = [verdict_of(yardstick, np.random.default_rng(seed)) for seed in range(SEEDS)]
+    runs = pilots_on(plan_off_by(1.0, params=params, tokens=tokens))
+    verdicts = [verdict_of(runs, np.random.default_rng(seed)) for seed in range(SEEDS)]
     assert sum(not verdict.stands for verdict in verdicts) <= 2
 
 
 def test_pilots_that_say_nothing_leave_the_plan_standing_unsurely() -> None:
     plan = plan_off_by(1.0)
-    yardstick = yardstick_on(plan)
+    runs = pilots_on(plan)
     outcomes = [
         Outcome(name=name, lr=plan.lr.value * factor, loss=3.0, log_sd=0.5)
         for name, factor in FACTORS.items()
     ]
-    verdict = judge(yardstick, outcomes)
+    verdict = judge(runs, outcomes)
     assert verdict.stands
     assert verdict.confidence < 0.75
     assert verdict.factor is not None
@@ -120,7 +124,7 @@ def test_pilots_that_say_nothing_leave_the_plan_standing_unsurely() -> None:
 
 def test_a_surface_of_the_same_setup_tells_the_factor_more_closely() -> None:
     plan = plan_off_by(2.0)
-    near, far = (verdict_of(yardstick_on(plan, same_setup=own), None) for own in (True, False))
+    near, far = (verdict_of(pilots_on(plan, same_setup=own), None) for own in (True, False))
     for verdict in (near, far):
         assert verdict.factor is not None
         assert verdict.factor.low is not None
@@ -130,10 +134,10 @@ def test_a_surface_of_the_same_setup_tells_the_factor_more_closely() -> None:
 
 
 def test_the_verdict_does_not_depend_on_the_level_of_the_loss() -> None:
-    yardstick = yardstick_on(plan_off_by(2.0))
-    one = verdict_of(yardstick, None)
+    runs = pilots_on(plan_off_by(2.0))
+    one = verdict_of(runs, None)
     other = judge(
-        yardstick,
+        runs,
         [Outcome(name=p.name, lr=p.lr, loss=(p.loss or 0) * 1.7, log_sd=NOISE) for p in one.pilots],
     )
     assert other.confidence == pytest.approx(one.confidence)
@@ -142,12 +146,12 @@ def test_the_verdict_does_not_depend_on_the_level_of_the_loss() -> None:
 
 def test_a_planned_lr_that_diverges_is_wrong_and_a_doubled_one_is_left_out() -> None:
     plan = plan_off_by(1.0)
-    yardstick = yardstick_on(plan)
-    losses = losses_on(SURFACE, plan, yardstick.tokens)
+    runs = pilots_on(plan)
+    losses = losses_on(SURFACE, plan, runs.tokens)
 
     def judged(*diverged: str) -> Verdict:
         return judge(
-            yardstick,
+            runs,
             [
                 Outcome(
                     name=name,
@@ -165,7 +169,7 @@ def test_a_planned_lr_that_diverges_is_wrong_and_a_doubled_one_is_left_out() -> 
     assert wrong.factor is None
     assert "planned diverged at 1 times the planned lr" in wrong.reason
     with pytest.raises(InputError, match="at different lrs 2 are needed"):
-        judge(yardstick, [])
+        judge(runs, [])
 
 
 def test_pilots_are_whole_runs_of_the_plan_but_for_lr_and_length() -> None:
@@ -173,7 +177,7 @@ def test_pilots_are_whole_runs_of_the_plan_but_for_lr_and_length() -> None:
     found = plan_pilots(plan, fraction=0.02)
     assert [pilot.lr / plan.lr.value for pilot in found.pilots] == pytest.approx([0.5, 1, 2])
     assert found.flops == pytest.approx(3 * 0.02 * plan.target.flops)
-    pilot = pilot_plan(plan, lr=plan.lr.value / 2, tokens=found.tokens)
+    pilot = pilot_plan(plan, BOOK, lr=plan.lr.value / 2, tokens=found.tokens)
     assert pilot.batch_tokens.value == plan.batch_tokens.value
     assert pilot.weight_decay.value == plan.weight_decay.value
     assert pilot.shape == plan.shape
@@ -260,7 +264,7 @@ def test_a_runs_table_says_the_same_as_logs(
     frame = pd.DataFrame(rows).assign(batch_tokens=plan.batch_tokens.value)
     frame.to_csv(table, index=False)
     assert "row 3" in run(capsys, 1, saved(plan, tmp_path), table)
-    exact = verdict_of(yardstick_on(plan), None)
+    exact = verdict_of(pilots_on(plan), None)
     read = verify_plan(plan, [table])
     assert read.confidence == pytest.approx(exact.confidence, abs=1e-3)
     frame.assign(loss_se=0.3).to_csv(table, index=False)
@@ -289,7 +293,7 @@ def test_the_commands_it_prints_make_the_pilots(
     for line, factor in zip(lines, FACTORS.values(), strict=True):
         assert main([*shlex.split(line)[1:], "--json"]) == 0
         made: dict[str, Any] = json.loads(capsys.readouterr().out)
-        pilot = pilot_plan(plan, lr=plan.lr.value * factor, tokens=0.015 * plan.target.tokens)
+        pilot = pilot_plan(plan, BOOK, lr=plan.lr.value * factor, tokens=0.015 * plan.target.tokens)
         assert made["lr"]["value"] == pytest.approx(pilot.lr.value, rel=1e-5)
         assert made["steps"] == pilot.steps
         assert made["schedule"]["warmup_steps"] == pilot.warmup_steps

@@ -15,8 +15,8 @@ import pytest
 
 from fitting.errors import ExportError, InputError
 from planner.cli import main
-from planner.plan.document import load_plan, plan_to_json, to_plain
 from planner.plan.export import export_plan
+from planner.plan.file import load_plan, plan_from_dict, plan_to_dict, plan_to_json, to_plain
 from planner.trainers.export import find_trainer, head_lines, trainer_names
 from planner.trainers.files import read_files, write_files
 from planner.trainers.supported import pytorch as pytorch_trainer
@@ -99,7 +99,7 @@ def test_what_is_lost_is_refused_and_with_lossy_at_the_head_of_the_file(
 ) -> None:
     plan = make_plan(gpus="4", **VARIANTS.get(variant, {}))
     if variant == "z-loss":
-        plan = replace(plan, model=replace(plan.model, z_loss=1e-4))
+        plan = replace(plan, run=replace(plan.run, z_loss=1e-4))
     if variant == "wsd-s":
         plan = make_plan(schedule="wsd-s", checkpoint_tokens=(1.5e7, 3e7))
     _, said = export_plan(plan, name, lossy=True)
@@ -235,28 +235,29 @@ def test_an_unknown_trainer_is_refused_with_the_nearest() -> None:
 def test_a_plan_edited_into_a_contradiction_is_refused(
     part: str, field: str, value: float, said: str
 ) -> None:
-    plan = make_plan(gpus="4")
-    odd = replace(plan, **{part: replace(getattr(plan, part), **{field: value})})
+    odd = plan_to_dict(make_plan(gpus="4"))
+    odd[part][field] = value
     with pytest.raises(InputError, match=said):
-        export_plan(odd, "pytorch")
+        plan_from_dict(odd, where="plan.json")
 
 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
         (lambda groups: groups[1:], "param_groups are matrices, .* one each of embedding"),
-        (lambda _: (), "param_groups are none"),
-        (lambda groups: (*groups, groups[0]), "one each of"),
-        (lambda groups: (replace(groups[0], optimizer="sgd"), *groups[1:]), "is not adamw"),
-        (lambda groups: (replace(groups[0], betas=(0.9,)), *groups[1:]), "has 1 betas; give 2"),
-        (lambda groups: (replace(groups[0], eps=None), *groups[1:]), "eps None: must be a number"),
-        (lambda groups: (replace(groups[0], lr=-8.0), *groups[1:]), "embedding lr -8: must be"),
+        (lambda _: [], "param_groups are none"),
+        (lambda groups: [*groups, groups[0]], "one each of"),
+        (lambda groups: [groups[0] | {"optimizer": "sgd"}, *groups[1:]], "is not adamw"),
+        (lambda groups: [groups[0] | {"betas": [0.9]}, *groups[1:]], "has 1 betas; give 2"),
+        (lambda groups: [groups[0] | {"eps": None}, *groups[1:]], "eps None: must be a number"),
+        (lambda groups: [groups[0] | {"lr": -8.0}, *groups[1:]], "embedding lr -8: must be"),
     ],
 )
 def test_damaged_parameter_groups_are_refused(edit: Any, said: str) -> None:
-    plan = make_plan(gpus="4")
+    odd = plan_to_dict(make_plan(gpus="4"))
+    odd["param_groups"] = edit(odd["param_groups"])
     with pytest.raises(InputError, match=said):
-        export_plan(replace(plan, param_groups=edit(plan.param_groups)), "pytorch")
+        plan_from_dict(odd, where="plan.json")
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "1e400"])

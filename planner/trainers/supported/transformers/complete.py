@@ -15,10 +15,8 @@ from fitting.errors import InputError
 from planner.trainers.files import Files, Given, read_files
 from planner.trainers.supported.transformers.folder import ARGUMENTS, CONFIG, MODELS, json_of
 from planner.trainers.values import as_float, as_int
+from proxies.run.defaults import SEQ_LEN, VOCAB_SIZE
 from proxies.run.sizing import choose_shape
-
-DEFAULT_SEQ_LEN = 2048
-DEFAULT_VOCAB = 32_000
 
 
 def complete(path: Path, given: Given) -> tuple[Files, tuple[str, ...]]:
@@ -83,8 +81,8 @@ def usual_model(config: dict[str, Any], given: Given, notes: list[str]) -> dict[
             f"says no model (model_type); put {CONFIG} beside it, or give plan check "
             "and plan import-config its --params"
         )
-    shape = choose_shape(given.params, vocab_size=DEFAULT_VOCAB, tied_embeddings=False).shape
-    seq_len = given.seq_len or DEFAULT_SEQ_LEN
+    shape = choose_shape(given.params, vocab_size=VOCAB_SIZE, tied_embeddings=False).shape
+    seq_len = given.seq_len or SEQ_LEN
     missing = "no model in the file" if kind is None else f"model_type {kind!r} is not read"
     notes.append(f"{missing}: a usual one of --params, sequences of {seq_len} tokens")
     sizes = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fitting.errors import InputError, nearest_name
@@ -62,7 +63,11 @@ def read_anchors(texts: Sequence[str], *, seq_len: int) -> tuple[Anchor, ...]:
     Raises:
         InputError: what is wrong with which, and what would be right.
     """
-    return tuple(anchor for text in texts for anchor in read_anchor(text, seq_len=seq_len))
+    return tuple(
+        replace(anchor, given=text)
+        for text in texts
+        for anchor in read_anchor(text, seq_len=seq_len)
+    )
 
 
 def read_anchor(text: str, *, seq_len: int) -> tuple[Anchor, ...]:

@@ -1,4 +1,4 @@
-"""The run of a plan: what a trainer is told to carry it out, and what an edit must not break."""
+"""A plan from its file: the run put together again, and what an edit by hand must not break."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fitting.errors import InputError, nearest_name
+from fitting.units import format_count
+from planner.compute.planned import layout_of
+from planner.facts.anchor import Anchor
+from planner.plan.document import Plan
+from planner.recommendation.value import Numbers
+from planner.recommendation.witnesses import Witnesses
 from planner.request.choices import check_range
+from planner.request.target import Target
 from proxies.run.batching import check_stages
 from proxies.run.experts import Experts
 from proxies.run.layout import Layout
@@ -17,7 +24,7 @@ from proxies.run.shape import Shape, check_shape, count_params
 from proxies.run.spec import RunSpec, base_std, make_run
 
 if TYPE_CHECKING:
-    from planner.plan.document import Plan
+    from planner.plan.schema import PlanFile
 
 LR_BOUNDS, DECAY_BOUNDS = (1e-12, 1e3), (0.0, 1e6)
 """Outside these nothing was planned: wider than pins, since muP and Lion multiply."""
@@ -26,8 +33,57 @@ BETA_BOUNDS = (0.0, 1.0 - 1e-12)
 """A beta or momentum; at 1 nothing is ever learned."""
 
 
-def run_of(plan: Plan) -> RunSpec:
-    """The run that a plan describes, for the trainers.
+def plan_of(found: PlanFile) -> Plan:
+    """The plan that a file says.
+
+    Raises:
+        InputError: parts of it contradict each other, as after an edit by hand.
+    """
+    target, asked = found.target, found.request
+    anchors = tuple(
+        Anchor(
+            name=f"{format_count(anchor.params)} params, {format_count(anchor.tokens)} tokens",
+            params=anchor.params,
+            tokens=anchor.tokens,
+            lr=anchor.lr,
+            batch_tokens=anchor.batch_tokens,
+            weight_decay=anchor.weight_decay,
+            loss=anchor.loss,
+            parametrization=anchor.parametrization,
+        )
+        for anchor in found.anchors
+    )
+    return Plan(
+        request=asked,
+        target=Target(
+            params=target.params,
+            tokens=target.tokens,
+            seq_len=target.seq_len,
+            vocab_size=target.vocab_size,
+        ),
+        run=run_of(found),
+        numbers=Numbers(
+            lr=found.lr,
+            batch_tokens=found.batch_tokens,
+            weight_decay=found.weight_decay,
+            loss=found.loss,
+            plateau=found.plateau,
+            error_cost=found.error_cost,
+        ),
+        surface=found.surface,
+        compute=found.compute,
+        witnesses=Witnesses(alternatives=found.alternatives, nearest=found.nearest),
+        provenance=found.provenance,
+        warnings=found.warnings,
+        anchors=anchors if asked is None else asked.choices.anchors,
+        data=found.data,
+        batch_growth=found.batch_growth,
+        budget=found.budget,
+    )
+
+
+def run_of(plan: PlanFile) -> RunSpec:
+    """The run that a plan's file describes.
 
     Raises:
         InputError: parts of the plan contradict each other, as after an edit by hand.
@@ -42,10 +98,10 @@ def run_of(plan: Plan) -> RunSpec:
         final_lr_fraction=part.final_lr_fraction,
         checkpoints=[Checkpoint(found.step, found.decay_steps) for found in part.checkpoints],
     )
-    shape = shape_of(plan)
+    shape = _shape_of(plan)
     check_shape(shape, where="the plan's shape")
-    check_consistent(plan, shape, schedule)
-    check_numbers(plan)
+    _check_consistent(plan, shape, schedule)
+    _check_numbers(plan)
     rule = plan.parametrization
     scaled = rule.name != "sp"
     run = make_run(
@@ -68,16 +124,16 @@ def run_of(plan: Plan) -> RunSpec:
         groups=plan.param_groups,
         init_std=base_std(plan.param_groups),
         z_loss=plan.model.z_loss,
-        layout=layout_of(plan),
+        layout=_layout_of(plan),
         growth=() if plan.batch_growth is None else plan.batch_growth.stages,
-        experts=experts_of(plan),
+        experts=_experts_of(plan),
     )
-    check_groups(run)
+    _check_groups(run)
     check_stages(run.growth, seq_len=run.seq_len)
     return run
 
 
-def shape_of(plan: Plan) -> Shape:
+def _shape_of(plan: PlanFile) -> Shape:
     """The plan's model, put together again from its two parts."""
     part, model = plan.shape, plan.model
     table = 1 if part.tied_embeddings else 2
@@ -102,7 +158,7 @@ def shape_of(plan: Plan) -> Shape:
     return shape if model.rope_theta is None else replace(shape, rope_theta=model.rope_theta)
 
 
-def check_consistent(plan: Plan, shape: Shape, schedule: Schedule) -> None:
+def _check_consistent(plan: PlanFile, shape: Shape, schedule: Schedule) -> None:
     """Refuse a plan one of whose numbers was edited and not those that follow from it.
 
     Raises:
@@ -125,7 +181,7 @@ def check_consistent(plan: Plan, shape: Shape, schedule: Schedule) -> None:
         )
 
 
-def check_numbers(plan: Plan) -> None:
+def _check_numbers(plan: PlanFile) -> None:
     """Refuse a number that no run can have, and an optimizer that is not known.
 
     Raises:
@@ -137,6 +193,8 @@ def check_numbers(plan: Plan) -> None:
             f"the plan's optimizer.name '{part.name}' is not one of {', '.join(OPTIMIZERS)}"
             f"{nearest_name(part.name, OPTIMIZERS)}"
         )
+    if part.grad_clip is None:
+        raise InputError("the plan's optimizer.grad_clip is null; a plan has a number above 0")
     check_range("the plan's lr", plan.lr.value, LR_BOUNDS)
     check_range("the plan's weight_decay", plan.weight_decay.value, DECAY_BOUNDS)
     check_range("the plan's model.z_loss", plan.model.z_loss, (0.0, 1.0))
@@ -154,7 +212,7 @@ def check_numbers(plan: Plan) -> None:
             check_range(f"{where} betas", beta, BETA_BOUNDS)
 
 
-def check_groups(run: RunSpec) -> None:
+def _check_groups(run: RunSpec) -> None:
     """Refuse groups that are not the plan's, and base values that no group has any more.
 
     A group of its own lr is a choice; an lr that was edited where no group follows is a slip, and
@@ -195,7 +253,7 @@ def check_groups(run: RunSpec) -> None:
             )
 
 
-def layout_of(plan: Plan) -> Layout:
+def _layout_of(plan: PlanFile) -> Layout:
     """The plan's layout, or one sequence at a time on one device.
 
     Raises:
@@ -211,17 +269,10 @@ def layout_of(plan: Plan) -> Layout:
             f"{part.accumulation} x data parallel {part.data_parallel} is {batch} sequences, "
             f"batch_sequences is {plan.batch_sequences}"
         )
-    return Layout(
-        data=part.data_parallel,
-        tensor=part.tensor_parallel,
-        pipeline=part.pipeline_parallel,
-        sharded=part.sharded is not False,
-        recompute="full" if part.recompute else "none",
-        micro_batch_sequences=part.micro_batch_sequences,
-    )
+    return layout_of(part)
 
 
-def experts_of(plan: Plan) -> Experts | None:
+def _experts_of(plan: PlanFile) -> Experts | None:
     """The experts of a plan; None where it is dense."""
     part = plan.experts
     if part is None:

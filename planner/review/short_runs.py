@@ -1,14 +1,15 @@
-"""The surface placed on a plan, to compare runs of one batch and length that differ in lr.
+"""Runs of one batch and length that differ in lr, beside a plan on its surface.
 
-Its lr axis is shifted so that the plan's lr is the best one of the full run at the planned batch.
-Short runs have another best lr: the surface's own exponents say which, and how sure that is.
+The surface's lr axis is shifted so that the plan's lr is the best one of the full run at the
+planned batch. Short runs have another best lr: the surface's own exponents say which, and how sure
+that is.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,18 +22,17 @@ from fitting.laws.surface import (
     SurfacePoint,
     best_lr,
     log_terms,
-    surface_from,
     surface_of,
     terms_of,
     weights,
 )
 from fitting.surface.prior import TRANSFER
-from planner.plan.document import Value
+from planner.recommendation.value import Value
 
 if TYPE_CHECKING:
     from fitting.arrays import Floats
-    from fitting.laws.law import Law
     from planner.plan.document import Plan
+    from planner.recommendation.place import PlacedSurface
 
 TRANSFER_EXPONENT = TRANSFER.exponent
 """sd of the exponent of tokens in the best lr at a fixed batch from setup to setup. Published ones
@@ -41,17 +41,14 @@ the surface follows that in part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Yardstick:
-    """A surface placed so that the plan's lr is its best, and the length of short runs on it."""
+class ShortRuns:
+    """The plan on its surface, and the length of short runs on it."""
 
     plan: Plan
-    surface: Surface
-    law: str
-    """Name of the law that the surface is from."""
+    placed: PlacedSurface
+    """Shifted so that the plan's lr is the best of the full run at its batch."""
     tokens: float
     """Length of a short run, in tokens."""
-    best: float
-    """The surface's best lr of the full run at the planned batch, in its own terms."""
     log_length_factor: float
     """ln of the best lr of the full run over that of a short one, at the planned batch."""
     length_log_sd: float
@@ -64,10 +61,15 @@ class Yardstick:
             log_factors: ln of the factors, any shape.
             tokens: length of the run, > 0.
         """
-        plan = self.plan
-        at = SurfacePoint(plan.target.params, tokens, self.best, plan.batch_tokens.value)
-        logs = log_terms(self.surface, at)
-        pairs = zip(logs, terms_of(self.surface), strict=True)
+        placed = self.placed
+        at = SurfacePoint(
+            params=placed.params,
+            tokens=tokens,
+            lr=self.plan.lr.value * placed.lr_shift,
+            batch_tokens=self.plan.batch_tokens.value * placed.batch_shift,
+        )
+        logs = log_terms(placed.surface, at)
+        pairs = zip(logs, terms_of(placed.surface), strict=True)
         q = [np.exp(log + term.lr * log_factors) for log, term in pairs]
         found: Floats = np.log1p(np.sum(q, axis=0))
         return found
@@ -86,45 +88,41 @@ class Yardstick:
     def length_factor(self) -> Value:
         """Best lr of the full run over that of a short one, with its 80% interval."""
         value, half = math.exp(self.log_length_factor), math.exp(Z80 * self.length_log_sd)
-        return Value(value=value, low=value / half, high=value * half, law=self.law)
+        return Value(value=value, low=value / half, high=value * half, law=self.placed.law)
 
 
-def make_yardstick(plan: Plan, law: Law, *, tokens: float, same_setup: bool) -> Yardstick:
-    """A law's surface placed on a plan.
+def short_runs(plan: Plan, placed: PlacedSurface, *, tokens: float, same_setup: bool) -> ShortRuns:
+    """Short runs of a plan on a surface.
 
     Args:
         plan: the plan, whose lr is taken for the best until runs say otherwise.
-        law: a law with a surface.
+        placed: the surface at the plan.
         tokens: length of the short runs, > 0.
         same_setup: whether the surface was fitted on runs of the plan's own setup; its exponents
             then hold as they are.
 
     Raises:
-        InputError: a law without a surface, or one without a best lr at the planned batch.
+        InputError: a surface without a best lr at the planned batch.
     """
-    if "surface" not in law.quantities:
-        raise InputError(f"law {law.name}: has no [surface]; plan fit --out writes one")
-    surface = surface_from(law.quantities["surface"])
     whole = plan.target.tokens
+    batch_tokens = plan.batch_tokens.value * placed.batch_shift
 
     def best_at(surface: Surface, length: float) -> float:
-        return best_lr(surface, plan.target.params, length, plan.batch_tokens.value)
+        return best_lr(surface, plan.target.params, length, batch_tokens)
 
     def log_ratio(surface: Surface) -> float:
         return math.log(best_at(surface, whole) / best_at(surface, tokens))
 
     try:
-        best, log_length_factor = best_at(surface, whole), log_ratio(surface)
-        own = log_sd_of(surface, log_ratio)
+        best, log_length_factor = best_at(placed.surface, whole), log_ratio(placed.surface)
+        own = log_sd_of(placed.surface, log_ratio)
     except FitError as error:
-        raise InputError(f"law {law.name} [surface]: {error}") from error
+        raise InputError(f"law {placed.law} [surface]: {error}") from error
     transfer = 0.0 if same_setup else TRANSFER_EXPONENT * abs(math.log(whole / tokens))
-    return Yardstick(
+    return ShortRuns(
         plan=plan,
-        surface=surface,
-        law=law.name,
+        placed=replace(placed, lr_shift=best / plan.lr.value),
         tokens=tokens,
-        best=best,
         log_length_factor=log_length_factor,
         length_log_sd=math.hypot(own, transfer),
     )
